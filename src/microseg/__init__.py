@@ -1,0 +1,1 @@
+"""From polygon annotations of micrographs to a trained U-Net and its measured intersection over union."""

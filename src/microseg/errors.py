@@ -1,0 +1,10 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used.
+
+    The message is a complete sentence for the user: it names the file and the line or key, says what is wrong
+    and what to do about it. Stages print it and exit with status 1; anything else that is raised is a fault of
+    this package and keeps its traceback.
+    """

@@ -1,0 +1,20 @@
+"""Progress bars with an estimate of the time left, quiet where nobody watches."""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+# In a terminal a bar moves twice a second; in a log file every redraw is one more line to scroll past.
+TERMINAL_INTERVAL, LOG_INTERVAL = 0.5, 30.0
+
+
+def progress(
+    items: Iterable[Item], description: str, total: int | None = None, unit: str = "micrograph"
+) -> "tqdm[Item]":
+    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length."""
+    interval = TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=interval)

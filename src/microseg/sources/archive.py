@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from microseg.errors import InputError
+from microseg.images import write_micrograph
 from microseg.progress import progress
 
 # Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
@@ -23,6 +25,7 @@ LARGEST_MICROGRAPH = 64 * 1024**2
 LARGEST_SUM = 16 * 1024**3
 LARGEST_RATIO = 100
 
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 SUPPORTED_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 UNDECODABLE = (
@@ -38,9 +41,9 @@ UNDECODABLE = (
 
 
 def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> None:
-    """Write the micrographs called `names`, such as IMG_00001.png, from a zip archive into `folder` as grey PNG.
+    """Write the micrographs called `names` (IMG_#####.png) from a zip archive into `folder` as 8-bit grey PNG.
 
-    Their folder in the archive does not matter; whatever else the archive holds is left out.
+    Grey ones keep their bytes. Their folder in the archive does not matter, and all else it holds is left out.
 
     Raises:
         InputError: the archive is damaged; an entry leads outside its folder, is a link, or unpacks to far more
@@ -53,7 +56,11 @@ def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> N
         for name, entry in progress(sorted(entries.items()), "unpacking"):
             with _damage_named(f"{archive}: {entry.filename}"):
                 content = opened.read(entry)
-            (folder / name).write_bytes(_as_grey_png(content, f"{archive}: {entry.filename}"))
+            picture = _decoded(content, f"{archive}: {entry.filename}")
+            if picture.mode == "L":
+                (folder / name).write_bytes(content)
+            else:
+                write_micrograph(folder / name, np.asarray(picture.convert("RGB").convert("L")))
 
 
 @contextmanager
@@ -123,17 +130,14 @@ def _check_sizes(archive: Path, entries: Collection[zipfile.ZipInfo]) -> None:
         )
 
 
-def _as_grey_png(content: bytes, where: str) -> bytes:
-    """Check that a PNG can be decoded and return it in 8-bit grey, unchanged where it is that already."""
+def _decoded(content: bytes, where: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
-            if picture.mode == "L":
-                return content
-            converted = io.BytesIO()
-            picture.convert("RGB").convert("L").save(converted, format="PNG")
-            return converted.getvalue()
     except UNDECODABLE as error:
         raise InputError(
             f"{where}: cannot be decoded as a PNG image ({error}); fetch the archive again"
         ) from error
+    if picture.mode not in EIGHT_BIT_MODES:
+        raise InputError(f"{where}: expected 8 bits a channel, found mode {picture.mode}; convert it first")
+    return picture

@@ -1,14 +1,8 @@
-"""The synthetic source: the published layout and dialect, the same bytes for the same seed, a task worth learning."""
+"""The synthetic source: published layout and dialect, the same bytes for a seed, a task worth learning."""
 
-import ast
-import csv
 import hashlib
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from microseg.images import read_micrograph
 from microseg.params import SyntheticParams
 from microseg.sources.synthetic import write_synthetic
 

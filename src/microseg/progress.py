@@ -13,8 +13,15 @@ TERMINAL_INTERVAL, LOG_INTERVAL = 0.5, 30.0
 
 
 def progress(
-    items: Iterable[Item], description: str, total: int | None = None, unit: str = "micrograph"
+    items: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    unit: str = "micrograph",
+    shown: bool = True,
 ) -> "tqdm[Item]":
-    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length."""
+    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length.
+
+    Of several processes that work together one passes `shown`, the others draw no bar.
+    """
     interval = TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
-    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=interval)
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=interval, disable=not shown)

@@ -185,6 +185,15 @@ def stalls_after(count: int, seconds: float) -> Answer:
     return answer
 
 
+def sends_raw(answer_bytes: bytes) -> Answer:
+    """Send these bytes instead of an HTTP answer."""
+
+    def answer(handler: Handler, _content: bytes) -> None:
+        handler.wfile.write(answer_bytes)
+
+    return answer
+
+
 def redirects_to(url: str) -> Answer:
     def answer(handler: Handler, _content: bytes) -> None:
         handler.head(302, 0, Location=url)

@@ -3,10 +3,13 @@
 import datetime
 import hashlib
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +26,7 @@ from misbehaving_server import (
     ignores_range_and_drops_after,
     misbehaving_server,
     redirects_to,
+    sends_raw,
     sends_without_length,
     stalls_after,
     status,
@@ -41,8 +45,9 @@ def server() -> Iterator[MisbehavingServer]:
         yield server
 
 
-def file_at(*urls: str) -> PublishedFile:
-    return PublishedFile("data.bin", len(CONTENT), hashlib.md5(CONTENT, usedforsecurity=False).hexdigest(), urls)
+def file_at(*urls: str, content: bytes = CONTENT) -> PublishedFile:
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return PublishedFile("data.bin", len(content), digest, urls)
 
 
 REFUSED = {
@@ -122,6 +127,27 @@ def test_unusable_address(tmp_path: Path, url: str) -> None:
         fetch(file_at(url), tmp_path, HASTE)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"\xb3/good",
+        b"http://.x",
+        b"http://[::1",
+        b"http://127.0.0.1:99999/",
+        b"file:///etc/passwd",
+        b"//",
+        b"\x01",
+    ],
+)
+def test_redirect_to_no_usable_address(server: MisbehavingServer, tmp_path: Path, target: bytes) -> None:
+    server.plans["/bad"] = [
+        sends_raw(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + target + b"\r\n\r\n")
+    ]
+    with pytest.raises(TransferError):
+        fetch(file_at(server.url("/bad")), tmp_path, HASTE)
+    assert not (tmp_path / "data.bin.part").exists()
+
+
 def test_every_address_is_named_with_its_reason(server: MisbehavingServer, tmp_path: Path) -> None:
     server.plans = {"/bad": [status(403)], "/good": [empty_202]}
     with pytest.raises(TransferError) as caught:
@@ -129,6 +155,29 @@ def test_every_address_is_named_with_its_reason(server: MisbehavingServer, tmp_p
     first, second = caught.value.reasons
     assert first.startswith(f"{server.url('/bad')}: answered 403")
     assert second.startswith(f"{server.url('/good')}: answered 202")
+
+
+def test_mutated_answer_gives_the_file_or_a_transfer_error(server: MisbehavingServer, tmp_path: Path) -> None:
+    """MICROSEG_FUZZ=1 tries many more."""
+    content = CONTENT[:300]
+    file = file_at(server.url("/bad"), content=content)
+    heads = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\nContent-Type: text/csv\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-299/300\r\nContent-Length: 300\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n12c\r\n",
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n",
+    )
+    hasty = Patience(connect_timeout=1, read_timeout=1, attempts=1)
+    generator = np.random.default_rng(13)
+    examples = 5000 if os.environ.get("MICROSEG_FUZZ") else 200
+    for example in range(examples):
+        answer = bytearray(heads[example % len(heads)] + content)
+        for position in generator.integers(0, len(answer), generator.integers(1, 9)):
+            answer[position] = generator.integers(256)
+        server.plans["/bad"] = [sends_raw(bytes(answer))]
+        with suppress(TransferError):
+            assert fetch(file, tmp_path, hasty).read_bytes() == content
+        (tmp_path / "data.bin").unlink(missing_ok=True)
 
 
 def test_server_without_a_trusted_certificate_is_refused_at_once(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import hashlib
 import logging
 import re
 import shutil
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
 import requests
 from filelock import FileLock
-from requests.exceptions import ChunkedEncodingError, RequestException, SSLError
+from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
@@ -194,11 +195,12 @@ def _request(url: str, file: PublishedFile, part: Path, patience: Patience, sess
     try:
         with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
             _append(response, file, part, _first_byte(response, file, done))
-    except SSLError as error:
-        raise _RefusedError(f"its identity cannot be verified: {_root_cause(error)}") from error
     except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
-        raise _InterruptedError(f"the connection failed: {_root_cause(error)}") from error
-    except RequestException as error:
+        cause = _root_cause(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise _RefusedError(f"its identity cannot be verified: {cause}") from error
+        raise _InterruptedError(f"the connection failed: {cause}") from error
+    except (RequestException, ValueError) as error:  # a redirect to no address gives a bare ValueError
         raise _RefusedError(str(error)) from error
 
 
@@ -242,8 +244,8 @@ def _append(response: requests.Response, file: PublishedFile, part: Path, start:
         raise _InterruptedError(f"the answer ended after {bar.n:,} of {file.size:,} bytes")
 
 
-def _root_cause(error: BaseException) -> str:
-    """Return the message at the bottom of a chain of errors, such as "[Errno 111] Connection refused"."""
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the bottom of a chain of errors: ConnectionRefusedError rather than what wraps it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return str(error) or type(error).__name__
+    return error

@@ -8,6 +8,7 @@ matrix and from bright films and carbides by shape, rim and texture, hardly by b
 import csv
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ def write_synthetic(
     draw = partial(_draw, folder / "images", synthetic.height, synthetic.width, seed)
     with (
         # A fresh interpreter for each worker behaves the same on every system and inherits no locked threads.
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_the_stage) as pool,
         (folder / "annotations.csv").open("w", encoding="utf-8", newline="") as annotations,
         (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as metadata,
     ):
@@ -77,6 +78,18 @@ def write_synthetic(
         for lines, row in progress(drawn, "Drawing micrographs", total=len(numbers)):
             annotations.writelines(lines)
             metadata_rows.writerow(row)
+
+
+def _end_with_the_stage() -> None:
+    """Make this worker end when the stage's process is killed; by itself it would wait for work for ever."""
+    threading.Thread(target=_exit_after_the_stage, daemon=True).start()
+
+
+def _exit_after_the_stage() -> None:
+    stage = multiprocessing.parent_process()
+    if stage is not None:
+        stage.join()
+        os._exit(1)
 
 
 def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tuple[list[str], tuple[object, ...]]:

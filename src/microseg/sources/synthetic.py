@@ -8,6 +8,7 @@ matrix and from bright films and carbides by shape, rim and texture, hardly by b
 import csv
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,16 +40,16 @@ class Group(NamedTuple):
 # A lower temperature gives finer laths and more films and carbides. "1" and "01" are two steels, as published.
 # Style: lath width and contrast, grain size, brightness, island grain and offset, films, carbides, noise.
 GROUPS = (
-    Group("1",    400, 14, Style( 7.0, 0.075, 130, 0.36, 4.0, 0.06, 0.7, 260, 0.035)),
-    Group("1",    500, 18, Style(11.0, 0.080, 160, 0.38, 5.0, 0.05, 0.5, 120, 0.035)),
-    Group("01",   500,  8, Style(12.0, 0.060, 180, 0.45, 4.5, 0.04, 0.4,  80, 0.050)),
-    Group("2",    400,  5, Style( 6.0, 0.090, 110, 0.32, 3.5, 0.05, 0.9, 420, 0.030)),
-    Group("5",    500, 11, Style(14.0, 0.090, 200, 0.40, 6.0, 0.03, 0.45,  60, 0.045)),
-    Group("8",    400,  2, Style( 8.0, 0.100, 120, 0.50, 4.0, 0.02, 0.85, 300, 0.025)),
-    Group("10",   500, 20, Style(10.0, 0.070, 150, 0.34, 5.5, 0.07, 0.6, 180, 0.040)),
-    Group("11",   400,  6, Style( 7.5, 0.060, 140, 0.42, 3.5, 0.04, 0.75, 220, 0.055)),
-    Group("12",   400,  5, Style( 9.0, 0.085, 170, 0.30, 4.5, 0.06, 0.65, 350, 0.030)),
-    Group("CFB2", 400, 11, Style( 6.5, 0.065, 100, 0.47, 3.0, 0.03, 0.6, 500, 0.040)),
+    Group("1",    400, 14, Style( 7.0, 0.060, 130, 0.36, 4.0, 0.10, 0.70, 260, 0.030)),
+    Group("1",    500, 18, Style(11.0, 0.064, 160, 0.38, 5.0, 0.09, 0.50, 120, 0.030)),
+    Group("01",   500,  8, Style(12.0, 0.048, 180, 0.45, 4.5, 0.08, 0.40,  80, 0.043)),
+    Group("2",    400,  5, Style( 6.0, 0.072, 110, 0.32, 3.5, 0.09, 0.90, 420, 0.025)),
+    Group("5",    500, 11, Style(14.0, 0.072, 200, 0.40, 6.0, 0.07, 0.45,  60, 0.038)),
+    Group("8",    400,  2, Style( 8.0, 0.080, 120, 0.50, 4.0, 0.06, 0.85, 300, 0.021)),
+    Group("10",   500, 20, Style(10.0, 0.056, 150, 0.34, 5.5, 0.11, 0.60, 180, 0.034)),
+    Group("11",   400,  6, Style( 7.5, 0.048, 140, 0.42, 3.5, 0.08, 0.75, 220, 0.047)),
+    Group("12",   400,  5, Style( 9.0, 0.068, 170, 0.30, 4.5, 0.10, 0.65, 350, 0.025)),
+    Group("CFB2", 400, 11, Style( 6.5, 0.052, 100, 0.47, 3.0, 0.07, 0.60, 500, 0.034)),
 )
 # fmt: on
 
@@ -65,7 +66,7 @@ def write_synthetic(
     draw = partial(_draw, folder / "images", synthetic.height, synthetic.width, seed)
     with (
         # A fresh interpreter for each worker behaves the same on every system and inherits no locked threads.
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_the_stage) as pool,
         (folder / "annotations.csv").open("w", encoding="utf-8", newline="") as annotations,
         (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as metadata,
     ):
@@ -77,6 +78,18 @@ def write_synthetic(
         for lines, row in progress(drawn, "Drawing micrographs", total=len(numbers)):
             annotations.writelines(lines)
             metadata_rows.writerow(row)
+
+
+def _end_with_the_stage() -> None:
+    """Make this worker end when the stage's process is killed; by itself it would wait for work for ever."""
+    threading.Thread(target=_exit_after_the_stage, daemon=True).start()
+
+
+def _exit_after_the_stage() -> None:
+    stage = multiprocessing.parent_process()
+    if stage is not None:
+        stage.join()
+        os._exit(1)
 
 
 def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tuple[list[str], tuple[object, ...]]:
@@ -96,9 +109,8 @@ def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tupl
 def _annotation_line(name: str, island: Outline) -> str:
     """Write one island as the published table does, floats only where a click is not on a whole pixel."""
     clicks = island.clicks.astype(int) if np.all(island.clicks % 1 == 0) else island.clicks
-    point = tuple(int(value) for value in island.center)
     nodes = ", ".join(f"({x}, {y})" for x, y in clicks.tolist())
-    return f"{name};{point};[{nodes}]\r\n"
+    return f"{name};{island.center};[{nodes}]\r\n"
 
 
 def _metadata_row(rng: np.random.Generator, name: str, group: Group) -> tuple[object, ...]:

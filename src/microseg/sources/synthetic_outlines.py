@@ -22,9 +22,9 @@ PLACING_ATTEMPTS = 12
 
 @dataclass(frozen=True)
 class Outline:
-    """A blocky region: its centre (x, y) and the clicks around it, (n, 2) in pixels from the top left."""
+    """A blocky region: a pixel (x, y) near its centre and the clicks around it, (n, 2), from the top left."""
 
-    center: tuple[float, float]
+    center: tuple[int, int]
     clicks: Points
 
 
@@ -49,7 +49,7 @@ class Layout:
             shape = blocky_shape(rng, max(area * 0.9**attempt, SMALLEST_AREA), direction)
             clicks = clicked_by_hand(rng, shape + np.array([x, y]), self.height, self.width)
             if len(clicks) >= 4 and polygon_area(clicks) >= SMALLEST_AREA / 3 and self._take(clicks):
-                return Outline((float(round(x)), float(round(y))), clicks)
+                return Outline((int(x), int(y)), clicks)
         return None
 
     def _take(self, clicks: Points) -> bool:
@@ -74,7 +74,7 @@ def place_islands(
     pixels = layout.height * layout.width
     at_reference = min(1 + int(rng.negative_binomial(2.2, 0.335)), MOST_ISLANDS)
     number = max(round(at_reference * pixels / REFERENCE_PIXELS), 1)
-    median_area = 7000 * rng.lognormal(0, 0.4)
+    median_area = 7400 * rng.lognormal(0, 0.4)
     islands: list[Outline] = []
     room = LARGEST_FOREGROUND * pixels
     for area in np.clip(median_area * rng.lognormal(0, 0.85, number), SMALLEST_AREA, 0.25 * pixels):
@@ -103,9 +103,9 @@ def blocky_shape(rng: np.random.Generator, area: float, direction: float) -> Poi
     """
     corners = int(rng.integers(5, 9) + rng.poisson(min(area / 6000, 14)))
     angles = (np.arange(corners) + rng.uniform(-0.38, 0.38, corners)) * 2 * np.pi / corners
-    radii = rng.uniform(0.7, 1.0, corners)
-    radii[rng.random(corners) < 0.3] *= rng.uniform(0.45, 0.75)
-    stretch = math.sqrt(min(1.1 * rng.lognormal(0.3, 0.4), 5))
+    notched = rng.random(corners) < 0.35
+    radii = rng.uniform(0.7, 1.0, corners) * np.where(notched, rng.uniform(0.3, 0.7, corners), 1.0)
+    stretch = math.sqrt(min(1.65 * rng.lognormal(0, 0.35), 5))
     shape = np.stack([stretch * radii * np.cos(angles), radii / stretch * np.sin(angles)], axis=1)
     cosine, sine = math.cos(direction), math.sin(direction)
     shape = shape @ np.array([[cosine, sine], [-sine, cosine]])

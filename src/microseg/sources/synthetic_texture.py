@@ -150,11 +150,11 @@ def draw_islands(rng: np.random.Generator, grey: Grey, islands: Sequence[Outline
     size = grey.shape
     mask = fill_outlines(size, islands, [1.0] * len(islands))
     rim = np.clip(mask - ndimage.gaussian_filter(mask, 2.5), 0, None) * mask
-    strength = np.clip(0.65 + 0.3 * smooth_noise(rng, size, 30), 0.1, None)
+    strength = np.clip(0.8 + 0.35 * smooth_noise(rng, size, 30), 0.15, None)
     offset = fill_outlines(size, islands, rng.normal(style.island_offset, 0.04, len(islands)).tolist())
-    grains = 1.3 * np.exp(-((smooth_noise(rng, size, style.island_grain) / 0.3) ** 2)) - 0.55
-    grains += 0.8 * smooth_noise(rng, size, 2.5 * style.island_grain)
-    filled = grey.mean() + 0.3 * (grey - grey.mean()) + offset + style.lath_contrast * grains
+    grains = np.tanh(2 * smooth_noise(rng, size, style.island_grain))
+    grains += 0.4 * smooth_noise(rng, size, 4 * style.island_grain)
+    filled = grey.mean() + 0.25 * (grey - grey.mean()) + offset + 0.085 * grains
     drawn: Grey = grey + mask * (filled - grey) + strength * rim
     return drawn
 
@@ -192,7 +192,7 @@ def charging_stripes(rng: np.random.Generator, size: Size) -> Grey:
         profile = np.exp(-(((rows - rng.uniform(0, height)) / rng.uniform(1, 14)) ** 2))
         start, length = rng.uniform(-0.5, 0.9) * width, rng.uniform(200, 1200)
         fade = np.where(columns > start, np.exp(-np.abs(columns - start) / length), 0)
-        stripes += rng.uniform(-0.10, 0.12) * profile * fade
+        stripes += rng.uniform(-0.14, 0.16) * profile * fade
     return stripes + 0.008 * rng.standard_normal((height, 1), dtype=np.float32)
 
 
@@ -210,7 +210,7 @@ def draw_micrograph(
     grain_grey = rng.normal(style.brightness, 0.035, len(grains.directions)).astype(np.float32)
     grey = grain_grey[grains.labels] + 0.09 * grains.boundary
     laths = lath_field(rng, grains, style.lath_width)
-    grey += style.lath_contrast * draw_laths(laths) + 0.25 * draw_films(rng, laths, style.films)
+    grey += style.lath_contrast * draw_laths(laths) + 0.2 * draw_films(rng, laths, style.films)
     grey = draw_blocks(rng, grey, blocks)
     grey += draw_carbides(rng, size, style.carbides)
     grey = draw_islands(rng, grey, islands, style)

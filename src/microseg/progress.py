@@ -17,10 +17,17 @@ def _interval() -> float:
 
 
 def progress(
-    items: Iterable[Item], description: str, total: int | None = None, unit: str = "micrograph"
+    items: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    unit: str = "micrograph",
+    shown: bool = True,
 ) -> "tqdm[Item]":
-    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length."""
-    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval())
+    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length.
+
+    Of several processes that work together one passes `shown`, the others draw no bar.
+    """
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval(), disable=not shown)
 
 
 def byte_progress(description: str, total: int, done: int) -> "tqdm[NoReturn]":

@@ -19,9 +19,11 @@ from misbehaving_server import (
     ignores_range,
     misbehaving_server,
     redirects_to,
+    sends_without_length,
     status,
     trickles,
     well_behaved,
+    wrong_bytes,
 )
 
 CONTENT = np.random.default_rng(1).bytes(600_000)
@@ -103,6 +105,22 @@ def test_wrong_beginning_is_discarded_and_fetched_once_more(
     assert fetch(file_at(server.url("/data")), tmp_path, HASTE).read_bytes() == CONTENT
     assert server.requests[-1] == ("/data", None)
     assert server.served["/data"] == max(len(CONTENT) - length, 0) + len(CONTENT)
+
+
+def test_wrong_beginning_and_wrong_rest_end_after_the_second_try(
+    server: MisbehavingServer, tmp_path: Path
+) -> None:
+    (tmp_path / "data.bin.part").write_bytes(b"\0" * 1000)
+    server.plans["/data"] = [wrong_bytes]
+    with pytest.raises(TransferError, match="what it sends has md5"):
+        fetch(file_at(server.url("/data")), tmp_path, HASTE)
+    assert server.requests == [("/data", "bytes=1000-"), ("/data", None)]
+
+
+def test_short_answer_without_a_length_is_continued(server: MisbehavingServer, tmp_path: Path) -> None:
+    server.plans["/data"] = [sends_without_length(CONTENT[:1234]), well_behaved]
+    assert fetch(file_at(server.url("/data")), tmp_path, HASTE).read_bytes() == CONTENT
+    assert server.requests == [("/data", None), ("/data", "bytes=1234-")]
 
 
 def test_slow_trickle_is_survived(server: MisbehavingServer, tmp_path: Path) -> None:

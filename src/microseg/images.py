@@ -26,6 +26,22 @@ def _read_grey(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be decoded as an image ({error}); replace the file") from error
 
 
+def image_sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return height and width of every PNG in a folder, by name; only the headers are read."""
+    return {path.name: image_size(path) for path in sorted(folder.glob("*.png"))}
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a picture from its header. InputError where it has none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; rerun the stage that writes it") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: cannot be decoded as an image ({error}); replace the file") from error
+
+
 def read_micrograph(path: Path) -> NDArray[np.uint8]:
     """Read a micrograph of the pipeline: (height, width), 0 to 255. InputError where it cannot be decoded."""
     return _read_grey(path)

@@ -1,6 +1,7 @@
 """Outputs that are either complete or not there: everything is written beside its place, then renamed."""
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,3 +62,9 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 digest of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -12,9 +12,24 @@ Item = TypeVar("Item")
 TERMINAL_INTERVAL, LOG_INTERVAL = 0.5, 30.0
 
 
+def _interval() -> float:
+    return TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
+
+
 def progress(
-    items: Iterable[Item], description: str, total: int | None = None, unit: str = "micrograph"
+    items: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    unit: str = "micrograph",
+    shown: bool = True,
 ) -> "tqdm[Item]":
-    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length."""
-    interval = TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
-    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=interval)
+    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length.
+
+    Of several processes that work together one passes `shown`, the others draw no bar.
+    """
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval(), disable=not shown)
+
+
+def byte_progress(description: str, total: int, done: int) -> "tqdm[NoReturn]":
+    """Return a progress bar of bytes with speed and time left, starting at `done`; its `update` moves it."""
+    return tqdm(desc=description, total=total, initial=done, unit="B", unit_scale=True, mininterval=_interval())

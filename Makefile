@@ -1,0 +1,36 @@
+# make repro: set up and run the pipeline on the embedded default. make test: set up and run every check.
+# The environment lies in .venv; another interpreter: make PYTHON=python3.12 repro
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Stages and tests start programs of the environment by name, whether or not a shell has activated it.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint fuzz benchmark plots-page clean-checkpoints
+
+help: ## show what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+setup: $(BIN)/installed ## make .venv with the pinned packages
+
+$(BIN)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+repro: setup ## run the pipeline: everything that changed, nothing else
+	dvc repro
+
+test: setup lint ## run every check and every test
+	pytest
+
+lint: setup ## check style and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
+	$(PYTHON) .dvc/plots/page/build.py

@@ -1,0 +1,81 @@
+"""Where a training or a prediction runs, on how many devices, and with which numbers."""
+
+import os
+import platform
+from typing import Literal, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from microseg.errors import InputError
+
+Accelerator = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
+
+FABRIC_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "float32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+
+
+def start(accelerator: Accelerator, precision: Precision, devices: int = 1, nodes: int = 1) -> Fabric:
+    """Start all processes of a run and return what they work together with; called once, in each of them.
+
+    Without torchrun or Slurm the first process of each node starts the others, by running the same script again.
+
+    Raises:
+        InputError: there is no such device here, or it cannot compute with that precision.
+    """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and torch.cuda.device_count() < devices:
+        raise InputError(
+            f"train.devices: {devices} on cuda asked for, but this machine has {torch.cuda.device_count()} usable "
+            "GPUs; lower train.devices or set train.accelerator to cpu"
+        )
+    make_deterministic(accelerator)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=FABRIC_PRECISION[resolve_precision(precision, accelerator)],
+    )
+    fabric.launch()
+    return fabric
+
+
+def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"]) -> str:
+    """Return float32, bf16 or fp16: `auto` is bf16 where the device computes with it, and does not imitate it."""
+    if precision == "fp16" and accelerator == "cpu":
+        raise InputError("train.precision: fp16 is for GPUs only; set it to auto, bf16 or float32")
+    if precision != "auto":
+        return precision
+    if accelerator == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:
+    """Choose algorithms whose results do not differ from run to run, as far as the device has them."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by the documentation of cuBLAS
+    # On GPUs the backward pass of max-pooling has no such algorithm: it warns there instead of stopping.
+    torch.use_deterministic_algorithms(True, warn_only=accelerator == "cuda")
+    # With deterministic algorithms torch also fills all new memory with NaN, to no use here.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def sum_over_devices(fabric: Fabric, values: Tensor) -> Tensor:
+    """Return the sum of the devices' `values`, the same on all of them."""
+    return cast(Tensor, fabric.all_reduce(values, reduce_op="sum"))
+
+
+def describe(device: torch.device) -> str:
+    """Return what distinguishes devices whose results differ in the last bits."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {capability} with {torch.get_num_threads()} threads"

@@ -1,0 +1,42 @@
+"""Predict the logits of the validation and test micrographs."""
+
+import argparse
+
+from microseg.command import run_stage
+from microseg.params import Params
+from microseg.splits import TEST, VALIDATION, images_of, read_split
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write one array of logits for each micrograph."""
+    # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.devices import start
+    from microseg.inference import write_logits_folder
+    from microseg.model_card import read_model
+
+    names = images_of(read_split(arguments.split), VALIDATION, TEST)
+    network, card = read_model(arguments.model)
+    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
+    write_logits_folder(
+        fabric,
+        network,
+        card.normalization,
+        arguments.images,
+        names,
+        arguments.logits,
+        params.predict.tile,
+        params.predict.overlap,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "images": "the folder of micrographs, data/raw/images",
+            "split": "which micrographs to predict, data/split.csv",
+            "model": "the folder of the trained network, models",
+            "logits": "the folder of arrays to write, data/logits",
+        },
+    )

@@ -1,0 +1,48 @@
+"""Train the U-Net, or take up an earlier training that was the same up to some epoch."""
+
+import argparse
+
+from microseg.command import run_stage
+from microseg.files import output_folder, write_json
+from microseg.history import training_metrics, write_log
+from microseg.params import Params
+from microseg.splits import TRAIN, VALIDATION, images_of, read_split
+from microseg.workspace import shared_folder
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the model, its card, the figures and the log of the training."""
+    # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.datasets import MaskedMicrographs
+    from microseg.devices import start
+    from microseg.model_card import describe, write_model
+    from microseg.training import train
+
+    rows = read_split(arguments.split)
+    training, validation = (
+        MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, part))))
+        for part in (TRAIN, VALIDATION)
+    )
+    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
+    state = train(fabric, training, validation, params.train, params.seed, shared_folder("checkpoints"))
+    if fabric.is_global_zero:
+        weights, record = state.model(params.train.keep)
+        with output_folder(arguments.model) as folder:
+            write_model(folder, weights, describe(record, training, validation, params.train, params.seed))
+        write_json(arguments.metrics, training_metrics(state.records))
+        write_log(arguments.log, state.records)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "images": "the folder of micrographs, data/raw/images",
+            "masks": "the folder of masks, data/masks",
+            "split": "which micrographs train and which watch, data/split.csv",
+            "model": "the folder to write the weights and the model card into, models",
+            "metrics": "the figures to write, metrics/train.json",
+            "log": "the table of epochs to write, plots/train.csv",
+        },
+    )

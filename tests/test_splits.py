@@ -1,0 +1,139 @@
+"""Who trains, who validates and who is tested: fixed test set, nested samples, whole groups, clear refusals."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from microseg.errors import InputError
+from microseg.splits import (
+    SplitRow,
+    draw_split,
+    images_of,
+    measured_part,
+    part_sizes,
+    read_split,
+    split_from_column,
+    write_split,
+)
+
+NAMES = [f"IMG_{number:05}.png" for number in range(1, 101)]
+UNGROUPED = dict.fromkeys(NAMES, "")
+
+
+def draw(groups=UNGROUPED, *, test_size=0.2, sample_size=None, validation_size=0.2, seed=7):
+    return draw_split(
+        groups, test_size=test_size, sample_size=sample_size, validation_size=validation_size, seed=seed
+    )
+
+
+def test_sizes_are_the_shares_asked_for():
+    assert part_sizes(draw()) == {"train": 64, "validation": 16, "test": 20}
+    assert part_sizes(draw(test_size=11, sample_size=30)) == {"train": 24, "validation": 6, "test": 11}
+
+
+def test_a_tenth_of_thirty_is_three():
+    groups = dict.fromkeys(NAMES[:30], "")
+    assert part_sizes(draw(groups, test_size=0.1))["test"] == 3
+
+
+def test_every_image_stands_in_one_part_only():
+    images = [row.image for row in draw()]
+    assert images == sorted(NAMES)
+
+
+def test_test_set_is_the_same_for_every_sample_size_and_validation_size():
+    expected = images_of(draw(), "test")
+    for sample_size in (2, 10, 55, 80):
+        for validation_size in (0.1, 0.5):
+            rows = draw(sample_size=sample_size, validation_size=validation_size)
+            assert images_of(rows, "test") == expected
+
+
+@pytest.mark.parametrize("columns", [1, 12], ids=["single images", "groups"])
+def test_samples_are_nested_in_training_and_in_validation(columns):
+    groups = UNGROUPED if columns == 1 else {name: f"g{index % columns}" for index, name in enumerate(NAMES)}
+    available = len(images_of(draw(groups), "train", "validation"))
+    smaller = draw(groups, sample_size=2)
+    for size in range(3, available + 1):
+        larger = draw(groups, sample_size=size)
+        assert part_sizes(larger)["train"] + part_sizes(larger)["validation"] == size
+        for part in ("train", "validation"):
+            assert set(images_of(smaller, part)) <= set(images_of(larger, part))
+            assert images_of(smaller, part)
+        smaller = larger
+
+
+def test_order_of_the_images_does_not_matter_and_the_seed_does():
+    assert draw(dict.fromkeys(reversed(NAMES), "")) == draw()
+    assert images_of(draw(seed=8), "test") != images_of(draw(), "test")
+
+
+def test_groups_stay_whole_and_are_balanced_by_images():
+    sizes = {"a": 3, "b": 5, "c": 8, "d": 12, "e": 20, "f": 60}
+    groups = {f"{group}{number}.png": group for group, size in sizes.items() for number in range(size)}
+    for seed in range(5):
+        rows = draw(groups, seed=seed)
+        parts_of_group = {group: {row.split for row in rows if row.group == group} for group in sizes}
+        assert all(len(parts) == 1 for parts in parts_of_group.values())
+        # A fifth of 108 images is 22; no groups add up to that, and 20 + 3 (or 12 + 8 + 3) comes nearest.
+        assert part_sizes(rows)["test"] == 23
+
+
+def test_a_large_group_is_not_split_to_meet_the_size():
+    groups = {name: "big" if index < 90 else name for index, name in enumerate(NAMES)}
+    rows = draw(groups, test_size=0.05)
+    assert len({row.split for row in rows if row.group == "big"}) == 1
+    assert part_sizes(rows)["test"] == 5
+
+
+def test_no_test_set_is_the_protocol_of_the_study():
+    rows = draw(test_size=0)
+    assert part_sizes(rows) == {"train": 80, "validation": 20, "test": 0}
+    assert measured_part(rows) == "validation"
+    assert measured_part(draw()) == "test"
+
+
+def test_asking_for_more_than_there_is_says_how_many_there_are():
+    with pytest.raises(InputError, match=r"sample_size asks for 81 micrographs, but there are 80"):
+        draw(sample_size=81)
+    with pytest.raises(InputError, match=r"test_size asks for 99 micrographs .* there are 100"):
+        draw(test_size=99)
+
+
+def test_too_few_groups_are_refused():
+    groups = {name: "ab"[index % 2] for index, name in enumerate(NAMES)}
+    with pytest.raises(InputError, match=r"group_by makes 2 groups, but 3 are needed"):
+        draw(groups)
+
+
+def test_parts_named_by_a_column():
+    parts = dict.fromkeys(NAMES[:10], "train") | dict.fromkeys(NAMES[10:14], "Val") | {NAMES[14]: "test"}
+    rows = split_from_column(parts, sample_size=None, seed=1)
+    assert images_of(rows, "train") == NAMES[:10]
+    assert images_of(rows, "validation") == NAMES[10:14]
+    assert images_of(rows, "test") == [NAMES[14]]
+    smaller = split_from_column(parts, sample_size=7, seed=1)
+    assert Counter(row.split for row in smaller) == {"train": 5, "validation": 2, "test": 1}
+    assert set(images_of(smaller, "train")) < set(NAMES[:10])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"a.png": "train", "b.png": "holdout"}, "b.png is in the part 'holdout'"),
+        ({"a.png": "train", "b.png": "test"}, "no image is in the part validation"),
+        ({"a.png": "val", "b.png": "test"}, "no image is in the part train"),
+    ],
+)
+def test_unusable_columns_are_refused(parts, message):
+    with pytest.raises(InputError, match=message):
+        split_from_column(parts, sample_size=None, seed=1)
+
+
+def test_written_and_read_back(tmp_path: Path):
+    rows = [SplitRow("a.png", "train", "01 / 400"), SplitRow("b, c.png", "test", "")]
+    write_split(tmp_path / "split.csv", rows)
+    assert read_split(tmp_path / "split.csv") == rows
+    with pytest.raises(InputError, match="no such split"):
+        read_split(tmp_path / "missing.csv")

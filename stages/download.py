@@ -5,30 +5,30 @@ from pathlib import Path
 
 from microseg.command import run_stage
 from microseg.files import output_folder
-from microseg.params import Params
+from microseg.params import DownloadParams, Params
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the raw dataset of the chosen source."""
     with output_folder(arguments.output) as raw:
-        write_dataset(raw, arguments.folder, params)
+        write_dataset(raw, arguments.folder, params.download, params.seed)
 
 
-def write_dataset(raw: Path, folder: Path, params: Params) -> None:
+def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) -> None:
     """Fill the empty folder `raw`; only the chosen source is imported."""
-    match params.download.source:
+    match download.source:
         case "synthetic":
             from microseg.sources.synthetic import write_synthetic
 
-            write_synthetic(raw, params.download.synthetic, params.seed)
+            write_synthetic(raw, download.synthetic, seed)
         case "folder":
             from microseg.sources.folder import write_folder
 
-            write_folder(raw, folder, params.download.crop_bottom)
+            write_folder(raw, folder, download.crop_bottom)
         case "published":
             from microseg.sources.published import write_published
 
-            write_published(raw, params.download.mirrors, params.download.manual_dir)
+            write_published(raw, download.mirrors, download.manual_dir)
 
 
 if __name__ == "__main__":

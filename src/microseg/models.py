@@ -78,9 +78,9 @@ class UNet(nn.Module):
 def draw_weights(module: nn.Module) -> None:
     """Draw the weights of a convolution as the U-Net's authors did: normal, with a variance of 2 / N.
 
-    N is the number of inputs of one output value. The variance keeps the scale of the signal through convolution and
-    ReLU (He et al., arXiv:1502.01852); biases are 0. Without normalisation layers this decides how soon the network
-    starts to learn.
+    N is the number of inputs of one output value. The variance keeps the scale of the signal through convolution
+    and ReLU (He et al., arXiv:1502.01852); biases are 0. Without normalisation layers this decides how soon the
+    network starts to learn.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         # Where the kernel of an up-convolution is as wide as its step, each output has one input pixel.

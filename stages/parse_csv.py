@@ -5,13 +5,14 @@ import logging
 
 from microseg.annotations import scan_annotations
 from microseg.command import run_stage
-from microseg.figures.annotations import annotation_figures
+from microseg.figures.quality import annotation_figures
 from microseg.figures.style import save_figure
 from microseg.files import output_folder, write_csv, write_json
 from microseg.images import image_sizes
+from microseg.metadata import read_metadata
 from microseg.params import Params
 from microseg.polygons_file import write_polygons
-from microseg.quality.annotations import annotation_metrics, check_annotations, polygon_counts
+from microseg.quality.annotations import annotation_metrics, annotation_tables, check_annotations
 from microseg.quality.findings import refuse_emptiness, refuse_invalid, write_findings
 
 
@@ -19,7 +20,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the polygons, the metrics, the list of findings and the plots."""
     table = arguments.raw / "annotations.csv"
     masks, unusable = scan_annotations(table)
-    checked = check_annotations(masks, unusable, image_sizes(arguments.raw / "images"))
+    about = arguments.raw / "metadata.csv"
+    metadata = read_metadata(about) if about.is_file() else None
+    checked = check_annotations(masks, unusable, image_sizes(arguments.raw / "images"), metadata)
     refuse_invalid(checked.findings, params.parse_csv.on_invalid, table)
     refuse_emptiness(checked.masks, table)
     metrics = annotation_metrics(checked)
@@ -28,8 +31,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     write_json(arguments.metrics, metrics)
     write_findings(arguments.findings, checked.findings)
     with output_folder(arguments.plots) as folder:
-        write_csv(folder / "polygons_per_image.csv", ("islands", "micrographs"), polygon_counts(checked.masks))
-        for name, figure in annotation_figures(checked.masks):
+        for name, header, rows in annotation_tables(checked, metadata or {}):
+            write_csv(folder / name, header, rows)
+        for name, figure in annotation_figures(checked):
             save_figure(figure, folder / name)
 
 
@@ -41,7 +45,7 @@ if __name__ == "__main__":
             "raw": "the raw dataset, data/raw",
             "polygons": "the polygons to write, data/polygons.jsonl",
             "metrics": "the metrics to write, metrics/annotations.json",
-            "findings": "the list of findings to write, metrics/annotation_findings.csv",
+            "findings": "the list of findings to write, plots/annotation_findings.csv",
             "plots": "the folder of plots to write, plots/annotations",
         },
     )

@@ -10,6 +10,7 @@ from microseg.files import output_folder, write_csv, write_json
 from microseg.images import read_micrograph
 from microseg.params import Params
 from microseg.polygons_file import read_polygons
+from microseg.quality.findings import write_findings
 from microseg.randomness import generator
 from microseg.rasterizing import mask_metrics, write_masks
 
@@ -22,6 +23,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     metrics = mask_metrics(summaries)
     logging.info("%d masks, %.1f %% foreground", len(summaries), 100 * metrics["foreground_fraction"]["mean"])
     write_json(arguments.metrics, metrics)
+    write_findings(arguments.findings, [finding for summary in summaries for finding in summary.overlaps])
     annotated = [mask for mask in polygons if len(mask)]
     order = generator(params.seed, "examples").permutation(len(annotated))
     examples = [annotated[index] for index in order[: params.rasterize_masks.examples]]
@@ -44,6 +46,7 @@ if __name__ == "__main__":
             "polygons": "the polygons, data/polygons.jsonl",
             "masks": "the folder of masks to write, data/masks",
             "metrics": "the metrics to write, metrics/masks.json",
+            "findings": "the list of findings to write, plots/mask_findings.csv",
             "plots": "the folder of plots to write, plots/masks",
         },
     )

@@ -1,5 +1,6 @@
 """From the polygons of all micrographs to the folder of masks, on all cores, one micrograph in memory each."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,20 @@ from microseg.annotations import ImageMask
 from microseg.images import image_size, write_mask
 from microseg.masks import create_binary_mask, reaches_outside
 from microseg.parallel import map_in_processes
+from microseg.quality.findings import Finding
+from microseg.quality.overlaps import find_overlaps
 
 
 @dataclass(frozen=True)
 class MaskSummary:
-    """What is known of one mask: its share of foreground, and how many of its polygons the border cuts."""
+    """What is known of one mask: size, share of foreground, polygons that the border cuts, and overlaps."""
 
     image: str
+    height: int
+    width: int
     foreground_fraction: float
     clipped: int
+    overlaps: list[Finding]
 
 
 def write_masks(image_masks: Sequence[ImageMask], images: Path, folder: Path) -> Iterator[MaskSummary]:
@@ -45,11 +51,13 @@ def _write_mask(images: Path, folder: Path, image_mask: ImageMask) -> MaskSummar
     mask = create_binary_mask(image_mask, height, width)
     write_mask(folder / image_mask.img_name, mask)
     clipped = sum(reaches_outside(polygon, height, width) > 0 for polygon in image_mask.polygons)
-    return MaskSummary(image_mask.img_name, float(mask.mean()), clipped)
+    overlaps = list(find_overlaps(image_mask, height, width))
+    return MaskSummary(image_mask.img_name, height, width, np.count_nonzero(mask) / mask.size, clipped, overlaps)
 
 
 def mask_metrics(summaries: Sequence[MaskSummary]) -> dict[str, Any]:
     """Return the numbers that stand for at least one mask."""
+    sizes = Counter((summary.height, summary.width) for summary in summaries)
     fractions = np.array([summary.foreground_fraction for summary in summaries])
     return {
         "masks": len(summaries),
@@ -59,5 +67,8 @@ def mask_metrics(summaries: Sequence[MaskSummary]) -> dict[str, Any]:
             "max": float(fractions.max()),
         },
         "empty_masks": int((fractions == 0).sum()),
+        "image_sizes": {f"{width} x {height}": number for (height, width), number in sorted(sizes.items())},
         "clipped_polygons": sum(summary.clipped for summary in summaries),
+        "overlapping_pairs": sum(len(summary.overlaps) for summary in summaries),
+        "images_with_overlaps": sum(bool(summary.overlaps) for summary in summaries),
     }

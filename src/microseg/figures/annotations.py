@@ -1,4 +1,4 @@
-"""Pictures of what was annotated: counts, polygons on their micrographs, masks beside them."""
+"""Pictures of what was annotated: polygons on their micrographs, masks beside them."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,31 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-from microseg.annotations import AnnotatedPolygon, ImageMask, most_annotated
+from microseg.annotations import AnnotatedPolygon, ImageMask
 from microseg.figures.style import BLUE, ORANGE
 from microseg.masks import create_binary_mask
 
 Micrograph = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-
-MOST_ANNOTATED = 15
+Values = Sequence[float] | NDArray[np.integer] | NDArray[np.floating]
 
 # Pixels shown around a single polygon, so that its outline does not lie on the frame.
 MARGIN = 5
 
 
-def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
-    """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
-    axes = figure.subplots()
-    names, numbers = [name for name, _ in counts], [number for _, number in counts]
-    axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
-    axes.invert_yaxis()
-    axes.set(xlabel="annotated islands", title="The most annotated micrographs")
-    return figure
-
-
-def plot_distribution(values: Sequence[float] | NDArray[np.float64], label: str, unit: str, title: str) -> Figure:
+def plot_distribution(values: Values, label: str, unit: str) -> Figure:
     """Show how often each value occurs: `label` names the values, `unit` what has one."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -43,18 +31,8 @@ def plot_distribution(values: Sequence[float] | NDArray[np.float64], label: str,
         axes.hist(array, bins=list(edges), color=BLUE, edgecolor="white")
     else:
         axes.hist(array, bins=60, color=BLUE)
-    axes.set(xlabel=label, ylabel=unit, title=title)
+    axes.set(xlabel=label, ylabel=unit, title=f"Distribution of the {label}")
     return figure
-
-
-def annotation_figures(masks: Sequence[ImageMask]) -> Iterator[tuple[str, Figure]]:
-    """Draw the pictures of a table of annotations, each with its file name."""
-    yield "most_annotated.png", plot_most_annotated(most_annotated(masks, MOST_ANNOTATED))
-    counts = [len(mask) for mask in masks]
-    yield (
-        "polygons_per_image.png",
-        plot_distribution(counts, "annotated islands", "micrographs", "Annotated islands of a micrograph"),
-    )
 
 
 def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -> Figure:
@@ -122,9 +100,7 @@ def mask_figures(
     yield "annotated_micrograph.png", plot_image_and_mask(images[0], image_masks[0])
     yield (
         "foreground_fraction.png",
-        plot_distribution(
-            fractions, "foreground, share of the micrograph", "micrographs", "Foreground of a micrograph"
-        ),
+        plot_distribution(fractions, "foreground as a share of the micrograph", "micrographs"),
     )
 
 

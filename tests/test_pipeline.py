@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -15,24 +14,9 @@ import pytest
 from PIL import Image
 
 from microseg.randomness import generator
-from project_copy import commit, copy_project, environment, run, set_params
 
 from pipeline_files import STAGES
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose pipeline has run once and is committed."""
-    project = copy_project(tmp_path_factory.mktemp("finished"))
-    run("dvc", "repro", cwd=project)
-    commit(project, "results")
-    return project
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project that a test may change."""
-    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+from project_copy import environment, run, set_params
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

@@ -159,8 +159,9 @@ def most_annotated(masks: Iterable[ImageMask], n: int) -> list[tuple[str, int]]:
 
 
 def is_file_name(name: str) -> bool:
-    """Say whether `name` names a file in a folder and nothing outside it, on any system."""
-    return bool(name) and name.isprintable() and name not in (".", "..") and not set(name) & set('/\\:*?"<>|')
+    """Say whether `name` names a file in a folder and nothing outside it, on any system and in any table."""
+    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
+    return plain and not set(name) & set('/\\:*?"<>|;')
 
 
 def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | None]:

@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint fuzz benchmark clean-checkpoints
+.PHONY: help setup repro test lint fuzz benchmark plots-page clean-checkpoints
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -31,3 +31,6 @@ lint: setup ## check style and types
 	ruff format --check .
 	ruff check .
 	mypy
+
+plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
+	$(PYTHON) .dvc/plots/page/build.py

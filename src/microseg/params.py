@@ -1,6 +1,8 @@
 """The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
 
 import difflib
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -159,8 +161,8 @@ class Params(Section):
     evaluate: EvaluateParams
 
 
-def read_params(path: Path) -> Params:
-    """Read and check a parameter file.
+def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Params:
+    """Read and check a parameter file; `changes`, such as {"train.epochs": 5}, take the place of what it says.
 
     Raises:
         InputError: there is no such file, it is not YAML, or a key is unknown, missing, mistyped or out of range.
@@ -172,6 +174,9 @@ def read_params(path: Path) -> Params:
         raise InputError(f"{path}: no such parameter file; run from the top folder of the project") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    for key, value in (changes or {}).items():
+        check_key(key)
+        _set(content, key.split("."), value)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -194,11 +199,33 @@ PARAMETER_KEYS = tuple(_leaf_keys(Params))
 """Every parameter of params.yaml as DVC writes it, such as "train.epochs"."""
 
 
+def check_key(key: str) -> None:
+    """Raise an InputError that names the nearest parameter where there is none called `key`."""
+    if key not in PARAMETER_KEYS:
+        raise InputError(f"{key}: unknown key; did you mean {_nearest(key)}?")
+
+
+def flat_params(params: Params) -> dict[str, Any]:
+    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
+    return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
+
+
+def _nearest(key: str) -> str:
+    return difflib.get_close_matches(key, PARAMETER_KEYS, n=1, cutoff=0)[0]
+
+
+def _set(content: Any, path: list[str], value: object) -> None:
+    # What is not a section is left for the validation to complain about.
+    for name in path[:-1]:
+        content = content.get(name) if isinstance(content, dict) else None
+    if isinstance(content, dict):
+        content[path[-1]] = value
+
+
 def _describe(problem: dict[str, Any]) -> str:
     location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(location, PARAMETER_KEYS, n=1, cutoff=0)
-        return f"{location}: unknown key; did you mean {nearest[0]}?"
+        return f"{location}: unknown key; did you mean {_nearest(location)}?"
     if problem["type"] == "missing":
         return f"{location}: missing key; add it, with a value as the manual in params.yaml describes it"
     if problem["type"] == "value_error":

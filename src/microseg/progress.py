@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -10,6 +10,10 @@ Item = TypeVar("Item")
 
 # In a terminal a bar moves twice a second; in a log file every redraw is one more line to scroll past.
 TERMINAL_INTERVAL, LOG_INTERVAL = 0.5, 30.0
+
+
+def _interval() -> float:
+    return TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
 
 
 def progress(
@@ -23,5 +27,9 @@ def progress(
 
     Of several processes that work together one passes `shown`, the others draw no bar.
     """
-    interval = TERMINAL_INTERVAL if sys.stderr.isatty() else LOG_INTERVAL
-    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=interval, disable=not shown)
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval(), disable=not shown)
+
+
+def byte_progress(description: str, total: int, done: int) -> "tqdm[NoReturn]":
+    """Return a progress bar of bytes with speed and time left, starting at `done`; its `update` moves it."""
+    return tqdm(desc=description, total=total, initial=done, unit="B", unit_scale=True, mininterval=_interval())

@@ -1,0 +1,143 @@
+"""Taking the wanted micrographs out of a zip archive that may be damaged or hostile.
+
+Nothing is unpacked under a name from the archive: a wanted micrograph is read into memory, decoded, and written
+under the name it was asked for.
+"""
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from microseg.errors import InputError
+from microseg.images import write_micrograph
+from microseg.progress import progress
+
+# Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
+LARGEST_MICROGRAPH = 64 * 1024**2
+LARGEST_SUM = 16 * 1024**3
+LARGEST_RATIO = 100
+
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+SUPPORTED_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+UNDECODABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
+
+
+def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> None:
+    """Write the micrographs called `names` (IMG_#####.png) from a zip archive into `folder` as 8-bit grey PNG.
+
+    Grey ones keep their bytes. Their folder in the archive does not matter, and all else it holds is left out.
+
+    Raises:
+        InputError: the archive is damaged; an entry leads outside its folder, is a link, or unpacks to far more
+            than it holds; a micrograph is missing, there twice, or cannot be decoded.
+    """
+    with _damage_named(archive):
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        entries = _wanted_entries(archive, opened.infolist(), frozenset(names))
+        for name, entry in progress(sorted(entries.items()), "unpacking"):
+            with _damage_named(f"{archive}: {entry.filename}"):
+                content = opened.read(entry)
+            picture = _decoded(content, f"{archive}: {entry.filename}")
+            if picture.mode == "L":
+                (folder / name).write_bytes(content)
+            else:
+                write_micrograph(folder / name, np.asarray(picture.convert("RGB").convert("L")))
+
+
+@contextmanager
+def _damage_named(what: object) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputError(f"{what}: cannot be unpacked ({error}); fetch the archive again") from error
+
+
+def _wanted_entries(
+    archive: Path, entries: Collection[zipfile.ZipInfo], names: Collection[str]
+) -> Mapping[str, zipfile.ZipInfo]:
+    wanted: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        problem = _hostility(entry)
+        if problem is not None:
+            raise InputError(f"{archive}: entry {entry.filename!r} {problem}; get the archive from its publisher")
+        name = PurePosixPath(entry.filename).name
+        if name not in names or entry.is_dir():
+            continue
+        if name in wanted:
+            raise InputError(
+                f"{archive}: holds {name} twice, as {wanted[name].filename} and as {entry.filename}; remove one"
+            )
+        wanted[name] = entry
+    missing = sorted(set(names) - set(wanted))
+    if missing:
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise InputError(
+            f"{archive}: lacks {', '.join(missing[:10])}{more}, which the table of polygons names; "
+            "get the archive that belongs to the table"
+        )
+    _check_sizes(archive, wanted.values())
+    return wanted
+
+
+def _hostility(entry: zipfile.ZipInfo) -> str | None:
+    """Say why an entry is one that no honest archive holds; None where it is not."""
+    posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
+    if posix.is_absolute() or windows.anchor:
+        return "has an absolute name"
+    if ".." in windows.parts:
+        return "leads outside the archive's folder"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "is a link"
+    return None
+
+
+def _check_sizes(archive: Path, entries: Collection[zipfile.ZipInfo]) -> None:
+    for entry in entries:
+        if entry.compress_type not in SUPPORTED_METHODS:
+            raise InputError(
+                f"{archive}: {entry.filename}: compressed by method {entry.compress_type}; repack it with deflate"
+            )
+        ratio = entry.file_size / max(entry.compress_size, 1)
+        if entry.file_size > LARGEST_MICROGRAPH or ratio > LARGEST_RATIO:
+            raise InputError(
+                f"{archive}: {entry.filename}: would unpack from {entry.compress_size:,} to {entry.file_size:,} "
+                "bytes, too much for a micrograph; get the archive from its publisher"
+            )
+    total = sum(entry.file_size for entry in entries)
+    if total > LARGEST_SUM:
+        raise InputError(
+            f"{archive}: would unpack to {total:,} bytes, more than the {LARGEST_SUM:,} allowed; "
+            "get the archive from its publisher"
+        )
+
+
+def _decoded(content: bytes, where: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            picture.load()
+    except UNDECODABLE as error:
+        raise InputError(
+            f"{where}: cannot be decoded as a PNG image ({error}); fetch the archive again"
+        ) from error
+    if picture.mode not in EIGHT_BIT_MODES:
+        raise InputError(f"{where}: expected 8 bits a channel, found mode {picture.mode}; convert it first")
+    return picture

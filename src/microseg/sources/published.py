@@ -1,0 +1,174 @@
+"""The published source: the Aachen-Heerlen annotated steel microstructure dataset, fetched from figshare.
+
+Iren, D., Ackermann, M., Gorfer, J. et al.: Aachen-Heerlen annotated steel microstructure dataset. Scientific
+Data 8:140 (2021), doi 10.1038/s41597-021-00926-7. Published under CC0.
+"""
+
+import csv
+import dataclasses
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from microseg.errors import InputError
+from microseg.sources.archive import unpack_micrographs
+from microseg.sources.transfer import (
+    PATIENCE,
+    Patience,
+    PublishedFile,
+    TransferError,
+    bytes_missing,
+    fetch,
+    misfit,
+    require_free_space,
+)
+from microseg.workspace import project_root, shared_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublishedDataset:
+    """The three files of a published dataset: two tables and the zip archive of the micrographs."""
+
+    polygons: PublishedFile
+    metadata: PublishedFile
+    images: PublishedFile
+
+    def files(self) -> tuple[PublishedFile, ...]:
+        """Return the three files, the small ones first."""
+        return self.polygons, self.metadata, self.images
+
+
+def _on_figshare(number: int, name: str, size: int, md5: str) -> PublishedFile:
+    # The first address is made for programs; the second may answer a program with a firewall's challenge.
+    urls = (
+        f"https://api.figshare.com/v2/file/download/{number}",
+        f"https://ndownloader.figshare.com/files/{number}",
+    )
+    return PublishedFile(name, size, md5, urls)
+
+
+AACHEN_HEERLEN = PublishedDataset(
+    polygons=_on_figshare(
+        25214918,
+        "nature_scidata_heerlen_aachen_steel_annotations_polygon.csv",
+        3_744_453,
+        "e56d19f16c82ae23faeeb77577579e1e",
+    ),
+    metadata=_on_figshare(
+        25214927, "nature_scidata_steel_metadata.csv", 136_915, "f16113f032e6d984faac4836eb0cb0e1"
+    ),
+    images=_on_figshare(26094926, "PNG.zip", 1_223_165_391, "09306cad9a754ae5a963d3f5c67f8f30"),
+)
+
+
+def write_published(
+    folder: Path,
+    mirrors: list[str],
+    manual_dir: str | None,
+    dataset: PublishedDataset = AACHEN_HEERLEN,
+    patience: Patience = PATIENCE,
+) -> None:
+    """Fill the empty `folder` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
+
+    Only the micrographs that the table of polygons names are kept. Downloads stay in the project's shared folder
+    "downloads": they outlive the outputs of a stage, serve all experiments, and continue after a crash.
+
+    Args:
+        folder: an existing empty folder.
+        mirrors: base addresses to try after the publisher's; the name of the file is appended.
+        manual_dir: a folder with files fetched by hand, relative to the project; used where size and MD5 fit.
+        dataset: what to fetch.
+        patience: how long to bear with a server.
+
+    Raises:
+        InputError: a parameter is unusable, a file cannot be had (the message says how to fetch it by hand), the
+            disk is too small, or the archive is damaged or hostile.
+    """
+    by_hand = _manual_folder(manual_dir)
+    files = [_with_mirrors(file, mirrors) for file in dataset.files()]
+    polygons, metadata, images = _obtain(files, by_hand, folder, patience)
+    shutil.copyfile(polygons, folder / "annotations.csv")
+    shutil.copyfile(metadata, folder / "metadata.csv")
+    (folder / "images").mkdir()
+    unpack_micrographs(images, _named_micrographs(polygons), folder / "images")
+
+
+def _manual_folder(manual_dir: str | None) -> Path | None:
+    if manual_dir is None:
+        return None
+    # Temporary experiments run in a copy of the project, which has no files placed by hand.
+    folder = project_root() / Path(manual_dir).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"params.yaml: download.manual_dir: {folder}: no such folder; make it or set null")
+    return folder
+
+
+def _with_mirrors(file: PublishedFile, mirrors: list[str]) -> PublishedFile:
+    for mirror in mirrors:
+        if not mirror.startswith(("https://", "http://")):
+            raise InputError(
+                f"params.yaml: download.mirrors: {mirror!r} is not a base address such as https://host/folder"
+            )
+    return dataclasses.replace(
+        file, urls=(*file.urls, *(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors))
+    )
+
+
+def _obtain(files: list[PublishedFile], by_hand: Path | None, destination: Path, patience: Patience) -> list[Path]:
+    """Return where each file lies; one InputError names all that cannot be had."""
+    downloads = shared_folder("downloads")
+    placed = [_placed_by_hand(file, by_hand) for file in files]
+    to_fetch = [file for file, path in zip(files, placed, strict=True) if path is None]
+    _check_disk(downloads, destination, to_fetch, unpacked=max(file.size for file in files))
+    # One round by hand has to be enough: a file that cannot be had does not stop the others.
+    paths, problems = [], []
+    for file, path in zip(files, placed, strict=True):
+        try:
+            paths.append(path or fetch(file, downloads, patience))
+        except TransferError as error:
+            problems.append(_how_to_fetch_by_hand(file, error, by_hand))
+    if problems:
+        raise InputError("\n       ".join(problems))
+    return paths
+
+
+def _placed_by_hand(file: PublishedFile, folder: Path | None) -> Path | None:
+    """Return the path of `file` in a folder of the user, under whatever name a browser gave it; None if absent."""
+    if folder is None:
+        return None
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        problem = misfit(path, file)
+        if problem is None:
+            return path
+        if path.name == file.name:
+            logger.warning("%s %s: not used; fetch it again or remove it", path, problem)
+    return None
+
+
+def _check_disk(downloads: Path, destination: Path, to_fetch: list[PublishedFile], unpacked: int) -> None:
+    # The micrographs are stored as they are in the archive, so it is as large as the folder it becomes.
+    missing = sum(bytes_missing(file, downloads) for file in to_fetch)
+    same_disk = downloads.stat().st_dev == destination.stat().st_dev
+    require_free_space(downloads, missing + unpacked if same_disk else missing)
+    require_free_space(destination, unpacked)
+
+
+def _how_to_fetch_by_hand(file: PublishedFile, error: TransferError, by_hand: Path | None) -> str:
+    place = (
+        f"put it into {by_hand} (download.manual_dir)"
+        if by_hand
+        else "put it into a folder and name that folder in params.yaml as download.manual_dir"
+    )
+    return (
+        f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
+        f"{' or '.join(file.urls)}, check that it has {file.size:,} bytes and md5 {file.md5}, "
+        f"{place}, and start again."
+    )
+
+
+def _named_micrographs(polygons: Path) -> list[str]:
+    with polygons.open(newline="", encoding="utf-8-sig") as table:
+        return sorted({row["image_url"] for row in csv.DictReader(table, delimiter=";")})

@@ -3,14 +3,14 @@
 `python -m microseg.checkpoint_space` empties it.
 """
 
+import fcntl
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import IO
 
 from microseg.errors import InputError
 from microseg.files import remove
@@ -32,19 +32,17 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Hold the one right to train in `folder`, waiting for it if need be.
 
     Two experiments that differ in the number of epochs share a folder: the second one waits, then finds its work
-    done in part or in full. The right of a process that was killed is free at once.
+    done in part or in full. The right of a process that was killed is free at once, even while its reading
+    processes live on: locks of this kind do not pass to children.
     """
-    lock = _lock(folder)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("another process trains the same network; waiting for it")
-        lock.acquire()
-    try:
+    with _lock_file(folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process trains the same network; waiting for it")
+            fcntl.lockf(file, fcntl.LOCK_EX)
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    finally:
-        lock.release()
 
 
 def make_room(current: Path) -> None:
@@ -65,18 +63,19 @@ def clean(root: Path) -> int:
     return sum(_remove_unused(folder) for folder in root.iterdir() if folder.is_dir())
 
 
-def _lock(folder: Path) -> FileLock:
+def _lock_file(folder: Path) -> IO[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_suffix(".lock"))
+    return folder.with_suffix(".lock").open("w", encoding="utf-8")
 
 
 def _remove_unused(folder: Path) -> int:
     size = _size(folder)
-    try:
-        with _lock(folder).acquire(blocking=False):
-            remove(folder)
-    except Timeout:
-        return 0
+    with _lock_file(folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        remove(folder)
     log.info("removed the checkpoints %s (%.1f MB)", folder, size / 1e6)
     return size
 

@@ -32,20 +32,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="microseg", description="Many experiments, and what they show.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands.add_parser("sweep", help="run the experiments of a grid that are not there yet"))
-    _add_report(commands.add_parser("report", help="compare with a commit, as Markdown for a review"))
+    _add_review(commands.add_parser("review", help="compare with a commit, as Markdown for a review"))
     return parser
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
+def _add_review(parser: argparse.ArgumentParser) -> None:
     parser.description = "Print what the working tree changes in parameters, metrics and plots, as Markdown."
     parser.add_argument("base", metavar="COMMIT", help="the commit to compare with, such as origin/main")
-    parser.set_defaults(run=_report)
+    parser.set_defaults(run=_review)
 
 
-def _report(parsed: argparse.Namespace) -> int:
-    from microseg.experiments.report import report
+def _review(parsed: argparse.Namespace) -> int:
+    from microseg.experiments.review import review
 
-    print(report(parsed.base), end="")
+    print(review(parsed.base), end="")
     return 0
 
 

@@ -17,7 +17,7 @@ NOTICEABLE = 0.01
 LISTED = 5
 
 
-def report(base: str) -> str:
+def review(base: str) -> str:
     """Compare the working tree, whose pipeline has been run, with the commit `base`.
 
     Raises:

@@ -34,3 +34,6 @@ lint: setup ## check style and types
 
 plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
 	$(PYTHON) .dvc/plots/page/build.py
+
+clean-checkpoints: setup ## remove the saved states of all trainings
+	python -m microseg.checkpoint_space

@@ -2,12 +2,12 @@
 
 import argparse
 
+from microseg.checkpoint_space import checkpoint_root
 from microseg.command import run_stage
 from microseg.files import output_folder, write_json
 from microseg.history import training_metrics, write_log
 from microseg.params import Params
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split
-from microseg.workspace import shared_folder
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -24,12 +24,12 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    state = train(fabric, training, validation, params.train, params.seed, shared_folder("checkpoints"))
+    state = train(fabric, training, validation, params.train, params.seed, checkpoint_root())
     if fabric.is_global_zero:
         weights, record = state.model(params.train.keep)
         with output_folder(arguments.model) as folder:
             write_model(folder, weights, describe(record, training, validation, params.train, params.seed))
-        write_json(arguments.metrics, training_metrics(state.records))
+        write_json(arguments.metrics, training_metrics(state.records, record))
         write_log(arguments.log, state.records)
 
 

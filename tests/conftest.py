@@ -1,9 +1,12 @@
 """What several test files share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from project_copy import commit, copy_project, run
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real inputs are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small copy of this project whose pipeline has run once and is committed; not to be changed."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    run("dvc", "repro", cwd=project)
+    commit(project, "results")
+    return project
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from microseg.sources.transfer import Patience, PublishedFile, TransferError, fetch
+
 from misbehaving_server import (
     Answer,
     MisbehavingServer,

@@ -12,6 +12,7 @@ import pytest
 
 from microseg.sources import transfer
 from microseg.sources.transfer import Patience, PublishedFile, TransferError, fetch
+
 from misbehaving_server import (
     MisbehavingServer,
     calls_at,

@@ -16,6 +16,7 @@ from microseg.images import read_micrograph
 from microseg.sources import transfer
 from microseg.sources.published import AACHEN_HEERLEN, PublishedDataset, write_published
 from microseg.sources.transfer import Patience, PublishedFile, misfit
+
 from misbehaving_server import (
     MisbehavingServer,
     drops_after,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from project_copy import commit, environment, run
 from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
+
+from project_copy import commit, environment, run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from project_copy import environment, run
 from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
+
+from project_copy import environment, run
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,20 @@
 """The synthetic source: the published layout and dialect, one seed one dataset, and a task worth learning."""
 
 import ast
+import contextlib
 import csv
 import hashlib
+import os
 import re
+import subprocess
+import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -77,6 +83,38 @@ def test_one_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_path: 
     one_worker = digests(draw(tmp_path / "one", images=5, workers=1))
     assert len(one_worker) == 5 + 2
     assert digests(draw(tmp_path / "two", images=5, workers=2)) == one_worker
+
+
+def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom microseg.params import SyntheticParams\n"
+        "from microseg.sources.synthetic import write_synthetic\n"
+        "if __name__ == '__main__':\n"
+        "    write_synthetic(Path(sys.argv[1]), SyntheticParams(images=9999, height=128, width=128), 7, 2)\n"
+    )
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    stage = psutil.Popen(
+        [sys.executable, script, folder],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    workers: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 60
+        while not any(folder.glob("images/*.png")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        workers = stage.children(recursive=True)
+        assert len(workers) >= 2
+        stage.kill()
+        stage.wait()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive
+    finally:
+        for process in [stage, *workers]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def test_a_small_set_is_the_start_of_a_larger_one(tmp_path: Path) -> None:

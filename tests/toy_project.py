@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from project_copy import commit, run
-
 from pipeline_files import ROOT
+from project_copy import commit, run
 
 PIPELINE = """\
 stages:

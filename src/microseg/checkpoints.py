@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microseg.checkpoint_space import make_room
 from microseg.files import output_file
 from microseg.history import EpochRecord, best_record, is_over
 
@@ -56,7 +57,6 @@ class CheckpointFolder:
     def __init__(self, folder: Path, keep_epochs: Collection[int]) -> None:
         self.folder = folder
         self.keep_epochs = frozenset(keep_epochs)
-        folder.mkdir(parents=True, exist_ok=True)
 
     def latest(self, epochs: int, early_stopping: int | None) -> TrainingState | None:
         """Return the latest state that a training of at most `epochs` passes through, None where there is none."""
@@ -78,6 +78,7 @@ class CheckpointFolder:
         for epoch in self._epochs():
             if epoch < state.epoch and epoch not in self.keep_epochs:
                 self._path(epoch).unlink(missing_ok=True)
+        make_room(self.folder)
 
     def _epochs(self) -> list[int]:
         matches = (re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.folder.iterdir())

@@ -1,5 +1,6 @@
 """Micrographs and masks as the network sees them, read from disk one at a time, when they are needed."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +194,9 @@ def loader(
     dataset: Dataset[Sample], batches: Iterable[list[Draw]] | Iterable[list[int]], workers: int, pin_memory: bool
 ) -> DataLoader[Sample]:
     """Return a loader of `batches`, read ahead by `workers` processes (0: in this one)."""
+    # Forks notice within seconds when this process is killed; children of a fork server, which newer versions of
+    # Python would start, do not.
+    start_method = "fork" if workers and sys.platform == "linux" else None
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -200,4 +204,5 @@ def loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        multiprocessing_context=start_method,
     )

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -18,6 +19,9 @@ FABRIC_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+
+CPU_INFO = Path("/proc/cpuinfo")
+CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 def start(accelerator: Accelerator, precision: Precision, devices: int = 1, nodes: int = 1) -> Fabric:
@@ -55,8 +59,8 @@ def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"])
         return precision
     if accelerator == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+    flags = CPU_INFO.read_text(encoding="utf-8").split() if CPU_INFO.is_file() else []
+    return "bf16" if CPU_BF16_FLAGS.intersection(flags) else "float32"
 
 
 def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:

@@ -24,7 +24,7 @@ CODE = (
     "randomness",
     "sampling",
     "schedules",
-    "training",
+    "training_loop",
     "validation",
 )
 """The modules of this package whose code has a part in the weights."""

@@ -56,18 +56,17 @@ def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
     write_csv(path, LOG_COLUMNS, (astuple(record)[: len(LOG_COLUMNS)] for record in records))
 
 
-def training_metrics(records: Sequence[EpochRecord]) -> dict[str, int | float]:
-    """Return the figures of metrics/train.json."""
-    best, last = best_record(records), records[-1]
+def training_metrics(records: Sequence[EpochRecord], kept: EpochRecord) -> dict[str, int | float]:
+    """Return the figures of metrics/train.json; `kept` is the epoch whose weights became the model."""
+    last = records[-1]
     seconds = math.fsum(record.seconds for record in records)
     return {
         "epochs": last.epoch,
-        "best_epoch": best.epoch,
-        "best_validation_iou": best.validation_iou,
-        "last_validation_iou": last.validation_iou,
-        "last_validation_loss": last.validation_loss,
-        "last_train_loss": last.train_loss,
-        "predicted_foreground": last.predicted_foreground,
+        "model_epoch": kept.epoch,
+        "validation_iou": kept.validation_iou,
+        "validation_loss": kept.validation_loss,
+        "train_loss": kept.train_loss,
+        "predicted_foreground": kept.predicted_foreground,
         "seconds": seconds,
         "waiting_for_data": math.fsum(record.waiting_seconds for record in records) / seconds,
     }

@@ -1,5 +1,6 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015, arXiv:1505.04597), as the study used it."""
 
+import math
 from typing import cast
 
 import torch
@@ -47,6 +48,7 @@ class UNet(nn.Module):
         )
         self.decoders = nn.ModuleList(DoubleConvolution(2 * width, width) for width in reversed(widths[:-1]))
         self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
+        self.apply(draw_weights)
         # Convolutions are faster with the channels of a pixel side by side, on CPUs and GPUs alike.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its annotations
 
@@ -71,6 +73,21 @@ class UNet(nn.Module):
             recomputed = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
             return cast(Tensor, recomputed)
         return cast(Tensor, block(features))
+
+
+def draw_weights(module: nn.Module) -> None:
+    """Draw the weights of a convolution as the U-Net's authors did: normal, with a variance of 2 / N.
+
+    N is the number of inputs of one output value. The variance keeps the scale of the signal through convolution
+    and ReLU (He et al., arXiv:1502.01852); biases are 0. Without normalisation layers this decides how soon the
+    network starts to learn.
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        # Where the kernel of an up-convolution is as wide as its step, each output has one input pixel.
+        pixels = 1 if isinstance(module, nn.ConvTranspose2d) else math.prod(module.kernel_size)
+        nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * pixels)))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def pad_to_multiple(images: Tensor) -> Tensor:

@@ -38,7 +38,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands.add_parser("sweep", help="run the experiments of a grid that are not there yet"))
     _add_experiments(commands.add_parser("experiments", help="draw what comparable experiments show"))
+    _add_review(commands.add_parser("review", help="compare with a commit, as Markdown for a review"))
     return parser
+
+
+def _add_review(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Print what the working tree changes in parameters, metrics and plots, as Markdown."
+    parser.add_argument("base", metavar="COMMIT", help="the commit to compare with, such as origin/main")
+    parser.set_defaults(run=_review)
+
+
+def _review(parsed: argparse.Namespace) -> int:
+    from microseg.experiments.review import review
+
+    print(review(parsed.base), end="")
+    return 0
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:

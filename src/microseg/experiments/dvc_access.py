@@ -174,6 +174,30 @@ def has_data_remote() -> bool:
         return bool(repo.config["core"].get("remote"))
 
 
+def dvc_output(*arguments: str) -> str:
+    """Return what a DVC command prints.
+
+    Raises:
+        InputError: it failed; the message ends with what DVC said last.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"`dvc {' '.join(arguments)}` failed: {_last_error(done.stderr.strip().splitlines())}")
+    return done.stdout
+
+
+def file_at(revision: str, path: str) -> str | None:
+    """Return the text of a file as it is in a commit, in git or in DVC's cache; None where it is in neither."""
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return str(dvc.api.read(path, rev=revision))
+    except (FileNotFoundError, DvcException):
+        return None
+
+
 def head() -> str:
     """Return the current commit."""
     return run_git("rev-parse", "--verify", "HEAD").strip()

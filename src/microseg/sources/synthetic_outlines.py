@@ -15,6 +15,7 @@ REFERENCE_PIXELS = 1024 * 768
 MOST_ISLANDS = 22
 LARGEST_FOREGROUND = 0.35
 SMALLEST_AREA = 300.0
+MOST_CLICKS = 200
 # Overlap is looked up on a canvas this many times coarser than the micrograph.
 LAYOUT_STEP = 4
 PLACING_ATTEMPTS = 12
@@ -115,8 +116,10 @@ def blocky_shape(rng: np.random.Generator, area: float, direction: float) -> Poi
 
 def _roughen(rng: np.random.Generator, shape: Points, spacing: float) -> Points:
     """Divide each edge into pieces of about `spacing` pixels and shift the new vertices across it."""
+    ends = np.roll(shape, -1, axis=0)
+    spacing = max(spacing, float(np.hypot(*(ends - shape).T).sum()) / MOST_CLICKS)
     pieces = []
-    for start, end in zip(shape, np.roll(shape, -1, axis=0), strict=True):
+    for start, end in zip(shape, ends, strict=True):
         along = end - start
         length = float(np.hypot(*along))
         number = max(round(length / spacing), 1)

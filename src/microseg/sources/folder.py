@@ -1,0 +1,123 @@
+"""The user's own folder with images/, annotations and perhaps metadata.csv becomes a raw dataset."""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from microseg.annotations import is_file_name
+from microseg.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
+from microseg.errors import InputError
+from microseg.images import image_size, write_micrograph
+from microseg.parallel import map_in_processes
+from microseg.sources.annotation_lines import HEADER_LINE
+from microseg.sources.coco import coco_lines
+from microseg.sources.folder_tables import table_lines, write_metadata
+from microseg.sources.mask_folder import mask_lines
+
+log = logging.getLogger(__name__)
+
+IMAGES, METADATA = "images", "metadata.csv"
+TABLE, COCO, MASKS = "annotations.csv", "annotations.json", "masks"
+
+
+def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
+    """Fill the existing, empty folder `target` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
+
+    Args:
+        target: the raw dataset to write.
+        source: the user's folder, with its annotations in one of three forms: annotations.csv in the published
+            dialect or with commas or tabs, annotations.json as a COCO instance file, or a folder masks/.
+        crop_bottom: rows to cut off at the bottom of every micrograph, the microscope's information bar. What of
+            a polygon lies there is outside the micrograph from then on, and reported as such by parse_csv.
+
+    Raises:
+        InputError: there is no such folder, something in it is missing or cannot be read, or a micrograph is not
+            higher than what is to be cut off.
+    """
+    pictures = _find_pictures(source)
+    form = _find_form(source)
+    (target / IMAGES).mkdir()
+    _write_images(pictures, target / IMAGES, crop_bottom)
+    names = {picture.name: f"{picture.stem}.png" for picture in pictures}
+    if (source / METADATA).exists():
+        write_metadata(source / METADATA, target / METADATA, names)
+    lines = _annotation_lines(source / form, pictures, crop_bottom)
+    with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _find_form(source: Path) -> str:
+    """Return which of the three forms of annotations the folder has."""
+    forms = [name for name in (TABLE, COCO, MASKS) if (source / name).exists()]
+    if len(forms) != 1:
+        found = " and ".join(forms) or "none"
+        raise InputError(f"{source}: one of {TABLE}, {COCO} and {MASKS}/ is needed, found {found}")
+    return forms[0]
+
+
+def _annotation_lines(annotations: Path, pictures: list[Path], crop_bottom: int) -> Iterator[str]:
+    """Yield the lines of annotations.csv from annotations of any form."""
+    names = {picture.name: f"{picture.stem}.png" for picture in pictures}
+    if annotations.name == TABLE:
+        yield from table_lines(annotations, names)
+        return
+    yield HEADER_LINE
+    if annotations.name == COCO:
+        sizes = {picture.name: image_size(picture) for picture in pictures}
+        yield from coco_lines(annotations, sizes, names)
+    else:
+        yield from mask_lines(annotations, pictures, crop_bottom)
+
+
+def _find_pictures(source: Path) -> list[Path]:
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; set download.path to the folder of your micrographs")
+    folder = source / IMAGES
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; put your micrographs there")
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if len(pictures) < len(files):
+        log.info("%s: %d files are neither PNG, TIFF nor JPEG and left out", folder, len(files) - len(pictures))
+    if not pictures:
+        raise InputError(f"{folder}: holds no PNG, TIFF or JPEG image; put your micrographs there")
+    stems: dict[str, Path] = {}
+    for picture in pictures:
+        if not is_file_name(picture.name):
+            raise InputError(f"{picture}: this file name works on some systems only; rename it")
+        if picture.stem in stems:
+            raise InputError(
+                f"{picture}: {stems[picture.stem].name} has the same name but for its ending; rename one of them"
+            )
+        stems[picture.stem] = picture
+    return pictures
+
+
+def _write_images(pictures: list[Path], folder: Path, crop_bottom: int) -> None:
+    inspect = partial(_write_image, folder, crop_bottom)
+    deep = [picture for picture in map_in_processes(inspect, pictures, "converting") if picture is not None]
+    if deep:
+        bits = max(bits for _, bits in deep)
+        log.info("%d micrographs have 16-bit grey values: the 8 highest of %d bits are kept", len(deep), bits)
+        scale = partial(_write_scaled, folder, crop_bottom, bits)
+        for _ in map_in_processes(scale, [picture for picture, _ in deep], "16 to 8 bits"):
+            pass
+
+
+def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, int] | None:
+    """Convert an 8-bit picture; return a 16-bit one with the bits it uses, to be scaled when all are known."""
+    grey = read_grey(picture)
+    if crop_bottom >= len(grey):
+        raise InputError(
+            f"{picture}: has {len(grey)} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
+        )
+    if grey.dtype != "uint8":
+        return picture, bits_in_use(grey[: len(grey) - crop_bottom])
+    write_micrograph(folder / f"{picture.stem}.png", to_8_bit(grey, 8)[: len(grey) - crop_bottom])
+    return None
+
+
+def _write_scaled(folder: Path, crop_bottom: int, bits: int, picture: Path) -> None:
+    grey = read_grey(picture)
+    write_micrograph(folder / f"{picture.stem}.png", to_8_bit(grey, bits)[: len(grey) - crop_bottom])

@@ -1,0 +1,42 @@
+"""Bring micrographs and their polygons into one layout: drawn here, from a folder, or as published."""
+
+import argparse
+from pathlib import Path
+
+from microseg.command import run_stage
+from microseg.files import output_folder
+from microseg.params import DownloadParams, Params
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the raw dataset of the chosen source."""
+    with output_folder(arguments.output) as raw:
+        write_dataset(raw, arguments.folder, params.download, params.seed)
+
+
+def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) -> None:
+    """Fill the empty folder `raw`; only the chosen source is imported."""
+    match download.source:
+        case "synthetic":
+            from microseg.sources.synthetic import write_synthetic
+
+            write_synthetic(raw, download.synthetic, seed)
+        case "folder":
+            from microseg.sources.folder import write_folder
+
+            write_folder(raw, folder, download.crop_bottom)
+        case "published":
+            from microseg.sources.published import write_published
+
+            write_published(raw, download.mirrors, download.manual_dir)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "folder": "for source folder: the folder of one's own micrographs (download.path)",
+            "output": "the raw dataset to write, data/raw",
+        },
+    )

@@ -1,0 +1,51 @@
+"""Turn the table of annotations into polygons, and report what it holds and what in it is wrong or odd."""
+
+import argparse
+import logging
+
+from microseg.annotations import scan_annotations
+from microseg.command import run_stage
+from microseg.figures.quality import annotation_figures
+from microseg.figures.style import save_figure
+from microseg.files import output_folder, write_csv, write_json
+from microseg.images import image_sizes
+from microseg.metadata import read_metadata
+from microseg.params import Params
+from microseg.polygons_file import write_polygons
+from microseg.quality.annotations import annotation_metrics, annotation_tables, check_annotations
+from microseg.quality.findings import refuse_emptiness, refuse_invalid, write_findings
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the polygons, the metrics, the list of findings and the plots."""
+    table = arguments.raw / "annotations.csv"
+    masks, unusable = scan_annotations(table)
+    about = arguments.raw / "metadata.csv"
+    metadata = read_metadata(about) if about.is_file() else None
+    checked = check_annotations(masks, unusable, image_sizes(arguments.raw / "images"), metadata)
+    refuse_invalid(checked.findings, params.parse_csv.on_invalid, table)
+    refuse_emptiness(checked.masks, table)
+    metrics = annotation_metrics(checked)
+    logging.info("%d polygons on %d micrographs", metrics["polygons"], metrics["images"])
+    write_polygons(arguments.polygons, checked.masks)
+    write_json(arguments.metrics, metrics)
+    write_findings(arguments.findings, checked.findings)
+    with output_folder(arguments.plots) as folder:
+        for name, header, rows in annotation_tables(checked, metadata or {}):
+            write_csv(folder / name, header, rows)
+        for name, figure in annotation_figures(checked):
+            save_figure(figure, folder / name)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "raw": "the raw dataset, data/raw",
+            "polygons": "the polygons to write, data/polygons.jsonl",
+            "metrics": "the metrics to write, metrics/annotations.json",
+            "findings": "the list of findings to write, plots/annotation_findings.csv",
+            "plots": "the folder of plots to write, plots/annotations",
+        },
+    )

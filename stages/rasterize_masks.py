@@ -1,0 +1,54 @@
+"""Draw the polygons of every annotated micrograph as a binary mask of the micrograph's own size."""
+
+import argparse
+import logging
+
+from microseg.command import run_stage
+from microseg.files import output_folder, write_csv, write_json
+from microseg.images import read_micrograph
+from microseg.params import Params
+from microseg.polygons_file import read_polygons
+from microseg.quality.findings import write_findings
+from microseg.randomness import generator
+from microseg.rasterizing import mask_metrics, write_masks
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the masks, the metrics, each mask's share of foreground, and pictures of a random sample."""
+    # Not at the top: every process that draws masks reads this file, and none needs matplotlib.
+    from microseg.figures.annotations import mask_figures
+    from microseg.figures.style import save_figure
+
+    polygons = read_polygons(arguments.polygons)
+    with output_folder(arguments.masks) as folder:
+        summaries = list(write_masks(polygons, arguments.images, folder))
+    metrics = mask_metrics(summaries)
+    logging.info("%d masks, %.1f %% foreground", len(summaries), 100 * metrics["foreground_fraction"]["mean"])
+    write_json(arguments.metrics, metrics)
+    write_findings(arguments.findings, [finding for summary in summaries for finding in summary.overlaps])
+    annotated = [mask for mask in polygons if len(mask)]
+    order = generator(params.seed, "examples").permutation(len(annotated))
+    examples = [annotated[index] for index in order[: params.rasterize_masks.examples]]
+    fractions = [summary.foreground_fraction for summary in summaries]
+    with output_folder(arguments.plots) as folder:
+        rows = zip([summary.image for summary in summaries], fractions, strict=True)
+        write_csv(folder / "foreground_fraction.csv", ("image", "foreground_fraction"), rows)
+        for name, figure in mask_figures(
+            examples, fractions, lambda name: read_micrograph(arguments.images / name)
+        ):
+            save_figure(figure, folder / name)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "images": "the folder of micrographs, data/raw/images",
+            "polygons": "the polygons, data/polygons.jsonl",
+            "masks": "the folder of masks to write, data/masks",
+            "metrics": "the metrics to write, metrics/masks.json",
+            "findings": "the list of findings to write, plots/mask_findings.csv",
+            "plots": "the folder of plots to write, plots/masks",
+        },
+    )

@@ -1,0 +1,50 @@
+"""Decide which micrographs train the network, which watch the training and which are measured."""
+
+import argparse
+import logging
+
+from microseg.command import run_stage
+from microseg.files import write_json
+from microseg.metadata import values_of
+from microseg.params import Params
+from microseg.polygons_file import read_polygons
+from microseg.splits import draw_split, part_sizes, split_from_column, write_split
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the split and the sizes of its parts."""
+    images = [mask.img_name for mask in read_polygons(arguments.polygons)]
+    metadata = arguments.raw / "metadata.csv"
+    column = params.split.from_column
+    if column is not None:
+        named = values_of(metadata, images, [column])
+        rows = split_from_column(
+            {image: value for image, (value,) in named.items()}, params.split.sample_size, params.seed
+        )
+    else:
+        columns = params.split.group_by
+        values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
+        rows = draw_split(
+            {image: " / ".join(values[image]) for image in images},
+            test_size=params.split.test_size,
+            sample_size=params.split.sample_size,
+            validation_size=params.split.validation_size,
+            seed=params.seed,
+        )
+    sizes = part_sizes(rows)
+    logging.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
+    write_split(arguments.split, rows)
+    write_json(arguments.metrics, sizes)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "polygons": "the annotated micrographs, data/polygons.jsonl",
+            "raw": "the raw dataset, whose metadata.csv is read where groups or a column are asked for",
+            "split": "the split to write, data/split.csv",
+            "metrics": "the numbers of micrographs to write, metrics/split.json",
+        },
+    )

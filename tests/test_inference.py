@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from microseg.datasets import network_input
+from microseg.devices import start
+from microseg.errors import InputError
+from microseg.inference import predict, write_logits_folder
+from microseg.logits import read_logits
+from microseg.models import UNet
+from tiny_training import blobs, write_blobs
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return UNet(2).eval()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 70), (20, 130)])
+@pytest.mark.parametrize("tile", [None, 32])
+def test_logits_have_the_size_of_the_micrograph(network, height, width, tile):
+    logits = predict(network, torch.rand(1, 1, height, width), tile, overlap=0.25)
+    assert logits.shape == (1, 1, height, width)
+    assert logits.dtype == torch.float32
+
+
+def test_tiles_of_a_local_network_blend_to_the_whole():
+    # A network that looks at single pixels does not see where a tile ends.
+    local = nn.Conv2d(1, 1, kernel_size=1)
+    image = torch.rand(1, 1, 70, 90)
+    assert torch.allclose(predict(local, image, 32, overlap=0.5), local(image), atol=1e-5)
+
+
+def test_the_middle_of_a_tile_counts_more_than_its_border():
+    # Each tile predicts its own number; between two centres the blend goes from one number to the other.
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, tile):
+            self.calls += 1
+            return torch.full_like(tile, float(self.calls))
+
+    row = predict(Counting(), torch.zeros(1, 1, 32, 48), 32, overlap=0.5)[0, 0, 16]
+    assert row[0].item() == 1.0
+    assert row[-1].item() == 2.0
+    assert row[17:31].tolist() == sorted(row[17:31].tolist())
+    assert row[18].item() < 1.5 < row[29].item()
+
+
+def write(network, data, names, folder, normalization="per_image"):
+    fabric = start("cpu", "float32")
+    write_logits_folder(fabric, network, normalization, data / "images", names, folder, tile=None, overlap=0.25)
+
+
+def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
+    names = write_blobs(tmp_path, count=3, height=50, width=70)
+    write(network, tmp_path, names[1:], tmp_path / "logits")
+    assert sorted(path.name for path in (tmp_path / "logits").iterdir()) == ["IMG_00002.npy", "IMG_00003.npy"]
+    micrograph, _ = blobs(tmp_path, names).read(1)
+    with torch.no_grad():
+        expected = network(network_input(micrograph, "per_image")[None])[0, 0].numpy()
+    logits = read_logits(tmp_path / "logits", names[1])
+    assert logits.shape == (50, 70)
+    assert np.array_equal(logits, expected.astype(np.float16))
+
+
+def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    for normalization in ("per_image", "none"):
+        write(network, tmp_path, names, tmp_path / normalization, normalization)
+    first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
+    assert not np.array_equal(first, second)
+
+
+def test_a_missing_micrograph_leaves_no_half_folder(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    with pytest.raises(InputError, match=r"IMG_00009\.png: no such image"):
+        write(network, tmp_path, [*names, "IMG_00009.png"], tmp_path / "logits")
+    assert not (tmp_path / "logits").exists()

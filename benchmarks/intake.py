@@ -25,8 +25,8 @@ POLYGONS = "nature_scidata_heerlen_aachen_steel_annotations_polygon.csv"
 METADATA = "nature_scidata_steel_metadata.csv"
 STAGES = {
     "parse_csv": "--raw raw --polygons polygons.jsonl --metrics a.json --findings a.csv --plots plots_a",
-    "rasterize_masks": "--images raw/images --polygons polygons.jsonl --masks masks --metrics m.json --findings m.csv "
-    "--plots plots_m",
+    "rasterize_masks": "--images raw/images --polygons polygons.jsonl --masks masks "
+    "--metrics m.json --findings m.csv --plots plots_m",
 }
 
 
@@ -62,7 +62,7 @@ def run_measured(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Read the command line, run both stages on a quarter of the set and on all of it, and print what they took."""
+    """Run both stages on a quarter of the published set and on all of it, and print what they took."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("tables", type=Path, help="the folder of the published tables")
     tables = parser.parse_args().tables
@@ -73,7 +73,6 @@ def main() -> None:
             shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
             total = 0.0
             for stage, paths in STAGES.items():
-                script = str(ROOT / "stages" / f"{stage}.py")
                 script = str(ROOT / "stages" / f"{stage}.py")
                 seconds, memory = run_measured([sys.executable, script, *paths.split()], folder)
                 total += seconds

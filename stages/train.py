@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         with output_folder(arguments.model) as folder:
             write_model(folder, weights, describe(record, training, validation, params.train, params.seed))
         write_json(arguments.metrics, training_metrics(state.records, record))
-        write_log(arguments.log, state.records)
+        write_log(arguments.history, state.records)
 
 
 if __name__ == "__main__":
@@ -43,6 +43,6 @@ if __name__ == "__main__":
             "split": "which micrographs train and which watch, data/split.csv",
             "model": "the folder to write the weights and the model card into, models",
             "metrics": "the figures to write, metrics/train.json",
-            "log": "the table of epochs to write, plots/train.csv",
+            "history": "the table of epochs to write, plots/train.csv",
         },
     )

@@ -2,12 +2,15 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.distributed import DistError
 
 from microseg.errors import InputError
 
@@ -75,6 +78,20 @@ def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:
 def sum_over_devices(fabric: Fabric, values: Tensor) -> Tensor:
     """Return the sum of the devices' `values`, the same on all of them."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op="sum"))
+
+
+@contextmanager
+def connected(fabric: Fabric) -> Iterator[None]:
+    """Turn the network error that follows from the end of another process into an InputError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
+            raise InputError(
+                "another process of this run has ended, and its own message says why unless it was killed; start "
+                "the run again to go on from its last checkpoint"
+            ) from error
+        raise
 
 
 def describe(device: torch.device) -> str:

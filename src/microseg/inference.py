@@ -11,6 +11,7 @@ from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 from microseg.datasets import Normalization, network_input
+from microseg.devices import connected
 from microseg.files import output_folder
 from microseg.images import read_micrograph
 from microseg.logits import write_logits
@@ -56,7 +57,7 @@ def write_logits_folder(
     The folder takes its place once all devices are done; several machines need it on a disk that they share.
     """
     module = fabric.to_device(network)
-    with output_folder(folder) if fabric.is_global_zero else nullcontext(folder) as own:
+    with connected(fabric), output_folder(folder) if fabric.is_global_zero else nullcontext(folder) as own:
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
         for name in progress(mine, "logits from micrographs", shown=fabric.is_global_zero):

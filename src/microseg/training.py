@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from microseg.checkpoint_space import exclusive
 from microseg.checkpoints import CheckpointFolder, TrainingState
 from microseg.datasets import MaskedMicrographs
-from microseg.devices import describe
+from microseg.devices import connected, describe
 from microseg.errors import InputError
 from microseg.fingerprint import fingerprint
 from microseg.history import EpochRecord
@@ -39,7 +39,7 @@ def train(
         if not files.names:
             raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
     workload = workload_of(fabric, training, params)
-    with explained(workload), ExitStack() as held:
+    with connected(fabric), explained(workload), ExitStack() as held:
         folder = None
         if fabric.is_global_zero:
             warn_if_short(workload, fabric.device)

@@ -34,14 +34,14 @@ lint: setup ## check style and types
 	mypy
 
 # The study's values: make sweep-sample-size SIZES=100,500,1000,1300 EPOCHS=20; make sweep-epochs EPOCHS=20,50,250 SIZE=1300
-sweep-sample-size: SIZES = 10,25,50,100
+sweep-sample-size: SIZES = 10,20,40,80
 sweep-sample-size: EPOCHS = 20
 sweep-sample-size: setup ## run an experiment for each of SIZES micrographs at EPOCHS epochs, JOBS at a time, and draw them
 	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS)
 	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS)
 
-sweep-epochs: EPOCHS = 5,10,20,40
-sweep-epochs: SIZE = 50
+sweep-epochs: EPOCHS = 5,10,20,50
+sweep-epochs: SIZE = 40
 sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE micrographs, JOBS at a time, and draw them
 	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE)
 	microseg experiments --x train.epochs --where split.sample_size=$(SIZE)

@@ -30,7 +30,7 @@ from microseg.tracing import trace_mask
 
 SIZE = (20, 24)
 fuzz = settings(
-    max_examples=5000 if os.environ.get("MICROSEG_FUZZ") else 40,
+    max_examples=3000 if os.environ.get("MICROSEG_FUZZ") else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -39,10 +39,10 @@ coordinates = st.one_of(st.integers(-1000, 2000), st.floats(-1e6, 1e6, allow_nan
 polygons = st.builds(
     AnnotatedPolygon,
     st.tuples(coordinates, coordinates),
-    st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=12),
+    st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=6),
 )
 image_names = st.from_regex(r"[A-Za-zäß0-9_. -]{0,8}[A-Za-z0-9]\.png", fullmatch=True).map(str.strip)
-datasets = st.dictionaries(image_names, st.lists(polygons, min_size=1, max_size=3), min_size=1, max_size=3).map(
+datasets = st.dictionaries(image_names, st.lists(polygons, min_size=1, max_size=2), min_size=1, max_size=2).map(
     lambda content: [ImageMask(name, list(islands)) for name, islands in content.items()]
 )
 

@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from microseg.command import run_stage
-from microseg.evaluation import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of
+from microseg.evaluation import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
 from microseg.figures.evaluation import Example, evaluation_figures
 from microseg.figures.style import save_figure
 from microseg.files import output_folder, write_csv, write_json
@@ -36,6 +36,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     for method, values in metrics.items():
         logging.info("%s: mean IoU %.4f on %d %s micrographs", method, values["mean_iou"], len(images), part)
     write_csv(arguments.table, IMAGE_TABLE_HEADER, image_table(measured))
+    write_csv(arguments.ranks, ("share", *METHODS), ranked_iou(measured, METHODS))
     with output_folder(arguments.plots) as folder:
         for name, figure in evaluation_figures(measured, params.evaluate.examples, load):
             save_figure(figure, folder / name)
@@ -59,6 +60,7 @@ if __name__ == "__main__":
             "predictions": "the folder of predicted masks, data/predictions",
             "metrics": "the metrics to write, metrics/evaluation.json",
             "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",
+            "ranks": "the curve to write, IoU from the worst micrograph to the best, plots/ranked_iou.csv",
             "plots": "the folder of pictures to write, plots/evaluation",
         },
     )

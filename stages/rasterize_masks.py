@@ -4,8 +4,6 @@ import argparse
 import logging
 
 from microseg.command import run_stage
-from microseg.figures.annotations import mask_figures
-from microseg.figures.style import save_figure
 from microseg.files import output_folder, write_csv, write_json
 from microseg.images import read_micrograph
 from microseg.params import Params
@@ -17,6 +15,10 @@ from microseg.rasterizing import mask_metrics, write_masks
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the masks, the metrics, each mask's share of foreground, and pictures of a random sample."""
+    # Not at the top: every process that draws masks reads this file, and none needs matplotlib.
+    from microseg.figures.annotations import mask_figures
+    from microseg.figures.style import save_figure
+
     polygons = read_polygons(arguments.polygons)
     with output_folder(arguments.masks) as folder:
         summaries = list(write_masks(polygons, arguments.images, folder))

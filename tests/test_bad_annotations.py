@@ -15,7 +15,7 @@ GOOD = "IMG_00001.png;(1, 1);[(0, 0), (4, 0), (0, 4)]"
         ("IMG_00002.png;(1, 1);text", "the polygon 'text' is not a list"),
         ("IMG_00002.png;text;[(0, 0), (4, 0), (0, 4)]", "the point 'text' is not a pair"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0)]", "2 vertices, it needs at least 3"),
-        ("IMG_00002.png;(1, 1);[]", "is not a list"),
+        ("IMG_00002.png;(1, 1);[]", "0 vertices, it needs at least 3"),
         ("IMG_00002.png;(1, 1);", "the polygon '' is not a list"),
         ("IMG_00002.png;;[(0, 0), (4, 0), (0, 4)]", "the point '' is not a pair"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, nan), (0, 4)]", "is not a list of pairs of numbers"),

@@ -18,6 +18,7 @@ from microseg.evaluation import (
     measure,
     metrics_of,
     rank_correlation,
+    ranked_iou,
     score,
     summarize,
 )
@@ -136,3 +137,12 @@ def test_digest_changes_with_the_truth(folders):
     assert before == digest(["a.png"], folders / "masks")
     write_mask(folders / "masks" / "a.png", PREDICTION)
     assert digest(["a.png"], folders / "masks") != before
+
+
+def test_ranks_are_sorted_for_each_method():
+    # IoU 1 and 0.5 for one method, 0 and 1 for the other, in the order of the micrographs.
+    measured = [
+        MeasuredImage("a.png", 0.1, 1.0, {"sigmoid": Scores(4, 0, 0), "morphology": Scores(0, 1, 0)}),
+        MeasuredImage("b.png", 0.1, 1.0, {"sigmoid": Scores(2, 1, 1), "morphology": Scores(3, 0, 0)}),
+    ]
+    assert list(ranked_iou(measured, ["sigmoid", "morphology"])) == [(0.5, 0.5, 0.0), (1.0, 1.0, 1.0)]

@@ -110,7 +110,7 @@ def test_no_images(source, target):
 
 def test_no_table(source, target):
     (source / "annotations.csv").unlink()
-    with pytest.raises(InputError, match=r"annotations\.csv: no such file"):
+    with pytest.raises(InputError, match=r"mine: one of annotations\.csv, .* is needed, found none"):
         write_folder(target, source, 0)
 
 

@@ -86,8 +86,8 @@ def test_the_colleagues_walk(team: Team, project: Path, finished: Path):
     run("dvc", "exp", "push", "--run-cache", "origin", "e1", "e3", cwd=project)
 
     # The colleague asks for the same parameters: the training is restored, not repeated.
+    run("dvc", "pull", "--run-cache", cwd=colleague)
     set_params(colleague, {"train.epochs": 3})
-    run("dvc", "pull", "--run-cache", "--allow-missing", cwd=colleague)
     done = run("dvc", "repro", "--pull", cwd=colleague)
     assert "Stage 'train' is cached" in done.stdout
     assert not {"train", "predict", "postprocess"} & set(stages_run(done.stdout))

@@ -8,8 +8,6 @@ Coordinates are pixels, x to the right and y down; (0, 0) is the centre of the t
 the micrograph.
 """
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from microseg.errors import InputError
+from microseg.points import parse_point, parse_points, shortened
 from microseg.tables import delimiter_of, read_lines, split_line
 
 HEADER = ("image_url", "point", "polygon")
 FEWEST_VERTICES = 3
-LARGEST_COORDINATE = 1_000_000
-
-# Possessive quantifiers (++) make the expressions take linear time on any text. What they accept is JSON once the
-# round brackets are gone, and json reads numbers twice as fast as float() does one by one.
-_NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
-_POINT = rf"\( *+{_NUMBER} *+, *+{_NUMBER} *+\)"
-_POINT_FIELD = re.compile(rf" *+{_POINT} *+")
-_POLYGON_FIELD = re.compile(rf" *+\[ *+{_POINT}(?: *+, *+{_POINT})*+ *+\] *+")
-_WITHOUT_ROUND_BRACKETS = str.maketrans("()", "  ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +149,9 @@ def most_annotated(masks: Iterable[ImageMask], n: int) -> list[tuple[str, int]]:
 
 
 def is_file_name(name: str) -> bool:
-    """Say whether `name` names a file in a folder and nothing outside it, on any system."""
-    return bool(name) and name.isprintable() and name not in (".", "..") and not set(name) & set('/\\:*?"<>|')
+    """Say whether `name` names a file in a folder and nothing outside it, on any system and in any table."""
+    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
+    return plain and not set(name) & set('/\\:*?"<>|;')
 
 
 def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | None]:
@@ -169,28 +160,10 @@ def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | N
         raise ValueError(f"{len(fields)} fields instead of 3 (image; point; polygon)")
     name, point, polygon = fields[0].strip(), fields[1], fields[2]
     if not is_file_name(name):
-        raise ValueError(f"{_shortened(name)} is not the name of an image file")
+        raise ValueError(f"{shortened(name)} is not the name of an image file")
     if not point.strip() and not polygon.strip():
         return name, None
-    if not _POINT_FIELD.fullmatch(point):
-        raise ValueError(f"the point {_shortened(point)} is not a pair of numbers such as (627, 319)")
-    if not _POLYGON_FIELD.fullmatch(polygon):
-        raise ValueError(
-            f"the polygon {_shortened(polygon)} is not a list of pairs of numbers "
-            "such as [(720, 288), (725, 294), (731, 300)]"
-        )
-    center, nodes = _numbers(f"[{point}]"), _numbers(polygon)
+    center, nodes = parse_point(point, "the point"), parse_points(polygon, "the polygon")
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
     return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line)
-
-
-def _numbers(text: str) -> list[float]:
-    numbers: list[float] = json.loads(text.translate(_WITHOUT_ROUND_BRACKETS))
-    if max(numbers) > LARGEST_COORDINATE or min(numbers) < -LARGEST_COORDINATE:
-        raise ValueError(f"a coordinate lies beyond {LARGEST_COORDINATE:,} pixels")
-    return numbers
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")

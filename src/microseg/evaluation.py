@@ -204,3 +204,13 @@ def image_table(measured: Iterable[MeasuredImage]) -> Iterator[tuple[object, ...
             # Where nothing is annotated there is no distance: an empty field, as tables have it.
             distance = "" if math.isnan(one.border_distance) else round(one.border_distance, 3)
             yield (one.image, method, *quality, *counts, one.foreground_fraction, distance)
+
+
+def ranked_iou(measured: Sequence[MeasuredImage], methods: Sequence[str]) -> Iterator[tuple[float, ...]]:
+    """Yield the IoU of each method from the worst micrograph to the best, behind the share of micrographs so far.
+
+    The methods are ranked apart from each other: a row is a rank, not a micrograph.
+    """
+    ranks = [sorted(one.scores[method].iou for one in measured) for method in methods]
+    for number, iou in enumerate(zip(*ranks, strict=True), start=1):
+        yield (number / len(measured), *iou)

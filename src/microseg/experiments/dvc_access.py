@@ -40,7 +40,7 @@ def cell(value: object) -> Cell:
         return text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One line of DVC's table of experiments."""
 
@@ -149,16 +149,29 @@ def _last_error(lines: list[str]) -> str:
     return (errors or lines or ["it said nothing"])[-1]
 
 
+def try_git(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a git command in the working directory, giving it `text`, whether or not it succeeds."""
+    return subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, check=False)
+
+
 def run_git(*arguments: str, text: str | None = None) -> str:
     """Run a git command in the working directory, giving it `text`; return what it says.
 
     Raises:
         InputError: it failed; the message ends with what git said.
     """
-    done = subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, check=False)
+    done = try_git(*arguments, text=text)
     if done.returncode:
         raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def has_data_remote() -> bool:
+    """Return whether DVC has a default remote to push data to."""
+    from dvc.repo import Repo  # takes a second
+
+    with Repo() as repo:
+        return bool(repo.config["core"].get("remote"))
 
 
 def dvc_output(*arguments: str) -> str:

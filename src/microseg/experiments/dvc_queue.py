@@ -50,8 +50,13 @@ def tasks(commit: str) -> list[Task]:
 
 def put(name: str, overrides: Iterable[str]) -> None:
     """Queue an experiment. InputError where DVC refuses it."""
-    settings = [part for override in overrides for part in ("--set-param", override)]
-    run_dvc("exp", "run", "--queue", "--name", name, *settings)
+    run_dvc("exp", "run", "--queue", "--name", name, *_settings(overrides))
+
+
+def run_experiment(name: str, overrides: Iterable[str]) -> None:
+    """Run an experiment now and beside the workspace, not through the queue. InputError where it fails."""
+    arguments = ("--temp", "--name", name, *_settings(overrides))
+    run_dvc("exp", "run", *arguments, interruptible=True, show=True)
 
 
 def remove(task: Task, commit: str) -> None:
@@ -70,6 +75,11 @@ def start_workers(number: int) -> None:
 def workers() -> list[psutil.Process]:
     """Return the processes that work on the queue of the project in the working directory."""
     return [process for process in _dvc_processes("queue-worker") if _is_here(process)]
+
+
+def is_running_here(name: str) -> bool:
+    """Return whether an experiment of that name is being run outside the queue, by a process of this project."""
+    return any(name in process.info["cmdline"] and _is_here(process) for process in _dvc_processes("run"))
 
 
 def abandoned(commit: str) -> list[Task]:
@@ -100,6 +110,10 @@ def give_up(task: Task) -> None:
             _end(process)
     _forget_process(task)
     run_dvc("queue", "kill", task.revision)
+
+
+def _settings(overrides: Iterable[str]) -> list[str]:
+    return [part for override in overrides for part in ("--set-param", override)]
 
 
 def _running(commit: str) -> set[Task]:

@@ -1,101 +1,72 @@
-"""What a change does to parameters, metrics and plots, as Markdown for the review of a pull request."""
+"""A comparison of experiments as a table, in words and as files."""
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-from ruamel.yaml import YAML
+from microseg.experiments.comparison import Comparison, Point, show
+from microseg.experiments.crossings import describe_crossings, find_crossings
+from microseg.figures.experiments import plot_comparison
+from microseg.figures.style import save_figure
+from microseg.files import output_file, write_csv
+from microseg.postprocessing import METHODS
 
-from microseg.errors import InputError
-from microseg.experiments.dvc_access import dvc_output, file_at
-
-EVALUATION_TABLE = "plots/evaluation.csv"
-NOTICEABLE = 0.01
-"""A micrograph counts as better or worse from this change of its IoU on."""
-LISTED = 5
-
-
-def report(base: str) -> str:
-    """Compare the working tree, whose pipeline has been run, with the commit `base`.
-
-    Raises:
-        InputError: there is no such commit, or the pipeline has not been run.
-    """
-    sections = {
-        "Parameters": _difference("params", base),
-        "Metrics": _difference("metrics", base),
-        "Micrographs": "\n\n".join(_micrographs(base)),
-        "Charts": _charts(base),
-    }
-    parts = [f"## What this changes against {base}"]
-    parts += [f"### {title}\n\n{text}" for title, text in sections.items()]
-    return "\n\n".join(parts) + "\n"
+HEADINGS = {
+    "mean_iou": "mean IoU",
+    "std_iou": "standard deviation",
+    "median_iou": "median IoU",
+    "pooled_iou": "pooled IoU",
+    "share_above_095": "share above 0.95",
+    "share_zero": "share at 0",
+}
 
 
-def _difference(kind: str, base: str) -> str:
-    table = dvc_output(kind, "diff", "--md", base).strip()
-    # Where nothing differs DVC prints the head of an empty table.
-    return table if len(table.splitlines()) > 2 else "No difference."
+def write_report(comparison: Comparison, folder: Path, settings: str) -> list[Path]:
+    """Write figure, table and words into `folder`, named after the parameter; return the three paths."""
+    paths = [folder / f"{comparison.key}.{ending}" for ending in ("png", "csv", "md")]
+    crossings = [one.x for one in find_crossings(comparison)] if comparison.is_numeric else []
+    figure = plot_comparison(
+        key=comparison.key,
+        values=comparison.values,
+        labels=None if comparison.is_numeric else [show(point.x) for point in comparison.points],
+        series={method: {score: comparison.series(method, score) for score in HEADINGS} for method in METHODS},
+        crossings=crossings,
+        measured_on=str(comparison.measured_on),
+    )
+    with output_file(paths[0]) as partial:
+        save_figure(figure, partial)
+    write_csv(
+        paths[1],
+        ["experiment", comparison.key, "method", *HEADINGS],
+        (
+            [point.name, show(point.x), method, *(point.scores[method][score] for score in HEADINGS)]
+            for point in comparison.points
+            for method in METHODS
+        ),
+    )
+    with output_file(paths[2]) as partial:
+        partial.write_text(to_markdown(comparison, settings), encoding="utf-8")
+    return paths
 
 
-def _micrographs(base: str) -> Iterator[str]:
-    """Say which micrographs each method segments better or worse than before."""
-    before, after = _table_at(base, EVALUATION_TABLE), _table_now(EVALUATION_TABLE)
-    if before is None:
-        yield f"{base} has no {EVALUATION_TABLE} to compare with."
-        return
-    both = before.merge(after, on=["image", "method"], suffixes=("_before", "_after"))
-    both["change"] = both["iou_after"] - both["iou_before"]
-    for method, rows in both.groupby("method", sort=False):
-        better, worse = (rows["change"] >= NOTICEABLE).sum(), (rows["change"] <= -NOTICEABLE).sum()
-        count = f"{len(rows)} micrographs, {better} better and {worse} worse"
-        yield f"**{method}**: {count} by {NOTICEABLE} IoU or more."
-        changed = rows[rows["change"].abs() >= NOTICEABLE]
-        largest = changed.sort_values("change", key=abs, ascending=False).head(LISTED)
-        if len(largest):
-            columns = {
-                "image": "micrograph",
-                "iou_before": "IoU before",
-                "iou_after": "IoU now",
-                "change": "change",
-            }
-            yield _markdown(largest[list(columns)].rename(columns=columns))
+def to_markdown(comparison: Comparison, settings: str) -> str:
+    """Return table, crossings and what was left out as Markdown; `settings` ends the first sentence."""
+    lines = [
+        f"# IoU against {comparison.key}",
+        "",
+        f"Measured on {comparison.measured_on} (digest {comparison.measured_on.truth}){settings}. "
+        "The standard deviation is that over the micrographs.",
+        "",
+        f"| experiment | {comparison.key} | method | {' | '.join(HEADINGS.values())} |",
+        f"|---|---|---|{'---|' * len(HEADINGS)}",
+        *(_table_line(point, method) for point in comparison.points for method in METHODS),
+        "",
+        describe_crossings(comparison),
+        "",
+    ]
+    if comparison.left_out:
+        lines += ["Left out:", "", *(f"- {name}: {reason}" for name, reason in comparison.left_out), ""]
+    return "\n".join(lines)
 
 
-def _charts(base: str) -> str:
-    """Compare the last values of each curve that the pipeline draws from a table."""
-    rows = []
-    for title, table, column in _curves():
-        before, after = _table_at(base, table), _table_now(table)
-        last = "not in the cache" if before is None or column not in before else before[column].iloc[-1]
-        rows.append({"chart": title, "curve": column, "last before": last, "last now": after[column].iloc[-1]})
-    return _markdown(pd.DataFrame(rows))
-
-
-def _curves() -> Iterator[tuple[str, str, str]]:
-    """Yield title, table and column of each curve among the charts of dvc.yaml; scatter and bars are no curves."""
-    pipeline: dict[str, Any] = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))
-    for entry in pipeline["plots"]:
-        for title, chart in entry.items():
-            if "template" not in chart:
-                for table, columns in chart["y"].items():
-                    for column in [columns] if isinstance(columns, str) else columns:
-                        yield title, table, column
-
-
-def _table_now(path: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such table; run `dvc repro` first") from None
-
-
-def _table_at(revision: str, path: str) -> pd.DataFrame | None:
-    content = file_at(revision, path)
-    return None if content is None else pd.read_csv(io.StringIO(content))
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    return str(table.to_markdown(index=False, floatfmt=".4f"))
+def _table_line(point: Point, method: str) -> str:
+    scores = [f"{point.scores[method][score]:.3f}" for score in HEADINGS]
+    return f"| {point.name} | {show(point.x)} | {method} | {' | '.join(scores)} |"

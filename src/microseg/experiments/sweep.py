@@ -68,7 +68,7 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
         InputError: the project is not ready for experiments, an experiment has the name but not the parameters of
             one of these, another sweep is at work, or DVC refuses a command.
     """
-    with _only_sweep():
+    with only_sweep():
         commit = ready_commit()
         _fail_abandoned(commit)
         check_names(experiments, experiment_table())
@@ -79,6 +79,8 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
             for one in missing:
                 log.info("would run %s: %s", one.name, " ".join(one.overrides))
             return []
+        if not missing:
+            return []
         for one in missing:
             if one.name not in plan.under_way:
                 _queue(one, commit)
@@ -88,7 +90,8 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
 
 
 @contextmanager
-def _only_sweep() -> Iterator[None]:
+def only_sweep() -> Iterator[None]:
+    """Keep other sweeps out of this project meanwhile. InputError where one is at work."""
     # The lock goes with the process that holds it, however that ends.
     with (shared_folder("sweeps") / "lock").open("w") as lock:
         try:

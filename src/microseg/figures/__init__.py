@@ -1,5 +1,6 @@
-"""Pictures of every stage, drawn with matplotlib's own objects: no global state, no window."""
+"""Everything that is drawn with matplotlib."""
 
 from microseg.figures.annotations import plot_image_and_mask
+from microseg.figures.evaluation import graph_iou
 
-__all__ = ["plot_image_and_mask"]
+__all__ = ["graph_iou", "plot_image_and_mask"]

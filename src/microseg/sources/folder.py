@@ -1,46 +1,73 @@
 """The user's own folder with images/, annotations and perhaps metadata.csv becomes a raw dataset."""
 
-import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from microseg.annotations import is_file_name
 from microseg.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
 from microseg.errors import InputError
-from microseg.images import write_micrograph
-from microseg.metadata import IMAGE_COLUMN
+from microseg.images import image_size, write_micrograph
 from microseg.parallel import map_in_processes
-from microseg.tables import delimiter_of, read_lines, read_table, split_line
+from microseg.sources.annotation_lines import HEADER_LINE
+from microseg.sources.coco import coco_lines
+from microseg.sources.folder_tables import table_lines, write_metadata
+from microseg.sources.mask_folder import mask_lines
 
 log = logging.getLogger(__name__)
 
-IMAGES, ANNOTATIONS, METADATA = "images", "annotations.csv", "metadata.csv"
+IMAGES, METADATA = "images", "metadata.csv"
+TABLE, COCO, MASKS = "annotations.csv", "annotations.json", "masks"
 
 
 def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
     """Fill the existing, empty folder `target` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
 
-    Every line of the user's table stays on its line, usable or not: whether a line can be used is for the stage
-    parse_csv to say, which can also leave it out.
-
     Args:
         target: the raw dataset to write.
-        source: the user's folder.
-        crop_bottom: rows to cut off at the bottom of every micrograph, the microscope's information bar.
+        source: the user's folder, with its annotations in one of three forms: annotations.csv in the published
+            dialect or with commas or tabs, annotations.json as a COCO instance file, or a folder masks/.
+        crop_bottom: rows to cut off at the bottom of every micrograph, the microscope's information bar. What of
+            a polygon lies there is outside the micrograph from then on, and reported as such by parse_csv.
 
     Raises:
         InputError: there is no such folder, something in it is missing or cannot be read, or a micrograph is not
             higher than what is to be cut off.
     """
     pictures = _find_pictures(source)
-    names = {picture.name: f"{picture.stem}.png" for picture in pictures}
-    _write_annotations(source / ANNOTATIONS, target / ANNOTATIONS, names)
-    if (source / METADATA).exists():
-        _write_metadata(source / METADATA, target / METADATA, names)
+    form = _find_form(source)
     (target / IMAGES).mkdir()
     _write_images(pictures, target / IMAGES, crop_bottom)
+    names = {picture.name: f"{picture.stem}.png" for picture in pictures}
+    if (source / METADATA).exists():
+        write_metadata(source / METADATA, target / METADATA, names)
+    lines = _annotation_lines(source / form, pictures, crop_bottom)
+    with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _find_form(source: Path) -> str:
+    """Return which of the three forms of annotations the folder has."""
+    forms = [name for name in (TABLE, COCO, MASKS) if (source / name).exists()]
+    if len(forms) != 1:
+        found = " and ".join(forms) or "none"
+        raise InputError(f"{source}: one of {TABLE}, {COCO} and {MASKS}/ is needed, found {found}")
+    return forms[0]
+
+
+def _annotation_lines(annotations: Path, pictures: list[Path], crop_bottom: int) -> Iterator[str]:
+    """Yield the lines of annotations.csv from annotations of any form."""
+    names = {picture.name: f"{picture.stem}.png" for picture in pictures}
+    if annotations.name == TABLE:
+        yield from table_lines(annotations, names)
+        return
+    yield HEADER_LINE
+    if annotations.name == COCO:
+        sizes = {picture.name: image_size(picture) for picture in pictures}
+        yield from coco_lines(annotations, sizes, names)
+    else:
+        yield from mask_lines(annotations, pictures, crop_bottom)
 
 
 def _find_pictures(source: Path) -> list[Path]:
@@ -65,39 +92,6 @@ def _find_pictures(source: Path) -> list[Path]:
             )
         stems[picture.stem] = picture
     return pictures
-
-
-def _write_annotations(table: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Write the user's table in the published dialect, line by line, with the new names of the images."""
-    if not table.exists():
-        raise InputError(f"{table}: no such file; put the table of polygons there")
-    delimiter, written = "", 1
-    with target.open("w", encoding="utf-8", newline="\n") as file:
-        for number, line in read_lines(table):
-            delimiter = delimiter or delimiter_of(line)
-            try:
-                fields = [field.strip() for field in split_line(line, delimiter)]
-            except ValueError as error:
-                raise InputError(f"{table}, line {number}: {error}; mend the line") from None
-            if ";" in "".join(fields):
-                raise InputError(f"{table}, line {number}: a field holds a semicolon; take it out")
-            fields[0] = names.get(fields[0], fields[0])
-            file.write("\n" * (number - written) + ";".join(fields) + "\n")
-            written = number + 1
-
-
-def _write_metadata(table: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Write the user's table of metadata with commas and the new names of the images."""
-    header, rows = read_table(table)
-    if IMAGE_COLUMN not in header:
-        raise InputError(f"{table}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
-    column = header.index(IMAGE_COLUMN)
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for _, fields in rows:
-            fields[column] = names.get(fields[column], fields[column])
-            writer.writerow(fields)
 
 
 def _write_images(pictures: list[Path], folder: Path, crop_bottom: int) -> None:

@@ -1,4 +1,4 @@
-"""The report of a pull request: parameters, metrics, micrographs and curves that a change moves."""
+"""The review of a pull request: parameters, metrics, micrographs and curves that a change moves."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from project_copy import run, set_params
 def test_a_changed_opening_shows_in_every_section(project: Path):
     set_params(project, {"postprocess.opening_radius": 0, "postprocess.morphology_threshold": -100.0})
     run("dvc", "repro", cwd=project)
-    text = run("microseg", "report", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
+    text = run("microseg", "review", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
     assert "## What this changes against HEAD" in text
     assert "postprocess.opening_radius" in text
     assert "morphology.mean_iou" in text
@@ -19,12 +19,12 @@ def test_a_changed_opening_shows_in_every_section(project: Path):
 
 
 def test_nothing_changed(project: Path):
-    text = run("microseg", "report", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
+    text = run("microseg", "review", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
     assert text.count("No difference.") == 2
 
 
 def test_an_unknown_commit_is_refused(project: Path):
-    done = run("microseg", "report", "nowhere", cwd=project, check=False, PYTHONPATH=str(project / "src"))
+    done = run("microseg", "review", "nowhere", cwd=project, check=False, PYTHONPATH=str(project / "src"))
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
     assert "nowhere" in done.stdout

@@ -1,0 +1,193 @@
+"""Which experiments differ in one parameter only and were judged on the same micrographs, and what they show."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from microseg.errors import InputError
+from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row
+from microseg.params import PARAMETER_KEYS
+from microseg.postprocessing import METHODS
+
+EVALUATION, SPLIT = "metrics/evaluation.json", "metrics/split.json"
+SAMPLE_SIZE = "split.sample_size"
+
+NO_EFFECT = frozenset(
+    {
+        "download.manual_dir",
+        "download.mirrors",
+        "rasterize_masks.examples",
+        "train.keep_epochs",
+        "train.workers",
+        "train.activation_checkpointing",
+        "train.compile",
+        "train.accelerator",
+        "evaluate.examples",
+    }
+)
+"""Parameters that say where files come from, what is kept or shown, or how the same is computed faster.
+
+Experiments that differ in these are comparable. train.devices and train.nodes are none of them: they multiply the
+number of crops in a step.
+"""
+
+SCORES = ("mean_iou", "std_iou", "median_iou", "pooled_iou", "share_above_095", "share_zero")
+"""What is taken from the evaluation of each method, all of them 0 to 1."""
+
+
+@dataclass(frozen=True)
+class MeasuredOn:
+    """The micrographs that an experiment was judged on."""
+
+    dataset: str
+    split: str
+    images: int
+    truth: str
+    """A digest of their names and annotated masks."""
+
+    def __str__(self) -> str:
+        """Return a phrase such as "20 test micrographs of synthetic"."""
+        return f"{self.images} {self.split} micrographs of {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One experiment in the comparison."""
+
+    name: str
+    x: Cell
+    scores: Mapping[str, Mapping[str, float]]
+    """For each method the SCORES."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiments that differ in `key` only, in the order of its values, and those that were left out."""
+
+    key: str
+    points: tuple[Point, ...]
+    measured_on: MeasuredOn
+    left_out: tuple[tuple[str, str], ...]
+    """Name and reason of each experiment that is not comparable."""
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all values of `key` are numbers, so that they have places on an axis."""
+        return all(isinstance(point.x, float) for point in self.points)
+
+    @property
+    def values(self) -> list[float]:
+        """The values of `key` as places on an axis; where they are no numbers, 0, 1, 2, ..."""
+        return [
+            point.x if self.is_numeric and isinstance(point.x, float) else float(place)
+            for place, point in enumerate(self.points)
+        ]
+
+    def series(self, method: str, score: str) -> list[float]:
+        """Return one of SCORES for one method, experiment by experiment."""
+        return [point.scores[method][score] for point in self.points]
+
+
+def compare(rows: Sequence[Row], key: str, conditions: Mapping[str, Cell]) -> Comparison:
+    """Choose the experiments that are comparable in everything but the parameter `key`.
+
+    What they have in common are the parameters of the workspace, the first of `rows`, unless `conditions` names
+    another value. Of experiments with the same settings the first counts. They are judged on the micrographs that
+    the workspace was judged on, or, where none was, as for another source of data, on those of the first one.
+
+    Raises:
+        InputError: fewer than two experiments are left.
+    """
+    names = _labels(rows)
+    # In a fixed order: DVC's own is that of their ends.
+    experiments = sorted((row for row in rows if row.name), key=lambda row: (len(names[row]), names[row]))
+    reasons = {row: unusable(row, rows[0], key, conditions) for row in experiments}
+    usable = [row for row in experiments if not reasons[row]]
+    judged = [measured_on(row) for row in usable]
+    reference = measured_on(rows[0])
+    if judged and reference not in judged:
+        reference = judged[0]
+    points: dict[Cell, Point] = {}
+    for row, own in zip(usable, judged, strict=True):
+        x = value_of(row, key)
+        if own != reference:
+            reasons[row] = _why_not_the_same(own, reference)
+        elif x in points:
+            reasons[row] = f"same settings as {points[x].name}"
+        else:
+            points[x] = Point(names[row], x, _scores(row))
+    left_out = tuple((names[row], reason) for row, reason in reasons.items() if reason)
+    if len(points) < 2:
+        listed = "".join(f"\n       {name}: {reason}" for name, reason in left_out)
+        raise InputError(
+            f"it takes two comparable experiments with different values of {key}, but there are {len(points)}; "
+            f"run more with `microseg sweep -S {key}=VALUE,VALUE`, or say with --where which settings they "
+            f"have{listed}"
+        )
+    ordered = sorted(points.values(), key=lambda point: (isinstance(point.x, str), point.x))
+    return Comparison(key, tuple(ordered), reference, left_out)
+
+
+def _labels(rows: Sequence[Row]) -> dict[Row, str]:
+    # Experiments of different commits may have one name.
+    count = Counter(row.name for row in rows)
+    return {row: row.name if count[row.name] == 1 else f"{row.name} ({row.revision})" for row in rows}
+
+
+def unusable(row: Row, reference: Row, key: str, conditions: Mapping[str, Cell]) -> str:
+    """Return why an experiment is not comparable to the settings of `reference`, "" where it is."""
+    if row.state != FINISHED:
+        return row.state
+    if any(not isinstance(row.metric(EVALUATION, f"{method}.{SCORES[0]}"), float) for method in METHODS):
+        return "no evaluation"
+    others = [one for one in PARAMETER_KEYS if one != key and one not in NO_EFFECT]
+    differences = []
+    for other in others:
+        expected = conditions.get(other, reference.parameter(other))
+        if row.parameter(other) != expected:
+            differences.append(f"{other} is {show(row.parameter(other))}, not {show(expected)}")
+    if any(difference.startswith("download.") for difference in differences):
+        return f"other data source: {'; '.join(differences)}"
+    if key == SAMPLE_SIZE and value_of(row, key) == MISSING:
+        differences.append(f"{key} is null, and {SPLIT} does not say how many micrographs that were")
+    return "; ".join(differences)
+
+
+def value_of(row: Row, key: str) -> Cell:
+    """Return the value of the parameter `key`; for a sample of all micrographs, how many these were."""
+    value = row.parameter(key)
+    if key == SAMPLE_SIZE and value == MISSING:
+        parts = [row.metric(SPLIT, part) for part in ("train", "validation")]
+        if all(isinstance(part, float) for part in parts):
+            return sum(part for part in parts if isinstance(part, float))
+    return value
+
+
+def measured_on(row: Row) -> MeasuredOn:
+    """Return which micrographs the experiment was judged on."""
+    dataset, split, images, truth = (
+        row.metric(EVALUATION, f"measured_on.{key}") for key in ("dataset", "split", "images", "truth")
+    )
+    return MeasuredOn(str(dataset), str(split), int(images) if isinstance(images, float) else 0, str(truth))
+
+
+def show(value: Cell) -> str:
+    """Return a value as params.yaml has it: 5 for 5.0, null for what is not there."""
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return "null" if value == MISSING else value
+
+
+def _why_not_the_same(own: MeasuredOn, reference: MeasuredOn) -> str:
+    if own.dataset != reference.dataset:
+        return f"other data source: {own.dataset}, not {reference.dataset}"
+    if own.split != reference.split:
+        return f"measured on the {own.split} part, not on the {reference.split} part"
+    return f"other {own.split} micrographs"
+
+
+def _scores(row: Row) -> dict[str, dict[str, float]]:
+    return {
+        method: {score: float(row.metric(EVALUATION, f"{method}.{score}")) for score in SCORES}
+        for method in METHODS
+    }

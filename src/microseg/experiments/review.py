@@ -1,0 +1,101 @@
+"""What a change does to parameters, metrics and plots, as Markdown for the review of a pull request."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from microseg.errors import InputError
+from microseg.experiments.dvc_access import dvc_output, file_at
+
+EVALUATION_TABLE = "plots/evaluation.csv"
+NOTICEABLE = 0.01
+"""A micrograph counts as better or worse from this change of its IoU on."""
+LISTED = 5
+
+
+def review(base: str) -> str:
+    """Compare the working tree, whose pipeline has been run, with the commit `base`.
+
+    Raises:
+        InputError: there is no such commit, or the pipeline has not been run.
+    """
+    sections = {
+        "Parameters": _difference("params", base),
+        "Metrics": _difference("metrics", base),
+        "Micrographs": "\n\n".join(_micrographs(base)),
+        "Charts": _charts(base),
+    }
+    parts = [f"## What this changes against {base}"]
+    parts += [f"### {title}\n\n{text}" for title, text in sections.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _difference(kind: str, base: str) -> str:
+    table = dvc_output(kind, "diff", "--md", base).strip()
+    # Where nothing differs DVC prints the head of an empty table.
+    return table if len(table.splitlines()) > 2 else "No difference."
+
+
+def _micrographs(base: str) -> Iterator[str]:
+    """Say which micrographs each method segments better or worse than before."""
+    before, after = _table_at(base, EVALUATION_TABLE), _table_now(EVALUATION_TABLE)
+    if before is None:
+        yield f"{base} has no {EVALUATION_TABLE} to compare with."
+        return
+    both = before.merge(after, on=["image", "method"], suffixes=("_before", "_after"))
+    both["change"] = both["iou_after"] - both["iou_before"]
+    for method, rows in both.groupby("method", sort=False):
+        better, worse = (rows["change"] >= NOTICEABLE).sum(), (rows["change"] <= -NOTICEABLE).sum()
+        count = f"{len(rows)} micrographs, {better} better and {worse} worse"
+        yield f"**{method}**: {count} by {NOTICEABLE} IoU or more."
+        changed = rows[rows["change"].abs() >= NOTICEABLE]
+        largest = changed.sort_values("change", key=abs, ascending=False).head(LISTED)
+        if len(largest):
+            columns = {
+                "image": "micrograph",
+                "iou_before": "IoU before",
+                "iou_after": "IoU now",
+                "change": "change",
+            }
+            yield _markdown(largest[list(columns)].rename(columns=columns))
+
+
+def _charts(base: str) -> str:
+    """Compare the last values of each curve that the pipeline draws from a table."""
+    rows = []
+    for title, table, column in _curves():
+        before, after = _table_at(base, table), _table_now(table)
+        last = "not in the cache" if before is None or column not in before else before[column].iloc[-1]
+        rows.append({"chart": title, "curve": column, "last before": last, "last now": after[column].iloc[-1]})
+    return _markdown(pd.DataFrame(rows))
+
+
+def _curves() -> Iterator[tuple[str, str, str]]:
+    """Yield title, table and column of each curve among the charts of dvc.yaml; scatter and bars are no curves."""
+    pipeline: dict[str, Any] = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))
+    for entry in pipeline["plots"]:
+        for title, chart in entry.items():
+            if "template" not in chart:
+                for table, columns in chart["y"].items():
+                    for column in [columns] if isinstance(columns, str) else columns:
+                        yield title, table, column
+
+
+def _table_now(path: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such table; run `dvc repro` first") from None
+
+
+def _table_at(revision: str, path: str) -> pd.DataFrame | None:
+    content = file_at(revision, path)
+    return None if content is None else pd.read_csv(io.StringIO(content))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return str(table.to_markdown(index=False, floatfmt=".4f"))

@@ -46,6 +46,12 @@ sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE mic
 	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE)
 	microseg experiments --x train.epochs --where split.sample_size=$(SIZE)
 
+fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
+	MICROSEG_FUZZ=1 pytest tests/test_archive_safety.py tests/test_download_refusals.py tests/test_fuzz_intake.py
+
+benchmark: setup ## how fast a training step is beside the plain way, into benchmarks/results (long)
+	python benchmarks/training.py
+
 plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
 	$(PYTHON) .dvc/plots/page/build.py
 

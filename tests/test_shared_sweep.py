@@ -1,6 +1,7 @@
 """Workers in several clones share a sweep: each experiment is run by one of them, and all are pushed complete."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,18 +79,25 @@ def test_two_workers_run_every_experiment_once_and_push_all(project: Path) -> No
 
 
 def test_of_many_claims_at_once_one_succeeds(project: Path) -> None:
-    code = "from microseg.experiments.claims import claim; print(claim('origin', 'commit', 'n1'))"
+    # All live until the last one has its answer: the claim of one that has ended may be taken over.
+    code = (
+        "from microseg.experiments.claims import claim; "
+        "print(claim('origin', 'commit', 'n1')[1], flush=True); input()"
+    )
     claims = [
         subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=folder,
             env=environment(**toy_environment(project)),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         for folder in (project, project.parent / "second") * 3
     ]
-    answers = [one.communicate(timeout=60)[0].strip() for one in claims]
+    answers = [one.stdout.readline().strip() for one in claims if one.stdout]
+    for one in claims:
+        one.communicate("\n", timeout=60)
     run("git", "push", "--quiet", "origin", ":refs/claims/commit/n1", cwd=project)
     assert [one.returncode for one in claims] == [0] * 6
     assert answers.count("None") == 1
@@ -130,6 +138,23 @@ def test_a_killed_worker_goes_on_with_its_own_claim(project: Path) -> None:
     wait_for(lambda: "1 run here" in start(project, *settings).communicate(timeout=60)[0])
     assert runs(project).count("10 4") == 1
     assert "n10-e4" in references(project, "exps")
+    assert references(project, "claims") == []
+
+
+def test_a_worker_whose_claim_was_released_leaves_the_result_of_its_successor(project: Path) -> None:
+    settings = ("-S", "split.sample_size=10", "-S", "train.epochs=6", "--share", "origin")
+    hold_file(project).touch()
+    believed_dead = start(project, *settings)
+    wait_for(lambda: "10 6" in runs(project))
+    assert start(project, "--share", "origin", "--release", "n10-e6").wait(timeout=60) == 0
+    successor = start(project.parent / "second", *settings)
+    wait_for(lambda: runs(project).count("10 6") == 2)
+    believed_dead.send_signal(signal.SIGINT)
+    assert "the claim could not be removed" in believed_dead.communicate(timeout=60)[0]
+    assert references(project, "claims") == ["n10-e6"]
+    hold_file(project).unlink()
+    assert "1 run here" in successor.communicate(timeout=60)[0]
+    assert "n10-e6" in references(project, "exps")
     assert references(project, "claims") == []
 
 

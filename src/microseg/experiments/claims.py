@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from microseg.errors import InputError
-from microseg.experiments.dvc_access import run_git, try_git
+from microseg.experiments.dvc_access import experiment_reference, run_git, try_git
 from microseg.experiments.dvc_queue import is_running_here
 
 
@@ -35,8 +35,8 @@ class Claim:
         return f"{self.host}, process {self.process}, since {self.since}"
 
 
-def claim(remote: str, commit: str, name: str) -> Claim | None:
-    """Claim an experiment; return None if it is ours now, else the claim of the worker that has it.
+def claim(remote: str, commit: str, name: str) -> tuple[str, Claim | None]:
+    """Claim an experiment; return the git object of its claim, and whose that is: None if it is ours.
 
     A claim that a worker of this very clone left when it was killed is taken over.
 
@@ -46,7 +46,7 @@ def claim(remote: str, commit: str, name: str) -> Claim | None:
     reference = _reference(commit, name)
     taken, other = read_claim(remote, commit, name)
     if other is not None and not _is_dead(other, name):
-        return other
+        return taken, other
     mine = Claim(
         host=socket.gethostname(),
         folder=str(Path.cwd()),
@@ -58,11 +58,11 @@ def claim(remote: str, commit: str, name: str) -> Claim | None:
     lease = f"--force-with-lease={reference}:{taken}"
     pushed = try_git("push", "--quiet", lease, remote, f"{blob}:{reference}")
     if pushed.returncode == 0:
-        return None
+        return blob, None
     now, other = read_claim(remote, commit, name)
     if other is None or now == taken:
         raise InputError(f"{remote}: cannot claim {name}: {pushed.stderr.strip()}")
-    return other
+    return now, other
 
 
 def read_claim(remote: str, commit: str, name: str) -> tuple[str, Claim | None]:
@@ -74,9 +74,15 @@ def read_claim(remote: str, commit: str, name: str) -> tuple[str, Claim | None]:
     return listed[0], Claim(**json.loads(run_git("cat-file", "blob", listed[0])))
 
 
-def release(remote: str, commit: str, name: str) -> None:
-    """Remove the claim of an experiment. InputError where the shared repository cannot be reached."""
-    run_git("push", "--quiet", remote, f":{_reference(commit, name)}")
+def release(remote: str, commit: str, name: str, held: str, *, withdraw: bool = False) -> None:
+    """Remove the claim whose git object is `held`; with `withdraw`, the experiment itself too, in the same moment.
+
+    Raises:
+        InputError: the claim is another one by now, or the repository cannot be reached; nothing is removed.
+    """
+    reference = _reference(commit, name)
+    removed = [f":{reference}"] + ([f":{experiment_reference(commit, name)}"] if withdraw else [])
+    run_git("push", "--quiet", "--atomic", f"--force-with-lease={reference}:{held}", remote, *removed)
 
 
 def _reference(commit: str, name: str) -> str:

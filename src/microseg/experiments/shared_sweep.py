@@ -65,46 +65,56 @@ def release_claim(remote: str, name: str) -> None:
         InputError: nobody claims that experiment, or the shared repository cannot be reached.
     """
     commit = head()
-    _, other = read_claim(remote, commit, name)
+    held, other = read_claim(remote, commit, name)
     if other is None:
         raise InputError(f"{remote}: nobody claims {name} at commit {commit[:7]}; see `git ls-remote {remote}`")
-    _withdraw(remote, commit, name)
+    # DVC pushes an experiment before its data: it may be there without all of them.
+    release(remote, commit, name, held, withdraw=True)
     log.info("%s is free again; it was claimed by %s", name, other)
 
 
 def _take(experiment: Experiment, remote: str, commit: str) -> str:
     """Run and push an experiment unless it is done or another worker's; return what became of it."""
     name = experiment.name
-    if _is_pushed(remote, commit, name) and read_claim(remote, commit, name)[1] is None:
+    if _pushed(remote, commit, name) and read_claim(remote, commit, name)[1] is None:
         return THERE
-    other = claim(remote, commit, name)
+    held, other = claim(remote, commit, name)
     if other is not None:
         log.info("%s is being run by %s", name, other)
         return CLAIMED
     try:
         if name not in finished_names(commit):
-            if _is_pushed(remote, commit, name):
-                release(remote, commit, name)
+            if _pushed(remote, commit, name):
+                release(remote, commit, name, held)
                 return THERE
             log.info("%s: %s", name, " ".join(experiment.overrides))
             run_experiment(name, experiment.overrides)
-        run_dvc("exp", "push", "--run-cache", remote, name)
+        _push(remote, commit, name)
+        release(remote, commit, name, held)
     except InputError as error:
         log.error("%s: %s", name, error)  # noqa: TRY400 (the user's to mend: no traceback)
-        _withdraw(remote, commit, name)
+        _withdraw(remote, commit, name, held)
         return FAILED
     except KeyboardInterrupt:
-        _withdraw(remote, commit, name)
+        _withdraw(remote, commit, name, held)
         raise
-    release(remote, commit, name)
     return OURS
 
 
-def _is_pushed(remote: str, commit: str, name: str) -> bool:
-    return bool(run_git("ls-remote", remote, experiment_reference(commit, name)))
+def _push(remote: str, commit: str, name: str) -> None:
+    run_dvc("exp", "push", "--run-cache", remote, name)
+    # DVC only warns where another experiment of that name is there already.
+    if _pushed(remote, commit, name) != run_git("rev-parse", experiment_reference(commit, name)).strip():
+        raise InputError(f"{remote} has another result of this experiment; remove this one: dvc exp remove {name}")
 
 
-def _withdraw(remote: str, commit: str, name: str) -> None:
-    # DVC pushes the experiment before its data: without all of the data it must not stay there.
-    run_git("push", "--quiet", remote, f":{experiment_reference(commit, name)}")
-    release(remote, commit, name)
+def _pushed(remote: str, commit: str, name: str) -> str:
+    """Return the commit of an experiment in the shared repository, "" where it is not there."""
+    return run_git("ls-remote", remote, experiment_reference(commit, name)).partition("\t")[0]
+
+
+def _withdraw(remote: str, commit: str, name: str, held: str) -> None:
+    try:
+        release(remote, commit, name, held, withdraw=True)
+    except InputError as error:
+        log.error("%s: the claim could not be removed: %s", name, error)  # noqa: TRY400 (no traceback)

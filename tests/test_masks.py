@@ -73,20 +73,30 @@ def distance_to_outline(points, outline):
     return distances.reshape(HEIGHT, WIDTH)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(3, 12), st.integers(0, 2**32 - 1))
-def test_masks_agree_with_matplotlib_up_to_the_boundary(vertices, seed):
-    """Star-shaped polygons: a pixel that only one of the two takes is less than 1 away from the outline."""
-    rng = np.random.default_rng(seed)
+def star(rng, vertices):
     angles = np.sort(rng.uniform(0, 2 * np.pi, vertices))
     radii = rng.uniform(2, 30, (vertices, 1))
-    outline = np.rint(rng.uniform(0, 50, 2) + radii * np.column_stack([np.cos(angles), np.sin(angles)]))
+    return rng.uniform(0, 50, 2) + radii * np.column_stack([np.cos(angles), np.sin(angles)])
+
+
+def scribble(rng, vertices):
+    """An outline that crosses itself as it likes, and reaches outside."""
+    return rng.uniform(-10, 60, (vertices, 2))
+
+
+@pytest.mark.parametrize("shape", [star, scribble])
+@settings(max_examples=150, deadline=None)
+@given(st.integers(3, 12), st.integers(0, 2**32 - 1))
+def test_masks_agree_with_matplotlib_up_to_the_boundary(shape, vertices, seed):
+    """A pixel that only one of the two takes is less than 1 away from the outline through whole pixels."""
+    given_outline = shape(np.random.default_rng(seed), vertices)
+    outline = np.floor(given_outline + 0.5)
     x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     centres = np.column_stack([x.ravel(), y.ravel()]).astype(float)
     path = MatplotlibPath(np.vstack([outline, outline[:1]]), closed=True)
     inside = path.contains_points(centres).reshape(HEIGHT, WIDTH)
     distance = distance_to_outline(centres, outline)
-    mask = mask_of(outline.tolist())
+    mask = mask_of(given_outline.tolist())
     assert (distance[mask != inside] < 1).all()
     assert mask[distance < 1e-9].all()
 

@@ -3,11 +3,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 1
 # Stages and tests start programs of the environment by name, whether or not a shell has activated it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint fuzz benchmark plots-page clean-checkpoints
+.PHONY: help setup repro test lint fuzz benchmark sweep-sample-size sweep-epochs plots-page clean-checkpoints
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -31,6 +32,25 @@ lint: setup ## check style and types
 	ruff format --check .
 	ruff check .
 	mypy
+
+# The study's values: make sweep-sample-size SIZES=100,500,1000,1300 EPOCHS=20; make sweep-epochs EPOCHS=20,50,250 SIZE=1300
+sweep-sample-size: SIZES = 10,20,40,80
+sweep-sample-size: EPOCHS = 20
+sweep-sample-size: setup ## run an experiment for each of SIZES micrographs at EPOCHS epochs, JOBS at a time, and draw them
+	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS)
+	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS)
+
+sweep-epochs: EPOCHS = 5,10,20,50
+sweep-epochs: SIZE = 40
+sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE micrographs, JOBS at a time, and draw them
+	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE)
+	microseg experiments --x train.epochs --where split.sample_size=$(SIZE)
+
+fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
+	MICROSEG_FUZZ=1 pytest tests/test_archive_safety.py tests/test_download_refusals.py tests/test_fuzz_intake.py
+
+benchmark: setup ## how fast a training step is beside the plain way, into benchmarks/results (long)
+	python benchmarks/training.py
 
 plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
 	$(PYTHON) .dvc/plots/page/build.py

@@ -41,8 +41,9 @@ class Handler(BaseHTTPRequestHandler):
     def body(self, content: bytes, pause: float = 0.0, piece: int = PIECE) -> None:
         for start in range(0, len(content), piece):
             part = content[start : start + piece]
-            self.wfile.write(part)
+            # Counted first: the client may have its last byte and look at the count before this thread goes on.
             self.server.served[self.path] = self.server.served.get(self.path, 0) + len(part)
+            self.wfile.write(part)
             time.sleep(pause)
 
     def first_wanted(self) -> int | None:

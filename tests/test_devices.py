@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from microseg import devices
 from microseg.devices import resolve_precision, start
 from microseg.errors import InputError
+from tiny_training import ROOT
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,28 @@ def test_starting_chooses_deterministic_algorithms_without_filling_memory():
     assert start("cpu", "auto").world_size == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+PAGE_FAULTS = """
+import resource, sys
+import numpy as np
+from microseg.devices import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(12_500_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator of glibc is meant")
+def test_freed_memory_is_not_given_back_to_the_system():
+    def page_faults(answer: str) -> int:
+        command = [sys.executable, "-c", PAGE_FAULTS, answer]
+        done = subprocess.run(command, env={"PYTHONPATH": f"{ROOT / 'src'}"}, capture_output=True, check=True)
+        return int(done.stdout)
+
+    # Ten times 100 MB anew each time, or the same 100 MB ten times.
+    assert page_faults("keep") < page_faults("give back") / 5

@@ -1,5 +1,6 @@
 """A sweep runs what is missing, once, through DVC's queue, and goes on after anything that stops it."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -121,6 +122,35 @@ def test_experiments_outlive_an_interrupted_sweep_and_the_loss_of_their_worker(p
     assert watching.wait(timeout=60) == 0
     assert "n22-e7" in names(project)
     assert runs(project).count("22 7") == 2
+
+
+def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(project: Path) -> None:
+    command = microseg("experiments", "--x", "split.sample_size", "--where", "train.epochs=7", "--output", "drawn")
+    said = run(*command, cwd=project, **toy_environment(project)).stdout
+    # 20, 22 and 30 are below 40, where the lines of the toy's scores cross.
+    assert "| n22-e7 | 22 | sigmoid | 0.110 | 0.050 | 0.120 |" in said
+    assert "Morphology is ahead everywhere." in said
+    assert "- n10-e20-lr5: failed" in said
+    assert "- n10-e20-lr0.01: train.epochs is 20, not 7; train.lr is 0.01, not 0.001" in said
+    assert sorted(path.name for path in (project / "drawn").iterdir()) == [
+        "split.sample_size.csv",
+        "split.sample_size.md",
+        "split.sample_size.png",
+    ]
+    shutil.rmtree(project / "drawn")
+
+
+def test_too_few_experiments_and_unknown_parameters_are_refused(project: Path) -> None:
+    environment_ = toy_environment(project)
+    for arguments, message in (
+        (("--x", "train.batch_size"), "it takes two comparable experiments"),
+        (("--x", "train.epoch"), "did you mean train.epochs?"),
+        (("--x", "train.epochs", "--where", "train.epochs=7"), "not for the parameter to draw against"),
+        (("--x", "train.epochs", "--rev", "nowhere"), "unknown Git revision"),
+    ):
+        refused = run(*microseg("experiments", *arguments), cwd=project, check=False, **environment_)
+        assert refused.returncode == 1
+        assert message in refused.stdout
 
 
 @pytest.mark.parametrize(

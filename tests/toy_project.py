@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_files import ROOT
-from project_copy import commit, run
+from project_copy import commit, run, set_params
+
+# What the tests count on, whatever the project's own defaults are.
+PARAMS = {"split.sample_size": None, "train.epochs": 20, "train.lr": 0.001, "train.batch_size": 8}
 
 PIPELINE = """\
 stages:
@@ -53,6 +56,7 @@ def make_toy(folder: Path) -> Path:
     """Make the project, run it once, and commit everything."""
     folder.mkdir(parents=True)
     shutil.copy2(ROOT / "params.yaml", folder)
+    set_params(folder, PARAMS)
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     (folder / ".gitignore").write_text("/.microseg/\n")
     (folder / "dvc.yaml").write_text(PIPELINE)

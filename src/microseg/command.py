@@ -2,12 +2,18 @@
 
 import argparse
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from microseg.errors import InputError
 from microseg.params import Params, read_params
+
+DVC_STAGE = "DVC_STAGE"
+"""The environment variable in which DVC names the stage whose command it starts."""
 
 
 def run_stage(
@@ -29,6 +35,7 @@ def run_stage(
         help="the parameter file (default: %(default)s)",
     )
     parsed = parser.parse_args()
+    _end_with_dvc()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
@@ -38,3 +45,21 @@ def run_stage(
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end_with_dvc() -> None:
+    """End this process when the DVC that started it is gone.
+
+    A killed DVC leaves the commands of its stages running. Such a leftover would finish later, perhaps in the
+    middle of the next run, and put its outputs in the place of newer ones.
+    """
+    if DVC_STAGE not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -88,7 +88,7 @@ def _take(experiment: Experiment, remote: str, commit: str) -> str:
                 return THERE
             log.info("%s: %s", name, " ".join(experiment.overrides))
             run_experiment(name, experiment.overrides)
-        run_dvc("exp", "push", remote, name)
+        run_dvc("exp", "push", "--run-cache", remote, name)
     except InputError as error:
         log.error("%s: %s", name, error)  # noqa: TRY400 (the user's to mend: no traceback)
         _withdraw(remote, commit, name)

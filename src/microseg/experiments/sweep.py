@@ -79,6 +79,8 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
             for one in missing:
                 log.info("would run %s: %s", one.name, " ".join(one.overrides))
             return []
+        if not missing:
+            return []
         for one in missing:
             if one.name not in plan.under_way:
                 _queue(one, commit)

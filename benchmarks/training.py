@@ -1,0 +1,178 @@
+"""How fast a training step is, beside the plainest way of doing it and beside a matrix product, in one run.
+
+python benchmarks/training.py                      # everything, into benchmarks/results/training.{csv,md}
+python benchmarks/training.py --only 16 256 256 8  # one configuration: base channels, height, width, batch size
+
+The plain loop is the usual one: float32, contiguous tensors, Adam as it comes. Ours is what `stages/train.py` does
+with a batch, on random numbers instead of micrographs. Each measurement is a process of its own, so that none
+finds the memory of another one; the two ways take turns, and the fastest step of each counts.
+"""
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# Base channels, height, width, batch size: as large as 16 GB of memory allow the plain loop.
+CONFIGURATIONS = (
+    (16, 256, 256, 8),
+    (32, 256, 256, 8),
+    (64, 256, 256, 8),
+    (16, 768, 1024, 4),
+    (32, 768, 1024, 2),
+    (64, 768, 1024, 1),
+)
+WAYS = ("plain", "ours")
+MATRIX_SIZE = 4096
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(
+    way: str, base_channels: int, height: int, width: int, batch_size: int, steps: int
+) -> dict[str, float]:
+    """Run some steps and some matrix products of the same precision in this process."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from microseg.devices import start
+    from microseg.losses import bce
+    from microseg.models import UNet
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = UNet(base_channels).to(device)
+    module: torch.nn.Module
+    if way == "ours":
+        fabric = start("auto", "auto")
+        adam = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0, fused=True)
+        module, optimizer = fabric.setup(network, adam)
+        backward = fabric.backward
+        in_bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+    else:
+        module = network.to(memory_format=torch.contiguous_format)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        backward, in_bf16 = torch.Tensor.backward, False
+    micrographs = torch.randn(batch_size, 1, height, width, device=device)
+    masks = torch.rand(batch_size, 1, height, width, device=device) > 0.9
+
+    def step() -> None:
+        backward(bce(module(micrographs), masks).mean())
+        optimizer.step()
+        optimizer.zero_grad()
+        synchronize()
+
+    def synchronize() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step()
+    seconds = fastest(step, steps)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident_peak()
+    matrix = torch.randn(
+        MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=torch.bfloat16 if in_bf16 else torch.float32
+    )
+    product_seconds = fastest(lambda: (matrix @ matrix, synchronize()), 5)
+    return {
+        "images_per_second": batch_size / seconds,
+        "gflops": counter.get_total_flops() / seconds / 1e9,
+        "matrix_gflops": 2 * MATRIX_SIZE**3 / product_seconds / 1e9,
+        "peak_mb": peak / 1e6,
+    }
+
+
+def resident_peak() -> int:
+    """Return the largest resident set of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def fastest(run: Callable[[], object], repeats: int) -> float:
+    """Return the seconds of the fastest of several runs."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def measure_apart(way: str, configuration: tuple[int, ...], steps: int) -> dict[str, float]:
+    """Measure in a new process."""
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        way,
+        "--steps",
+        str(steps),
+        "--only",
+        *map(str, configuration),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def compare(configuration: tuple[int, ...], steps: int, rounds: int) -> dict[str, float | str]:
+    """Measure both ways in turns and return one row of the table."""
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(rounds):
+        for way in WAYS:
+            measured = measure_apart(way, configuration, steps)
+            if way not in best or measured["images_per_second"] > best[way]["images_per_second"]:
+                best[way] = measured
+    ours, plain = best["ours"], best["plain"]
+    base_channels, height, width, batch_size = configuration
+    return {
+        "base_channels": base_channels,
+        "size": f"{width} x {height}",
+        "batch_size": batch_size,
+        "plain_images_per_second": round(plain["images_per_second"], 3),
+        "images_per_second": round(ours["images_per_second"], 3),
+        "speed_up": round(ours["images_per_second"] / plain["images_per_second"], 2),
+        "plain_gflops": round(plain["gflops"], 1),
+        "gflops": round(ours["gflops"], 1),
+        "matrix_gflops": round(ours["matrix_gflops"], 1),
+        "share_of_matrix_rate": round(ours["gflops"] / ours["matrix_gflops"], 3),
+        "plain_peak_mb": round(plain["peak_mb"]),
+        "peak_mb": round(ours["peak_mb"]),
+    }
+
+
+def write_tables(rows: list[dict[str, float | str]], folder: Path) -> None:
+    """Write the rows as CSV and as Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "training.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    (folder / "training.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=int, nargs=4, help="one configuration instead of all")
+    parser.add_argument("--steps", type=int, default=3, help="steps of a measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of the two ways (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder to write (default: %(default)s)")
+    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, *arguments.only, arguments.steps)))
+        return
+    rows = []
+    for configuration in [tuple(arguments.only)] if arguments.only else CONFIGURATIONS:
+        rows.append(compare(configuration, arguments.steps, arguments.rounds))
+        print(json.dumps(rows[-1]), flush=True)
+        write_tables(rows, arguments.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -122,7 +122,7 @@ def scan_annotations(csv_path: Path | str) -> tuple[list[ImageMask], list[Unusab
             f"{path}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
         )
     delimiter = delimiter_of(header)
-    if tuple(name.strip(' "') for name in header.split(delimiter)) != HEADER:
+    if not _is_header(header, delimiter):
         raise InputError(f"{path}, line 1: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
     masks: dict[str, ImageMask] = {}
     unusable = []
@@ -130,7 +130,7 @@ def scan_annotations(csv_path: Path | str) -> tuple[list[ImageMask], list[Unusab
         try:
             name, polygon = _parse_line(split_line(line, delimiter), number)
         except ValueError as error:
-            unusable.append(UnusableLine(number, line.split(delimiter)[0][:80], str(error)))
+            unusable.append(UnusableLine(number, line.split(delimiter)[0].strip(' "')[:80], str(error)))
             continue
         mask = masks.get(name)
         if mask is None:
@@ -152,6 +152,13 @@ def is_file_name(name: str) -> bool:
     """Say whether `name` names a file in a folder and nothing outside it, on any system and in any table."""
     plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
     return plain and not set(name) & set('/\\:*?"<>|;')
+
+
+def _is_header(line: str, delimiter: str) -> bool:
+    try:
+        return tuple(name.strip() for name in split_line(line, delimiter)) == HEADER
+    except ValueError:
+        return False
 
 
 def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | None]:

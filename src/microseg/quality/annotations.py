@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from microseg.annotations import AnnotatedPolygon, ImageMask, UnusableLine, most_annotated
+from microseg.annotations import ImageMask, UnusableLine, most_annotated
 from microseg.masks import create_binary_mask, reaches_outside
 from microseg.quality.findings import INVALID, NO_IMAGE, OUTSIDE, UNUSABLE_LINE, Finding, count
 from microseg.quality.geometry import Shapes, measure_shapes
@@ -58,28 +58,24 @@ def check_annotations(
     """
     findings = [Finding(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
     findings += [finding for mask in masks for finding in _misplaced(mask, sizes)]
-    invalid_lines = {finding.line for finding in findings}
-    invalid_images = {finding.image for finding in findings}
-    usable = []
-    for mask in masks:
-        polygons = [polygon for polygon in mask.polygons if polygon.line not in invalid_lines]
-        if polygons or (mask.img_name in sizes and mask.img_name not in invalid_images):
-            usable.append(ImageMask(mask.img_name, polygons))
+    usable = _usable(masks, findings)
     shapes = measure_shapes([polygon for mask in usable for polygon in mask.polygons])
     findings += _odd_shapes(usable, shapes)
     findings += [finding for mask in usable for finding in _odd_places(mask, *sizes[mask.img_name])]
-    annotated = {mask.img_name for mask in masks}
-    findings += [
-        Finding("image_without_polygon", name, None, "no line names it; it is not used")
-        for name in sizes
-        if name not in annotated
-    ]
-    if described is not None:
-        names = [mask.img_name for mask in usable if mask.img_name not in described]
-        findings += [
-            Finding("image_without_metadata", name, None, "no line of metadata names it") for name in names
-        ]
+    findings += _unpaired(masks, usable, sizes, described)
     return CheckedAnnotations(usable, shapes, findings)
+
+
+def _usable(masks: Sequence[ImageMask], invalid: Sequence[Finding]) -> list[ImageMask]:
+    """Return the masks without their invalid polygons, and without those that have nothing but invalid ones."""
+    invalid_lines = {finding.line for finding in invalid if finding.line is not None}
+    invalid_images = {finding.image for finding in invalid}
+    usable = []
+    for mask in masks:
+        polygons = [polygon for polygon in mask.polygons if polygon.line not in invalid_lines]
+        if polygons or mask.img_name not in invalid_images:
+            usable.append(ImageMask(mask.img_name, polygons))
+    return usable
 
 
 def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
@@ -124,12 +120,24 @@ def _odd_places(mask: ImageMask, height: int, width: int) -> Iterator[Finding]:
             yield Finding("out_of_bounds", name, line, f"by {beyond:g} pixels; cut off at the border")
         if polygon[0] == polygon[-1]:
             yield Finding("closed_outline", name, line, "the last vertex repeats the first")
-        if _is_fractional(polygon):
+        if (polygon.nodes % 1 != 0).any():
             yield Finding("fractional_coordinates", name, line, "rounded to whole pixels")
 
 
-def _is_fractional(polygon: AnnotatedPolygon) -> bool:
-    return bool((polygon.nodes % 1 != 0).any())
+def _unpaired(
+    masks: Sequence[ImageMask],
+    usable: Sequence[ImageMask],
+    images: Collection[str],
+    described: Collection[str] | None,
+) -> Iterator[Finding]:
+    """Find images that no line of the annotations names, and used ones that no line of the metadata names."""
+    annotated = {mask.img_name for mask in masks}
+    for name in images:
+        if name not in annotated:
+            yield Finding("image_without_polygon", name, None, "no line names it; it is not used")
+    for mask in usable:
+        if described is not None and mask.img_name not in described:
+            yield Finding("image_without_metadata", mask.img_name, None, "no line of metadata.csv names it")
 
 
 def annotation_metrics(checked: CheckedAnnotations) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def refuse_invalid(findings: Sequence[Finding], on_invalid: Literal["error", "sk
     if invalid and on_invalid == "error":
         first = invalid[0]
         others = f" ({len(invalid) - 1} more like this)" if len(invalid) > 1 else ""
+        place = table if first.line is None else f"{table}, line {first.line}"
         raise InputError(
-            f"{table}, line {first.line}: {first.detail}{others}; {INVALID[first.kind]}, "
-            "or set parse_csv.on_invalid to skip"
+            f"{place}: {first.detail}{others}; {INVALID[first.kind]}, or set parse_csv.on_invalid to skip"
         )
 
 

@@ -75,11 +75,11 @@ def _charts(base: str) -> str:
 
 
 def _curves() -> Iterator[tuple[str, str, str]]:
-    """Yield title, table and column of each curve among the charts of dvc.yaml; scatter and bars are no curves."""
+    """Yield title, table and column of each curve among the charts of dvc.yaml."""
     pipeline: dict[str, Any] = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))
     for entry in pipeline["plots"]:
-        for title, chart in entry.items():
-            if "template" not in chart:
+        if isinstance(entry, dict):  # a path without more is a picture
+            for title, chart in entry.items():
                 for table, columns in chart["y"].items():
                     for column in [columns] if isinstance(columns, str) else columns:
                         yield title, table, column

@@ -1,3 +1,4 @@
+import errno
 import gc
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def test_what_cannot_be_changed_is_not_suggested():
     assert smallest.remedies() == []
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), OSError(errno.ENOMEM, "no memory")]
+)
 def test_lack_of_memory_is_explained(error):
     with pytest.raises(InputError, match=r"not enough memory(.|\n)*train\.batch_size 8"), explained(STUDY):
         raise error
@@ -83,9 +86,10 @@ def test_a_killed_reader_is_explained():
         raise killed
 
 
-def test_other_errors_are_left_alone():
-    with pytest.raises(RuntimeError, match="something else"), explained(STUDY):
-        raise RuntimeError("something else")
+@pytest.mark.parametrize("error", [RuntimeError("something else"), OSError(errno.ENOSPC, "something else")])
+def test_other_errors_are_left_alone(error):
+    with pytest.raises(type(error), match="something else"), explained(STUDY):
+        raise error
 
 
 def test_a_container_s_limit_counts(tmp_path):

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +7,9 @@ import torch
 
 from microseg.devices import start
 from microseg.errors import InputError
-from microseg.history import best_record
+from microseg.history import EpochRecord, best_record
 from microseg.images import write_mask, write_micrograph
-from microseg.training import train
+from microseg.training import train, warn_if_waiting
 from microseg.training_loop import new_network
 from tiny_training import blobs, tiny_params, tiny_train, write_blobs
 
@@ -135,6 +136,14 @@ def test_a_network_that_predicts_no_foreground_is_reported(data, tmp_path, caplo
         state = tiny_train(data, tmp_path, epochs=5, lr=0.05, loss="bce")
     assert state.records[-1].predicted_foreground == 0
     assert "no foreground on any validation micrograph" in caplog.text
+
+
+def test_waiting_for_data_is_reported(caplog):
+    record = EpochRecord(1, 0.5, 0.5, 0.5, 0.1, seconds=10.0, waiting_seconds=0.4, predicted_foreground=0.1)
+    warn_if_waiting([record])
+    assert caplog.text == ""
+    warn_if_waiting([record, replace(record, waiting_seconds=1.6)])
+    assert "10 % of the time no crops were ready; likely remedy: more train.workers" in caplog.text
 
 
 def test_a_split_without_training_micrographs_is_refused(data, tmp_path):

@@ -51,6 +51,12 @@ def is_over(records: Sequence[EpochRecord], epochs: int, early_stopping: int | N
     return len(records) - best_record(records).epoch >= early_stopping
 
 
+def waiting_share(records: Sequence[EpochRecord]) -> float:
+    """Return the share of the wall time in which the training stood still because no batch was ready; 0 to 1."""
+    waiting_seconds = math.fsum(record.waiting_seconds for record in records)
+    return waiting_seconds / math.fsum(record.seconds for record in records)
+
+
 def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
     """Write one line an epoch, with the columns `LOG_COLUMNS`."""
     write_csv(path, LOG_COLUMNS, (astuple(record)[: len(LOG_COLUMNS)] for record in records))
@@ -59,7 +65,6 @@ def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
 def training_metrics(records: Sequence[EpochRecord], kept: EpochRecord) -> dict[str, int | float]:
     """Return the figures of metrics/train.json; `kept` is the epoch whose weights became the model."""
     last = records[-1]
-    seconds = math.fsum(record.seconds for record in records)
     return {
         "epochs": last.epoch,
         "model_epoch": kept.epoch,
@@ -67,6 +72,6 @@ def training_metrics(records: Sequence[EpochRecord], kept: EpochRecord) -> dict[
         "validation_loss": kept.validation_loss,
         "train_loss": kept.train_loss,
         "predicted_foreground": kept.predicted_foreground,
-        "seconds": seconds,
-        "waiting_for_data": math.fsum(record.waiting_seconds for record in records) / seconds,
+        "seconds": math.fsum(record.seconds for record in records),
+        "waiting_for_data": waiting_share(records),
     }

@@ -1,5 +1,6 @@
 """How much memory a training needs, roughly, and what to change where it is too much."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,12 @@ def explained(workload: Workload) -> Iterator[None]:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise InputError(_advice("there is not enough memory", workload)) from error
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise InputError(
+                _advice("there is not enough memory for a process that reads ahead", workload)
+            ) from error
+        raise
     except RuntimeError as error:
         if any(words in str(error) for words in OUT_OF_MEMORY_WORDS):
             raise InputError(_advice("there is not enough memory", workload)) from error

@@ -1,6 +1,7 @@
 """From micrographs and masks to a trained network, without repeating what an earlier training has done."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from microseg.datasets import MaskedMicrographs
 from microseg.devices import connected, describe
 from microseg.errors import InputError
 from microseg.fingerprint import fingerprint
-from microseg.history import EpochRecord
+from microseg.history import EpochRecord, waiting_share
 from microseg.memory import Workload, explained, warn_if_short
 from microseg.params import TrainParams
 from microseg.training_loop import TrainingLoop
+
+WAITING_LIMIT = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ def train(
     final = loop.state()
     if fabric.is_global_zero:
         warn_if_empty(final.model(params.keep)[1])
+        warn_if_waiting(final.records)
     return final
 
 
@@ -73,6 +77,13 @@ def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams
         bytes_per_number=4 if fabric.strategy.precision.precision == "32-true" else 2,
         activation_checkpointing=params.activation_checkpointing,
     )
+
+
+def warn_if_waiting(records: Sequence[EpochRecord]) -> None:
+    """Log what to do where reading is too slow for the device."""
+    share = waiting_share(records)
+    if share > WAITING_LIMIT:
+        log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.workers", 100 * share)
 
 
 def warn_if_empty(record: EpochRecord) -> None:

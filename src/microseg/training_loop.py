@@ -96,10 +96,12 @@ class TrainingLoop:
 
     def epochs(self, last: int, early_stopping: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, yielding the record of each epoch at its end."""
+        if is_over(self.records, last, early_stopping):
+            return
         first = len(self.records) + 1
         batches = iter(self._training_batches(first, last))
         watched = self._validation_batches()
-        steps = max(0, last - first + 1) * self.sampler.steps
+        steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:
             while not is_over(self.records, last, early_stopping):

@@ -26,6 +26,7 @@ GOOD = "IMG_00001.png;(1, 1);[(0, 0), (4, 0), (0, 4)]"
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), (0, 4), (1)]", "is not a list of pairs of numbers"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), (0, 4, 1)]", "is not a list of pairs of numbers"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), (0, 4)", "is not a list of pairs of numbers"),
+        ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), (0, 4]", "is not a list of pairs of numbers"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), __import__('os')]", "is not a list of pairs of numbers"),
         ("IMG_00002.png;(1, 1);[(0, 0), (4, 0), (0, ٤)]", "is not a list of pairs of numbers"),
         (";(1, 1);[(0, 0), (4, 0), (0, 4)]", "'' is not the name of an image file"),

@@ -6,12 +6,14 @@ import re
 LONGEST_QUOTE = 60
 LARGEST_COORDINATE = 1_000_000
 
-# Possessive quantifiers (++) make the expressions take linear time on any text. What they accept is JSON once the
-# round brackets are gone, and json reads numbers twice as fast as float() does one by one.
-_NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
+# Possessive quantifiers (++) make the expressions take linear time on any text. Groups have none: before Python
+# 3.11.5 possessive groups match what they should not (python/cpython issue 106052), and there is but one way to match
+# each of them. What the expressions accept is JSON once the round brackets are gone, and json reads numbers twice as
+# fast as float() does one by one.
+_NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?+[0-9]++)?"
 _POINT = rf"\( *+{_NUMBER} *+, *+{_NUMBER} *+\)"
 _POINT_FIELD = re.compile(rf" *+{_POINT} *+")
-_LIST_FIELD = re.compile(rf" *+\[ *+(?:{_POINT}(?: *+, *+{_POINT})*+)?+ *+\] *+")
+_LIST_FIELD = re.compile(rf" *+\[ *+(?:{_POINT}(?: *+, *+{_POINT})*)? *+\] *+")
 _WITHOUT_ROUND_BRACKETS = str.maketrans("()", "  ")
 
 

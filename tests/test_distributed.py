@@ -79,15 +79,18 @@ def alone(data, tmp_path_factory):
     return run
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+LAUNCHERS = {
+    "none": (),
+    "torchrun": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+    "srun": (str(ROOT / "tests" / "stand_in_for_srun.py"), "2"),
+}
 
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """The same with two processes: half the batch for each, started by the script itself and by torchrun."""
+    """The same training with two processes, half the batch for each."""
     run = Run(tmp_path_factory.mktemp("runs") / "together", data, devices=2, batch_size=2)
     run.finish("train")
-    run.finish("predict", *TORCHRUN)
     return run
 
 
@@ -99,12 +102,23 @@ def test_two_processes_train_like_one(alone, together):
         assert torch.allclose(together.weights()[name], weights, atol=1e-4), name
 
 
-def test_two_processes_predict_like_one(alone, together):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_predict_like_one_whoever_starts_them(alone, together, launcher):
+    together.finish("predict", *LAUNCHERS[launcher])
     expected, found = alone.logits(), together.logits()
     assert list(found) == list(expected)
     assert len(found) == 4
     for name, logits in expected.items():
         assert np.allclose(found[name], logits, atol=2e-3), name
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+def test_another_number_of_processes_than_asked_for_is_refused(alone, launcher):
+    process = alone.start("predict", *LAUNCHERS[launcher])
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "error: train.devices, train.nodes: 1 x 1 processes asked for, but 2 were started" in messages
+    assert len(alone.logits()) == 4
 
 
 @pytest.mark.parametrize("victim", [0, 1])

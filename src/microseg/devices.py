@@ -11,6 +11,12 @@ from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from torch import Tensor
 from torch.distributed import DistError
 
@@ -35,10 +41,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 def start(accelerator: Accelerator, precision: Precision, devices: int = 1, nodes: int = 1) -> Fabric:
     """Start all processes of a run and return what they work together with; called once, in each of them.
 
-    Without torchrun or Slurm the first process of each node starts the others, by running the same script again.
+    Without torchrun or Slurm's srun the first process of each node starts the others, by running the same script
+    again.
 
     Raises:
-        InputError: there is no such device here, or it cannot compute with that precision.
+        InputError: there is no such device here, it cannot compute with that precision, or another number of
+            processes was started.
     """
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,9 +64,34 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
         precision=FABRIC_PRECISION[resolve_precision(precision, accelerator)],
+        plugins=launcher(devices, nodes),
     )
     fabric.launch()
     return fabric
+
+
+def launcher(devices: int, nodes: int) -> ClusterEnvironment:
+    """Return who starts the processes of this run: torchrun, srun, or the first of them.
+
+    A job of Slurm is not enough: what runs in it without srun is one process, whatever the job was given.
+    """
+    environment: ClusterEnvironment
+    try:
+        if TorchElasticEnvironment.detect():
+            environment = TorchElasticEnvironment()
+        elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            environment = SLURMEnvironment(auto_requeue=False)
+        else:
+            return LightningEnvironment()
+        if environment.world_size() != devices * nodes:
+            raise InputError(
+                f"train.devices, train.nodes: {devices} x {nodes} processes asked for, but {environment.world_size()} "
+                "were started; give the launcher the same numbers"
+            )
+        environment.validate_settings(devices, nodes)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"train.devices, train.nodes: {error}") from error
+    return environment
 
 
 def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"]) -> str:

@@ -3,11 +3,12 @@
 python benchmarks/memory.py micrographs   # 100 and 1,700 micrographs of 1024 x 768 pixels, equally many steps
 python benchmarks/memory.py batches       # 64 base channels, whole micrographs, batch 16 as 16 micro-batches of 1
 
-Every training runs through `microseg.training` in a process of its own. The peak is the largest resident set of
-that process; its readers are processes of their own.
+Every training runs through `microseg.training` in a process of its own. The peaks are the largest resident sets of
+that process and of the process that reads ahead for it, which share pages.
 """
 
 import argparse
+import gc
 import json
 import resource
 import subprocess
@@ -48,7 +49,7 @@ def write_micrographs(folder: Path, count: int) -> None:
 
 
 def train_here(folder: Path, changes: dict[str, object]) -> None:
-    """Train in this process and print its peak memory in MB."""
+    """Train in this process and print its peak memory, and that of its reader, in MB."""
     from microseg.datasets import MaskedMicrographs
     from microseg.devices import start
     from microseg.params import TrainParams, read_params
@@ -62,7 +63,12 @@ def train_here(folder: Path, changes: dict[str, object]) -> None:
     )
     with tempfile.TemporaryDirectory() as checkpoints:
         train(start("cpu", params.precision), training, validation, params, 1, Path(checkpoints))
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6))
+    gc.collect()  # ends the readers, which are counted only then
+    peaks = {
+        name: round(resource.getrusage(who).ru_maxrss * 1024 / 1e6)
+        for name, who in {"training": resource.RUSAGE_SELF, "reader": resource.RUSAGE_CHILDREN}.items()
+    }
+    print(json.dumps(peaks))
 
 
 def main() -> None:
@@ -85,8 +91,8 @@ def main() -> None:
         for way, changes in settings.items():
             command = [sys.executable, __file__, arguments.what, "--here", folder, json.dumps(changes)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            peaks[way] = round(float(done.stdout))
-            print(f"{way}: {peaks[way]} MB at most", flush=True)
+            peaks[way] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{way}: at most {peaks[way]} MB", flush=True)
     results = Path(__file__).parent / "results" / f"memory_{arguments.what}.json"
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps(peaks, indent=2) + "\n")

@@ -86,5 +86,5 @@ def test_freed_memory_is_not_given_back_to_the_system():
         done = subprocess.run(command, env={"PYTHONPATH": f"{ROOT / 'src'}"}, capture_output=True, check=True)
         return int(done.stdout)
 
-    # Ten times 100 MB anew each time, or the same 100 MB ten times. How many pages a fault brings is up to the system.
+    # Ten times 100 MB anew each time, or the same 100 MB ten times; how much a fault brings is up to the system.
     assert page_faults("keep") < page_faults("give back") / 2

@@ -6,9 +6,10 @@ from torch import nn
 from microseg.datasets import network_input
 from microseg.devices import start
 from microseg.errors import InputError
-from microseg.inference import predict, write_logits_folder
+from microseg.inference import predict, predict_in_all_symmetries, write_logits_folder
 from microseg.logits import read_logits
 from microseg.models import UNet
+from microseg.params import PredictParams
 from tiny_training import blobs, write_blobs
 
 
@@ -49,9 +50,34 @@ def test_the_middle_of_a_tile_counts_more_than_its_border():
     assert row[18].item() < 1.5 < row[29].item()
 
 
-def write(network, data, names, folder, normalization="per_image"):
-    fabric = start("cpu", "float32")
-    write_logits_folder(fabric, network, normalization, data / "images", names, folder, tile=None, overlap=0.25)
+class CornerDetector(nn.Module):
+    """Answers with the upper left grey value of what it is shown, wherever that is in the micrograph."""
+
+    def forward(self, micrographs):
+        return micrographs[..., :1, :1].expand_as(micrographs)
+
+
+def test_each_corner_comes_up_in_two_of_the_eight_symmetries():
+    micrograph = torch.tensor([[[[1.0, 0.0, 10.0], [0.0, 0.0, 0.0], [100.0, 0.0, 1000.0]]]])
+    logits = predict_in_all_symmetries(CornerDetector(), micrograph, None, overlap=0)
+    assert torch.equal(logits, torch.full_like(micrograph, 2 * 1111 / 8))
+
+
+def test_averaged_logits_turn_with_the_micrograph(network):
+    micrograph = torch.rand(1, 1, 50, 70)
+    logits, plain = (
+        function(network, micrograph, 32, overlap=0.25) for function in (predict_in_all_symmetries, predict)
+    )
+    assert not torch.allclose(logits, plain, atol=1e-4)
+    for change in (lambda image: image.flip(-1), lambda image: image.rot90(1, (-2, -1)), lambda image: image.mT):
+        assert torch.allclose(
+            predict_in_all_symmetries(network, change(micrograph), 32, overlap=0.25), change(logits), atol=1e-5
+        )
+
+
+def write(network, data, names, folder, normalization="per_image", symmetries=False):
+    params = PredictParams(tile=None, overlap=0.25, symmetries=symmetries)
+    write_logits_folder(start("cpu", "float32"), network, normalization, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
@@ -72,6 +98,14 @@ def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
         write(network, tmp_path, names, tmp_path / normalization, normalization)
     first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
     assert not np.array_equal(first, second)
+
+
+def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    write(network, tmp_path, names, tmp_path / "logits", symmetries=True)
+    micrograph, _ = blobs(tmp_path, names).read(0)
+    expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], None, overlap=0.25)
+    assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
 
 
 def test_a_missing_micrograph_leaves_no_half_folder(network, tmp_path):

@@ -83,10 +83,11 @@ def launcher(devices: int, nodes: int) -> ClusterEnvironment:
             environment = SLURMEnvironment(auto_requeue=False)
         else:
             return LightningEnvironment()
-        if environment.world_size() != devices * nodes:
+        started = environment.world_size()
+        if started != devices * nodes:
             raise InputError(
-                f"train.devices, train.nodes: {devices} x {nodes} processes asked for, but {environment.world_size()} "
-                "were started; give the launcher the same numbers"
+                f"train.devices, train.nodes: {devices} x {nodes} processes asked for, but {started} were "
+                "started; give the launcher the same numbers"
             )
         environment.validate_settings(devices, nodes)
     except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""From micrographs to logits, whole or in overlapping tiles."""
+"""From micrographs to logits, whole or in overlapping tiles, as they are or in all symmetries."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,6 +16,7 @@ from microseg.files import output_folder
 from microseg.images import read_micrograph
 from microseg.logits import write_logits
 from microseg.models import UNet
+from microseg.params import PredictParams
 from microseg.progress import progress
 
 
@@ -42,6 +43,20 @@ def predict(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: 
         return logits.float()
 
 
+def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+    """Return the mean of the logits that `predict` gives for the eight symmetries of the micrographs, turned back.
+
+    A micrograph has no up or down, so that all eight are equally good views of it.
+    """
+    total = torch.zeros_like(micrographs)
+    for quarter_turns in range(4):
+        turned = torch.rot90(micrographs, quarter_turns, dims=(-2, -1))
+        upright = predict(network, turned, tile, overlap)
+        mirrored = predict(network, turned.flip(-1), tile, overlap).flip(-1)
+        total += torch.rot90(upright + mirrored, -quarter_turns, dims=(-2, -1))
+    return total / 8
+
+
 def write_logits_folder(
     fabric: Fabric,
     network: UNet,
@@ -49,20 +64,20 @@ def write_logits_folder(
     images: Path,
     names: Sequence[str],
     folder: Path,
-    tile: int | None,
-    overlap: float,
+    params: PredictParams,
 ) -> None:
     """Write the logits of the micrographs `names` in `images` into `folder`, shared out among the devices.
 
     The folder takes its place once all devices are done; several machines need it on a disk that they share.
     """
     module = fabric.to_device(network)
+    logits_of = predict_in_all_symmetries if params.symmetries else predict
     with connected(fabric), output_folder(folder) if fabric.is_global_zero else nullcontext(folder) as own:
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
         for name in progress(mine, "logits from micrographs", shown=fabric.is_global_zero):
             micrograph = network_input(read_micrograph(images / name), normalization)
             with fabric.autocast():
-                logits = predict(module, fabric.to_device(micrograph[None]), tile, overlap)
+                logits = logits_of(module, fabric.to_device(micrograph[None]), params.tile, params.overlap)
             write_logits(partial, name, logits[0, 0].cpu().numpy())
         fabric.barrier()

@@ -130,6 +130,7 @@ class PredictParams(Section):
 
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
+    symmetries: bool
 
 
 class PostprocessParams(Section):

@@ -7,9 +7,9 @@ LONGEST_QUOTE = 60
 LARGEST_COORDINATE = 1_000_000
 
 # Possessive quantifiers (++) make the expressions take linear time on any text. Groups have none: before Python
-# 3.11.5 possessive groups match what they should not (python/cpython issue 106052), and there is but one way to match
-# each of them. What the expressions accept is JSON once the round brackets are gone, and json reads numbers twice as
-# fast as float() does one by one.
+# 3.11.5 they would match what they should not (python/cpython issue 106052), and as there is but one way to match
+# a group, going back over it is quick. What the expressions accept is JSON once the round brackets are gone, and
+# json reads numbers twice as fast as float() does one by one.
 _NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?+[0-9]++)?"
 _POINT = rf"\( *+{_NUMBER} *+, *+{_NUMBER} *+\)"
 _POINT_FIELD = re.compile(rf" *+{_POINT} *+")

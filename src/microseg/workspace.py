@@ -7,14 +7,15 @@ ENVIRONMENT_VARIABLE = "MICROSEG_HOME"
 
 
 def project_root(start: Path | None = None) -> Path:
-    """Return the outermost folder above `start` (default: the working directory) that is a DVC project.
+    """Return the DVC project that holds `start` (default: the working directory), outside of any `start` itself.
 
-    DVC runs queued and temporary experiments in copies below `.dvc/tmp/exps` of the project; the outermost
-    project is the one that all those copies share. Outside any project it is `start` itself.
+    DVC runs queued and temporary experiments in copies below `.dvc/tmp/exps` of a project; for them it is the
+    project that was copied, which all of its experiments share.
     """
     here = (start or Path.cwd()).resolve()
     projects = [folder for folder in (here, *here.parents) if (folder / ".dvc" / "config").is_file()]
-    return projects[-1] if projects else here
+    copied = [folder for folder in projects if folder / ".dvc" / "tmp" / "exps" in here.parents]
+    return next(iter(copied + projects), here)
 
 
 def shared_folder(name: str) -> Path:

@@ -49,8 +49,10 @@ sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE mic
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
 	MICROSEG_FUZZ=1 pytest tests/test_archive_safety.py tests/test_download_refusals.py tests/test_fuzz_intake.py
 
-benchmark: setup ## how fast a training step is beside the plain way, into benchmarks/results (long)
+benchmark: setup ## how fast a training step is beside the plain way, and its peak memory, into benchmarks/results (30 minutes)
 	python benchmarks/training.py
+	python benchmarks/memory.py micrographs
+	python benchmarks/memory.py batches
 
 plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
 	$(PYTHON) .dvc/plots/page/build.py

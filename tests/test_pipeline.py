@@ -20,12 +20,17 @@ from project_copy import environment, run, set_params
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Return the content of everything the pipeline wrote, but for what tells the time it took."""
+    """Return the content of everything the pipeline wrote, but for what tells the time it took.
+
+    What a killed stage had written beside its outputs does not count: it is there until that stage runs again.
+    """
     names = (path for place in ("data", "models", "metrics", "plots") for path in (folder / place).rglob("*"))
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in names
-        if path.is_file() and path.name != "train.csv" and path.name != "train.json"
+        if path.is_file()
+        and path.name not in ("train.csv", "train.json")
+        and not any(part.endswith(".partial") for part in path.relative_to(folder).parts)
     }
 
 

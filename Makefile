@@ -47,7 +47,7 @@ sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE mic
 	microseg experiments --x train.epochs --where split.sample_size=$(SIZE)
 
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
-	MICROSEG_FUZZ=1 pytest tests/test_archive_safety.py tests/test_download_refusals.py tests/test_fuzz_intake.py
+	MICROSEG_FUZZ=1 pytest tests/sources/test_archive_safety.py tests/sources/test_download_refusals.py tests/annotations/test_fuzz_intake.py
 
 benchmark: setup ## how fast a training step is beside the plain way, and its peak memory, into benchmarks/results (30 minutes)
 	python benchmarks/training.py
@@ -58,4 +58,4 @@ plots-page: ## build the page of dvc plots again from its pinned libraries (need
 	$(PYTHON) .dvc/plots/page/build.py
 
 clean-checkpoints: setup ## remove the saved states of all trainings
-	python -m microseg.checkpoint_space
+	python -m microseg.training.checkpoint_space

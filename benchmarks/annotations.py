@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from microseg.annotations import ImageMask, read_annotations
-from microseg.masks import create_binary_mask
+from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygons import ImageMask, read_annotations
 
 HEIGHT, WIDTH = 768, 1024
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from microseg.annotations import read_annotations
-from microseg.images import write_micrograph
+from microseg.annotations.polygons import read_annotations
+from microseg.micrographs.images import write_micrograph
 
 ROOT = Path(__file__).parents[1]
 POLYGONS = "nature_scidata_heerlen_aachen_steel_annotations_polygon.csv"

@@ -3,8 +3,8 @@
 python benchmarks/memory.py micrographs   # 100 and 1,700 micrographs of 1024 x 768 pixels, equally many steps
 python benchmarks/memory.py batches       # 64 base channels, whole micrographs, batch 16 as 16 micro-batches of 1
 
-Every training runs through `microseg.training` in a process of its own. The peaks are the largest resident sets of
-that process and of the process that reads ahead for it, which share pages.
+Every training runs through `microseg.training.train` in a process of its own. The peaks are the largest resident
+sets of that process and of the process that reads ahead for it, which share pages.
 """
 
 import argparse
@@ -34,7 +34,7 @@ STUDY = {"base_channels": 64, "crop": None, "epochs": 1, "keep_epochs": [], "mic
 
 def write_micrographs(folder: Path, count: int) -> None:
     """Write noise as micrographs, and masks that are half foreground."""
-    from microseg.images import write_mask, write_micrograph
+    from microseg.micrographs.images import write_mask, write_micrograph
 
     random = np.random.default_rng(0)
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
@@ -50,10 +50,10 @@ def write_micrographs(folder: Path, count: int) -> None:
 
 def train_here(folder: Path, changes: dict[str, object]) -> None:
     """Train in this process and print its peak memory, and that of its reader, in MB."""
-    from microseg.datasets import MaskedMicrographs
-    from microseg.devices import start
-    from microseg.params import TrainParams, read_params
-    from microseg.training import train
+    from microseg.common.params import TrainParams, read_params
+    from microseg.network.devices import start
+    from microseg.network.inputs import MaskedMicrographs
+    from microseg.training.train import train
 
     names = tuple(f"IMG_{number:05d}.png" for number in range(int(str(changes.pop("micrographs")))))
     defaults = read_params(Path(__file__).parents[1] / "params.yaml").train.model_dump()

@@ -39,9 +39,9 @@ def measure(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from microseg.devices import start
-    from microseg.losses import bce
-    from microseg.models import UNet
+    from microseg.network.devices import start
+    from microseg.network.losses import bce
+    from microseg.network.unet import UNet
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = UNet(base_channels).to(device)

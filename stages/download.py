@@ -1,11 +1,13 @@
 """Bring micrographs and their polygons into one layout: drawn here, from a folder, or as published."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 from pathlib import Path
 
-from microseg.command import run_stage
-from microseg.files import output_folder
-from microseg.params import DownloadParams, Params
+from microseg.common.command import run_stage
+from microseg.common.files import output_folder
+from microseg.common.params import DownloadParams, Params
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:

@@ -1,17 +1,19 @@
 """Measure the predicted masks against the annotated ones on micrographs the network has not trained on."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 import logging
 
-from microseg.command import run_stage
-from microseg.evaluation import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
-from microseg.figures.evaluation import Example, evaluation_figures
-from microseg.figures.style import save_figure
-from microseg.files import output_folder, write_csv, write_json
-from microseg.images import read_mask, read_micrograph
-from microseg.params import Params
-from microseg.postprocessing import METHODS
-from microseg.progress import progress
+from microseg.common.command import run_stage
+from microseg.common.figure_style import save_figure
+from microseg.common.files import output_folder, write_csv, write_json
+from microseg.common.params import Params
+from microseg.common.progress import progress
+from microseg.evaluation.figures import Example, evaluation_figures
+from microseg.evaluation.scores import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
+from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.prediction.postprocessing import METHODS
 from microseg.splits import images_of, measured_part, read_split
 
 

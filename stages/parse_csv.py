@@ -1,19 +1,21 @@
 """Turn the table of annotations into polygons, and report what it holds and what in it is wrong or odd."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 import logging
 
-from microseg.annotations import scan_annotations
-from microseg.command import run_stage
-from microseg.figures.quality import annotation_figures
-from microseg.figures.style import save_figure
-from microseg.files import output_folder, write_csv, write_json
-from microseg.images import image_sizes
-from microseg.metadata import read_metadata
-from microseg.params import Params
-from microseg.polygons_file import write_polygons
-from microseg.quality.annotations import annotation_metrics, annotation_tables, check_annotations
-from microseg.quality.findings import refuse_emptiness, refuse_invalid, write_findings
+from microseg.annotations.findings import refuse_emptiness, refuse_invalid, write_findings
+from microseg.annotations.polygons import scan_annotations
+from microseg.annotations.polygons_file import write_polygons
+from microseg.annotations.quality import annotation_metrics, annotation_tables, check_annotations
+from microseg.annotations.quality_figures import annotation_figures
+from microseg.common.command import run_stage
+from microseg.common.figure_style import save_figure
+from microseg.common.files import output_folder, write_csv, write_json
+from microseg.common.params import Params
+from microseg.micrographs.images import image_sizes
+from microseg.micrographs.metadata import read_metadata
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:

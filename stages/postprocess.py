@@ -1,14 +1,16 @@
 """Turn logits into binary masks in two ways: sigmoid, and threshold with morphological opening and closing."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 
-from microseg.command import run_stage
-from microseg.files import output_folder
-from microseg.images import write_mask
-from microseg.logits import read_logits
-from microseg.params import Params
-from microseg.postprocessing import METHODS, morphological_mask, sigmoid_mask
-from microseg.progress import progress
+from microseg.common.command import run_stage
+from microseg.common.files import output_folder
+from microseg.common.params import Params
+from microseg.common.progress import progress
+from microseg.micrographs.images import write_mask
+from microseg.prediction.logits import read_logits
+from microseg.prediction.postprocessing import METHODS, morphological_mask, sigmoid_mask
 from microseg.splits import TEST, VALIDATION, images_of, read_split
 
 

@@ -1,18 +1,20 @@
 """Predict the logits of the validation and test micrographs."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 
-from microseg.command import run_stage
-from microseg.params import Params
+from microseg.common.command import run_stage
+from microseg.common.params import Params
 from microseg.splits import TEST, VALIDATION, images_of, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write one array of logits for each micrograph."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
-    from microseg.devices import start
-    from microseg.inference import write_logits_folder
-    from microseg.model_card import read_model
+    from microseg.network.devices import start
+    from microseg.network.model_card import read_model
+    from microseg.prediction.inference import write_logits_folder
 
     names = images_of(read_split(arguments.split), VALIDATION, TEST)
     network, card = read_model(arguments.model)
@@ -32,4 +34,5 @@ if __name__ == "__main__":
             "model": "the folder of the trained network, models",
             "logits": "the folder of arrays to write, data/logits",
         },
+        on_every_device=True,
     )

@@ -1,23 +1,25 @@
 """Draw the polygons of every annotated micrograph as a binary mask of the micrograph's own size."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 import logging
 
-from microseg.command import run_stage
-from microseg.files import output_folder, write_csv, write_json
-from microseg.images import read_micrograph
-from microseg.params import Params
-from microseg.polygons_file import read_polygons
-from microseg.quality.findings import write_findings
-from microseg.randomness import generator
-from microseg.rasterizing import mask_metrics, write_masks
+from microseg.annotations.findings import write_findings
+from microseg.annotations.polygons_file import read_polygons
+from microseg.annotations.rasterizing import mask_metrics, write_masks
+from microseg.common.command import run_stage
+from microseg.common.files import output_folder, write_csv, write_json
+from microseg.common.params import Params
+from microseg.common.randomness import generator
+from microseg.micrographs.images import read_micrograph
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the masks, the metrics, each mask's share of foreground, and pictures of a random sample."""
     # Not at the top: every process that draws masks reads this file, and none needs matplotlib.
-    from microseg.figures.annotations import mask_figures
-    from microseg.figures.style import save_figure
+    from microseg.annotations.figures import mask_figures
+    from microseg.common.figure_style import save_figure
 
     polygons = read_polygons(arguments.polygons)
     with output_folder(arguments.masks) as folder:

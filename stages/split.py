@@ -1,13 +1,15 @@
 """Decide which micrographs train the network, which watch the training and which are measured."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 import logging
 
-from microseg.command import run_stage
-from microseg.files import write_json
-from microseg.metadata import values_of
-from microseg.params import Params
-from microseg.polygons_file import read_polygons
+from microseg.annotations.polygons_file import read_polygons
+from microseg.common.command import run_stage
+from microseg.common.files import write_json
+from microseg.common.params import Params
+from microseg.micrographs.metadata import values_of
 from microseg.splits import draw_split, part_sizes, split_from_column, write_split
 
 

@@ -1,22 +1,24 @@
 """Train the U-Net, or take up an earlier training that was the same up to some epoch."""
 
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
 import argparse
 
-from microseg.checkpoint_space import checkpoint_root
-from microseg.command import run_stage
-from microseg.files import output_folder, write_json
-from microseg.history import training_metrics, write_log
-from microseg.params import Params
+from microseg.common.command import run_stage
+from microseg.common.files import output_folder, write_json
+from microseg.common.params import Params
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split
+from microseg.training.checkpoint_space import checkpoint_root
+from microseg.training.history import training_metrics, write_log
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
-    from microseg.datasets import MaskedMicrographs
-    from microseg.devices import start
-    from microseg.model_card import describe, write_model
-    from microseg.training import train
+    from microseg.network.devices import start
+    from microseg.network.inputs import MaskedMicrographs
+    from microseg.network.model_card import describe, write_model
+    from microseg.training.train import train
 
     rows = read_split(arguments.split)
     training, validation = (
@@ -28,7 +30,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     if fabric.is_global_zero:
         weights, record = state.model(params.train.keep)
         with output_folder(arguments.model) as folder:
-            write_model(folder, weights, describe(record, training, validation, params.train, params.seed))
+            card = describe(record.epoch, record.validation_iou, training, validation, params.train, params.seed)
+            write_model(folder, weights, card)
         write_json(arguments.metrics, training_metrics(state.records, record))
         write_log(arguments.history, state.records)
 
@@ -45,4 +48,5 @@ if __name__ == "__main__":
             "metrics": "the figures to write, metrics/train.json",
             "history": "the table of epochs to write, plots/train.csv",
         },
+        on_every_device=True,
     )

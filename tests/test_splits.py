@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
 from microseg.splits import (
     SplitRow,
     draw_split,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from microseg.errors import InputError
-from microseg.files import write_csv
-from microseg.randomness import generator
+from microseg.common.errors import InputError
+from microseg.common.files import write_csv
+from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PART_NAMES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}

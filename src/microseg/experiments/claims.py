@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
 from microseg.experiments.dvc_access import experiment_reference, run_git, try_git
 from microseg.experiments.dvc_queue import is_running_here
 

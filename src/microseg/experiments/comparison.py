@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
+from microseg.common.params import PARAMETER_KEYS
 from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row
-from microseg.params import PARAMETER_KEYS
-from microseg.postprocessing import METHODS
+from microseg.prediction.postprocessing import METHODS
 
 EVALUATION, SPLIT = "metrics/evaluation.json", "metrics/split.json"
 SAMPLE_SIZE = "split.sample_size"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from microseg.experiments.comparison import Comparison, show
-from microseg.postprocessing import METHODS
+from microseg.prediction.postprocessing import METHODS
 
 FIRST, SECOND = METHODS
 

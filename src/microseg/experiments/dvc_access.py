@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
 
 Cell = float | str
 MISSING = "None"

@@ -9,8 +9,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from microseg.errors import InputError
-from microseg.params import check_key, flat_params, read_params
+from microseg.common.errors import InputError
+from microseg.common.params import check_key, flat_params, read_params
 
 SHORT_NAMES = {"split.sample_size": "n", "train.epochs": "e"}
 """What every experiment is called after, whether swept or not, with the letters that stand for it."""

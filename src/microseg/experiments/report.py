@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from microseg.common.figure_style import save_figure
+from microseg.common.files import output_file, write_csv
 from microseg.experiments.comparison import Comparison, Point, show
 from microseg.experiments.crossings import describe_crossings, find_crossings
-from microseg.figures.experiments import plot_comparison
-from microseg.figures.style import save_figure
-from microseg.files import output_file, write_csv
-from microseg.postprocessing import METHODS
+from microseg.experiments.figures import plot_comparison
+from microseg.prediction.postprocessing import METHODS
 
 HEADINGS = {
     "mean_iou": "mean IoU",

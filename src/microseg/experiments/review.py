@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
 from microseg.experiments.dvc_access import dvc_output, file_at
 
 EVALUATION_TABLE = "plots/evaluation.csv"

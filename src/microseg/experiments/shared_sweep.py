@@ -8,7 +8,8 @@ pushed, so that what is done can be pulled complete.
 import logging
 from collections.abc import Sequence
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
+from microseg.common.progress import progress
 from microseg.experiments.claims import claim, read_claim, release
 from microseg.experiments.dvc_access import (
     changed_files,
@@ -24,7 +25,6 @@ from microseg.experiments.dvc_access import (
 from microseg.experiments.dvc_queue import run_experiment
 from microseg.experiments.grid import Experiment
 from microseg.experiments.sweep import check_names, only_sweep, ready_commit
-from microseg.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
+from microseg.common.progress import progress
+from microseg.common.workspace import shared_folder
 from microseg.experiments import dvc_queue
 from microseg.experiments.dvc_access import (
     FAILED,
@@ -27,8 +29,6 @@ from microseg.experiments.dvc_access import (
     run_git,
 )
 from microseg.experiments.grid import Experiment
-from microseg.progress import progress
-from microseg.workspace import shared_folder
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from microseg.annotations import HEADER
+from microseg.annotations.polygons import HEADER
 
 HEADER_LINE = ";".join(HEADER)
 

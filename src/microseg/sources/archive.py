@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from microseg.errors import InputError
-from microseg.images import write_micrograph
-from microseg.progress import progress
+from microseg.common.errors import InputError
+from microseg.common.progress import progress
+from microseg.micrographs.images import write_micrograph
 
 # Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
 LARGEST_MICROGRAPH = 64 * 1024**2

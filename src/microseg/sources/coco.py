@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from microseg.annotations import is_file_name
-from microseg.errors import InputError
+from microseg.annotations.polygons import is_file_name
+from microseg.common.errors import InputError
 from microseg.sources.annotation_lines import annotation_line
 
 

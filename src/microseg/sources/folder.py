@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from microseg.annotations import is_file_name
-from microseg.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
-from microseg.errors import InputError
-from microseg.images import image_size, write_micrograph
-from microseg.parallel import map_in_processes
+from microseg.annotations.polygons import is_file_name
+from microseg.common.errors import InputError
+from microseg.common.parallel import map_in_processes
+from microseg.micrographs.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
+from microseg.micrographs.images import image_size, write_micrograph
 from microseg.sources.annotation_lines import HEADER_LINE
 from microseg.sources.coco import coco_lines
 from microseg.sources.folder_tables import table_lines, write_metadata

@@ -4,9 +4,9 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from microseg.errors import InputError
-from microseg.metadata import IMAGE_COLUMN
-from microseg.tables import delimiter_of, read_lines, read_table, split_line
+from microseg.common.errors import InputError
+from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
+from microseg.micrographs.metadata import IMAGE_COLUMN
 
 
 def table_lines(table: Path, names: Mapping[str, str]) -> Iterator[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from microseg.conversion import read_grey
-from microseg.errors import InputError
-from microseg.parallel import map_in_processes
+from microseg.annotations.tracing import Mask, trace_mask
+from microseg.common.errors import InputError
+from microseg.common.parallel import map_in_processes
+from microseg.micrographs.conversion import read_grey
 from microseg.sources.annotation_lines import annotation_line, empty_line
-from microseg.tracing import Mask, trace_mask
 
 # A JPEG's values are not those that were saved: no line between foreground and background is left.
 SUFFIXES = frozenset({".png", ".tif", ".tiff"})

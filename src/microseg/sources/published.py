@@ -11,7 +11,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from microseg.errors import InputError
+from microseg.common.errors import InputError
+from microseg.common.workspace import project_root, shared_folder
 from microseg.sources.archive import unpack_micrographs
 from microseg.sources.transfer import (
     PATIENCE,
@@ -23,7 +24,6 @@ from microseg.sources.transfer import (
     misfit,
     require_free_space,
 )
-from microseg.workspace import project_root, shared_folder
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from microseg.images import write_micrograph
-from microseg.params import SyntheticParams
-from microseg.progress import progress
-from microseg.randomness import generator
+from microseg.common.params import SyntheticParams
+from microseg.common.progress import progress
+from microseg.common.randomness import generator
+from microseg.micrographs.images import write_micrograph
 from microseg.sources.synthetic_outlines import Layout, Outline, place_blocks, place_islands
 from microseg.sources.synthetic_texture import Style, draw_grains, draw_micrograph
 

@@ -20,8 +20,8 @@ from requests.exceptions import ChunkedEncodingError, RequestException
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from microseg.errors import InputError
-from microseg.progress import byte_progress
+from microseg.common.errors import InputError
+from microseg.common.progress import byte_progress
 
 logger = logging.getLogger(__name__)
 

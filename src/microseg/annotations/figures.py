@@ -1,0 +1,109 @@
+"""Pictures of what was annotated: polygons on their micrographs, masks beside them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from numpy.typing import NDArray
+
+from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
+from microseg.common.figure_style import BLUE, ORANGE
+
+Micrograph = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Values = Sequence[float] | NDArray[np.integer] | NDArray[np.floating]
+
+# Pixels shown around a single polygon, so that its outline does not lie on the frame.
+MARGIN = 5
+
+
+def plot_distribution(values: Values, label: str, unit: str) -> Figure:
+    """Show how often each value occurs: `label` names the values, `unit` what has one."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" and np.ptp(array) < 60:
+        edges = np.arange(array.min(), array.max() + 2) - 0.5
+        axes.hist(array, bins=list(edges), color=BLUE, edgecolor="white")
+    else:
+        axes.hist(array, bins=60, color=BLUE)
+    axes.set(xlabel=label, ylabel=unit, title=f"Distribution of the {label}")
+    return figure
+
+
+def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -> Figure:
+    """Show one polygon's vertices beside the shape they fill in a mask of `size`: the study's Figure 4."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    points, shape = figure.subplots(1, 2)
+    mask = create_binary_mask(ImageMask("", [polygon]), *size)
+    x, y = polygon.nodes.T
+    points.plot(x, y, "o", color=BLUE, markersize=4, label=f"{len(polygon)} vertices")
+    points.plot(*polygon.center, "x", color=ORANGE, markersize=9, label="point of the island")
+    figure.legend(loc="outside lower center", ncols=2)
+    points.set(title="vertices", xlabel="x in pixels", ylabel="y in pixels", aspect="equal")
+    shape.imshow(mask, cmap="gray", interpolation="nearest")
+    shape.set(title="filled shape", xlabel="x in pixels")
+    for axes in (points, shape):
+        axes.set_xlim(x.min() - MARGIN, x.max() + MARGIN)
+        axes.set_ylim(y.max() + MARGIN, y.min() - MARGIN)
+    figure.suptitle(title)
+    return figure
+
+
+def plot_image_and_mask(image: Micrograph, image_mask: ImageMask) -> Figure:
+    """Show a micrograph, grey values (height, width), with all its polygons on it: the study's Figure 5."""
+    figure = Figure(figsize=(10, 1 + 9 * image.shape[0] / image.shape[1]), layout="constrained")
+    axes = figure.subplots()
+    _show(axes, image)
+    for polygon in image_mask.polygons:
+        axes.add_patch(Polygon(polygon.nodes, facecolor=to_rgba(ORANGE, 0.25), edgecolor=ORANGE, linewidth=1.2))
+        axes.plot(*polygon.center, "x", color=ORANGE)
+    # An outline may reach outside; the micrograph shows what there is.
+    axes.set_xlim(-0.5, image.shape[1] - 0.5)
+    axes.set_ylim(image.shape[0] - 0.5, -0.5)
+    axes.set_title(f"{image_mask.img_name}, {len(image_mask)} annotated islands")
+    return figure
+
+
+def plot_sheet(examples: Sequence[tuple[str, Micrograph, Mask]]) -> Figure:
+    """Show micrographs beside their masks, a row each of (name, micrograph, mask): the study's Figure 7."""
+    figure = Figure(figsize=(8, 0.6 + 3.1 * len(examples)), layout="constrained")
+    rows = figure.subplots(len(examples), 2, squeeze=False)
+    for (left, right), (name, image, mask) in zip(rows, examples, strict=True):
+        _show(left, image)
+        _show(right, mask)
+        left.set_title(name, fontsize=9)
+        right.set_title(f"mask, {mask.mean():.1%} of the micrograph", fontsize=9)
+    return figure
+
+
+def mask_figures(
+    image_masks: Sequence[ImageMask], fractions: Sequence[float], load: Callable[[str], Micrograph]
+) -> Iterator[tuple[str, Figure]]:
+    """Draw the pictures of the masks, each with its file name.
+
+    Args:
+        image_masks: the examples to show, at least one, each with at least one polygon; the first is shown large.
+        fractions: share of foreground of every mask there is.
+        load: reads the micrograph of a given name.
+    """
+    images = [load(mask.img_name) for mask in image_masks]
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    masks = [create_binary_mask(mask, *size) for mask, size in zip(image_masks, sizes, strict=True)]
+    names = [mask.img_name for mask in image_masks]
+    yield "micrographs_and_masks.png", plot_sheet(list(zip(names, images, masks, strict=True)))
+    yield "polygon.png", plot_polygon(image_masks[0][0], sizes[0], f"One island of {names[0]}")
+    yield "annotated_micrograph.png", plot_image_and_mask(images[0], image_masks[0])
+    yield (
+        "foreground_fraction.png",
+        plot_distribution(fractions, "foreground as a share of the micrograph", "micrographs"),
+    )
+
+
+def _show(axes: Axes, picture: Micrograph | Mask) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1 if picture.dtype == bool else 255, interpolation="nearest")
+    axes.set_axis_off()

@@ -1,0 +1,60 @@
+"""Findings: where something in the annotations is wrong or deserves a look."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from microseg.annotations.polygons import ImageMask
+from microseg.common.errors import InputError
+from microseg.common.files import write_csv
+
+UNUSABLE_LINE, NO_IMAGE, OUTSIDE = "unusable_line", "polygon_without_image", "outside_the_image"
+
+INVALID = {
+    UNUSABLE_LINE: "mend or delete the line",
+    NO_IMAGE: "put the image there or delete the line",
+    OUTSIDE: "mend or delete the polygon, or lower download.crop_bottom",
+}
+"""The kinds of findings that leave nothing to use, each with its remedy."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place to look at: `line` is that of the table of annotations, None where a whole image is meant."""
+
+    kind: str
+    image: str
+    line: int | None
+    detail: str
+
+
+def refuse_invalid(findings: Sequence[Finding], on_invalid: Literal["error", "skip"], table: Path) -> None:
+    """Raise an InputError for the invalid finding on the earliest line, unless such are to be skipped."""
+    invalid = sorted((finding for finding in findings if finding.kind in INVALID), key=lambda one: one.line or 0)
+    if invalid and on_invalid == "error":
+        first = invalid[0]
+        others = f" ({len(invalid) - 1} more like this)" if len(invalid) > 1 else ""
+        place = table if first.line is None else f"{table}, line {first.line}"
+        raise InputError(
+            f"{place}: {first.detail}{others}; {INVALID[first.kind]}, or set parse_csv.on_invalid to skip"
+        )
+
+
+def refuse_emptiness(masks: Iterable[ImageMask], table: Path) -> None:
+    """Raise an InputError where no micrograph has a usable polygon."""
+    if not any(len(mask) for mask in masks):
+        raise InputError(f"{table}: no usable polygon at all; annotate some islands")
+
+
+def count(findings: Iterable[Finding], kinds: Sequence[str]) -> dict[str, int]:
+    """Return how many findings there are of each of `kinds`, zeros included."""
+    counts = Counter(finding.kind for finding in findings)
+    return {kind: counts[kind] for kind in kinds}
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Write the list that a person goes through: finding, image, line, detail."""
+    rows = [(one.kind, one.image, "" if one.line is None else one.line, one.detail) for one in findings]
+    write_csv(path, ("finding", "image", "line", "detail"), rows)

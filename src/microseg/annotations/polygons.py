@@ -1,0 +1,176 @@
+"""The polygons that annotators drew on micrographs, and the table they are published in.
+
+A line of the table is `image_url;point;polygon`: the file name of a micrograph, a point inside one island such as
+`(627, 319)`, and the island's outline such as `[(720, 288), (725, 294), (731, 300)]`. A line that has a name but
+neither point nor polygon (`IMG_00001.png;;`) says that the micrograph was looked at and shows no island.
+
+Coordinates are pixels, x to the right and y down; (0, 0) is the centre of the top left pixel. They may lie outside
+the micrograph.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from microseg.annotations.points import parse_point, parse_points, shortened
+from microseg.common.errors import InputError
+from microseg.common.tables import delimiter_of, read_lines, split_line
+
+HEADER = ("image_url", "point", "polygon")
+FEWEST_VERTICES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedPolygon:
+    """One annotated island; its length is the number of its vertices, its items are the vertices (x, y).
+
+    Attributes:
+        center: the point (x, y) that stands for the island.
+        nodes: the vertices in order, a read-only float array (n, 2) of (x, y), n >= 3; the last joins the first.
+        line: the line of the table that it was read from, None where it comes from no table.
+    """
+
+    center: tuple[float, float]
+    nodes: NDArray[np.float64]
+    line: int | None = None
+
+    def __init__(
+        self, center: Sequence[float] | NDArray[np.float64], nodes: ArrayLike, line: int | None = None
+    ) -> None:
+        x, y = center
+        vertices = np.array(nodes, dtype=np.float64)
+        if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < FEWEST_VERTICES:
+            raise ValueError(f"a polygon needs at least 3 vertices (x, y), not an array of shape {vertices.shape}")
+        vertices.setflags(write=False)
+        object.__setattr__(self, "center", (float(x), float(y)))
+        object.__setattr__(self, "nodes", vertices)
+        object.__setattr__(self, "line", line)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, index: int) -> tuple[float, float]:
+        x, y = self.nodes[index].tolist()
+        return x, y
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what was annotated; where it was read from does not matter."""
+        if not isinstance(other, AnnotatedPolygon):
+            return NotImplemented
+        return self.center == other.center and np.array_equal(self.nodes, other.nodes)
+
+    def __hash__(self) -> int:
+        return hash((self.center, len(self.nodes)))
+
+
+@dataclass
+class ImageMask:
+    """All annotated islands of one micrograph; its length is their number, its items are the polygons."""
+
+    img_name: str
+    polygons: list[AnnotatedPolygon] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+    def __getitem__(self, index: int) -> AnnotatedPolygon:
+        return self.polygons[index]
+
+    def add_polygon(self, polygon: AnnotatedPolygon) -> None:
+        """Add one more island."""
+        self.polygons.append(polygon)
+
+
+@dataclass(frozen=True)
+class UnusableLine:
+    """A line of the table that cannot be used: its number, what it holds as the image's name, and why."""
+
+    line: int
+    image: str
+    reason: str
+
+
+def read_annotations(csv_path: Path | str) -> list[ImageMask]:
+    """Read a table of polygons; the micrographs come in the order in which the table names them first.
+
+    Raises:
+        InputError: the file cannot be read, is empty or has another header, or a line cannot be used: it is named.
+    """
+    masks, unusable = scan_annotations(csv_path)
+    for problem in unusable:
+        raise InputError(
+            f"{csv_path}, line {problem.line}: {problem.reason}; mend or delete the line, "
+            "or set parse_csv.on_invalid to skip"
+        )
+    return masks
+
+
+def scan_annotations(csv_path: Path | str) -> tuple[list[ImageMask], list[UnusableLine]]:
+    """Read a table of polygons like `read_annotations`, but return the unusable lines beside the usable ones.
+
+    Raises:
+        InputError: the file cannot be read, is empty, has another header, or has no line below it.
+    """
+    path = Path(csv_path)
+    lines = read_lines(path)
+    _, header = next(lines, (0, ""))
+    if not header:
+        raise InputError(
+            f"{path}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
+        )
+    delimiter = delimiter_of(header)
+    if not _is_header(header, delimiter):
+        raise InputError(f"{path}, line 1: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
+    masks: dict[str, ImageMask] = {}
+    unusable = []
+    for number, line in lines:
+        try:
+            name, polygon = _parse_line(split_line(line, delimiter), number)
+        except ValueError as error:
+            unusable.append(UnusableLine(number, line.split(delimiter)[0].strip(' "')[:80], str(error)))
+            continue
+        mask = masks.get(name)
+        if mask is None:
+            mask = masks[name] = ImageMask(name)
+        if polygon is not None:
+            mask.add_polygon(polygon)
+    if not masks and not unusable:
+        raise InputError(f"{path}: no annotation below the header; add one polygon a line")
+    return list(masks.values()), unusable
+
+
+def most_annotated(masks: Iterable[ImageMask], n: int) -> list[tuple[str, int]]:
+    """Return the `n` micrographs with the most islands and their numbers; equal ones stay in the order given."""
+    counts = [(mask.img_name, len(mask)) for mask in masks]
+    return sorted(counts, key=lambda pair: pair[1], reverse=True)[:n]
+
+
+def is_file_name(name: str) -> bool:
+    """Say whether `name` names a file in a folder and nothing outside it, on any system and in any table."""
+    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
+    return plain and not set(name) & set('/\\:*?"<>|;')
+
+
+def _is_header(line: str, delimiter: str) -> bool:
+    try:
+        return tuple(name.strip() for name in split_line(line, delimiter)) == HEADER
+    except ValueError:
+        return False
+
+
+def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | None]:
+    """Return a line's image and its polygon, None where it says that there is none; ValueError says why not."""
+    if len(fields) != len(HEADER):
+        raise ValueError(f"{len(fields)} fields instead of 3 (image; point; polygon)")
+    name, point, polygon = fields[0].strip(), fields[1], fields[2]
+    if not is_file_name(name):
+        raise ValueError(f"{shortened(name)} is not the name of an image file")
+    if not point.strip() and not polygon.strip():
+        return name, None
+    center, nodes = parse_point(point, "the point"), parse_points(polygon, "the polygon")
+    if len(nodes) < 2 * FEWEST_VERTICES:
+        raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
+    return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line)

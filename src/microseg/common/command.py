@@ -1,0 +1,90 @@
+"""What every stage script shares: its command line, its log lines, and its way of refusing bad input."""
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from microseg.common.errors import InputError
+from microseg.common.params import Params, read_params
+
+DVC_STAGE = "DVC_STAGE"
+"""The environment variable in which DVC names the stage whose command it starts."""
+
+LAUNCHER = "MICROSEG_LAUNCHER"
+"""The environment variable with the program, such as "srun", that starts a stage once on each of its devices."""
+LAUNCHED = "MICROSEG_LAUNCHED"
+"""Set in the processes that the launcher starts."""
+
+
+def run_stage(
+    main: Callable[[argparse.Namespace, Params], None],
+    description: str,
+    arguments: dict[str, str],
+    *,
+    on_every_device: bool = False,
+) -> None:
+    """Parse the command line, read params.yaml, run `main`; exit with status 1 and one line on an InputError.
+
+    `arguments` maps the name of each path the stage takes to its help text; `raw-images` is given as
+    `--raw-images PATH` and reaches `main` as `raw_images`. A stage that runs `on_every_device` is handed over to
+    the program that MICROSEG_LAUNCHER names, if any.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    for name, help_text in arguments.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=help_text)
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="PATH",
+        help="the parameter file (default: %(default)s)",
+    )
+    parsed = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        if on_every_device:
+            _hand_over_to_launcher()
+        _end_with_dvc()
+        main(parsed, read_params(parsed.params))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _hand_over_to_launcher() -> None:
+    """Let the launcher take the place of this process, and start the same script again."""
+    launcher = shlex.split(os.environ.get(LAUNCHER, ""))
+    if not launcher or LAUNCHED in os.environ:
+        return
+    os.environ[LAUNCHED] = "1"
+    try:
+        os.execvp(launcher[0], [*launcher, sys.executable, *sys.argv])  # noqa: S606 (the user names the program)
+    except OSError as error:
+        raise InputError(f"{LAUNCHER}: {launcher[0]} cannot be started ({error.strerror}); correct it") from error
+
+
+def _end_with_dvc() -> None:
+    """End this process when the DVC that started it is gone.
+
+    A killed DVC leaves the commands of its stages running. Such a leftover would finish later, perhaps in the
+    middle of the next run, and put its outputs in the place of newer ones.
+    """
+    if DVC_STAGE not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,237 @@
+"""The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
+
+import difflib
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from microseg.common.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+SizeOrShare = Annotated[int | float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SyntheticParams(Section):
+    """Parameters of the synthetic source."""
+
+    images: Count
+    height: int = Field(ge=128)
+    width: int = Field(ge=128)
+
+
+class DownloadParams(Section):
+    """Parameters of the stage download."""
+
+    source: Literal["synthetic", "folder", "published"]
+    path: str
+    crop_bottom: NotNegative
+    manual_dir: str | None
+    mirrors: list[str]
+    synthetic: SyntheticParams
+
+
+class ParseCsvParams(Section):
+    """Parameters of the stage parse_csv."""
+
+    on_invalid: Literal["error", "skip"]
+
+
+class RasterizeMasksParams(Section):
+    """Parameters of the stage rasterize_masks."""
+
+    examples: int = Field(ge=1, le=20)
+
+
+class SplitParams(Section):
+    """Parameters of the stage split."""
+
+    test_size: SizeOrShare
+    sample_size: Annotated[int, Field(ge=2)] | None
+    validation_size: Annotated[int | float, Field(gt=0)]
+    group_by: list[str]
+    from_column: str | None
+
+    @model_validator(mode="after")
+    def _shares_are_below_one(self) -> Self:
+        for key in ("test_size", "validation_size"):
+            size = getattr(self, key)
+            if isinstance(size, float) and size >= 1:
+                raise ValueError(
+                    f"{key} is {size}, but a share is below 1; write a number without a point for a count"
+                )
+        if self.from_column is not None and self.group_by:
+            raise ValueError("from_column and group_by exclude each other; set one of them to null or []")
+        return self
+
+
+class AugmentParams(Section):
+    """Parameters of the random changes made to training crops."""
+
+    symmetries: bool
+    brightness: Share
+    contrast: float = Field(ge=0, lt=1)
+    noise: Share
+    blur: float = Field(ge=0, le=10)
+
+
+class TrainParams(Section):
+    """Parameters of the stage train."""
+
+    base_channels: Count
+    epochs: Count
+    crop: Annotated[int, Field(ge=16)] | None
+    crops_per_micrograph: Count
+    foreground_fraction: Share
+    batch_size: Count
+    accumulate_batches: Count
+    loss: Literal["bce", "dice_bce"]
+    lr: float = Field(gt=0)
+    schedule: Literal["constant", "cosine", "one_cycle"]
+    warmup_epochs: NotNegative
+    weight_decay: float = Field(ge=0)
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+    early_stopping: Count | None
+    keep: Literal["best", "last"]
+    keep_epochs: list[Count]
+    normalization: Literal["per_image", "none"]
+    augment: AugmentParams
+    precision: Literal["auto", "float32", "bf16", "fp16"]
+    activation_checkpointing: bool
+    compile: bool
+    workers: NotNegative
+    accelerator: Literal["auto", "cpu", "cuda"]
+    devices: Count
+    nodes: Count
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training(self) -> Self:
+        if self.warmup_epochs and self.schedule == "one_cycle":
+            raise ValueError(
+                "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
+            )
+        return self
+
+
+class PredictParams(Section):
+    """Parameters of the stage predict."""
+
+    tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
+    overlap: float = Field(ge=0, lt=1)
+    symmetries: bool
+
+
+class PostprocessParams(Section):
+    """Parameters of the stage postprocess."""
+
+    sigmoid_threshold: float = Field(gt=0, lt=1)
+    morphology_threshold: float | Literal["otsu"]
+    opening_radius: NotNegative
+    closing_radius: NotNegative
+
+
+class EvaluateParams(Section):
+    """Parameters of the stage evaluate."""
+
+    examples: int = Field(ge=1, le=20)
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: NotNegative
+    download: DownloadParams
+    parse_csv: ParseCsvParams
+    rasterize_masks: RasterizeMasksParams
+    split: SplitParams
+    train: TrainParams
+    predict: PredictParams
+    postprocess: PostprocessParams
+    evaluate: EvaluateParams
+
+
+def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Params:
+    """Read and check a parameter file; `changes`, such as {"train.epochs": 5}, take the place of what it says.
+
+    Raises:
+        InputError: there is no such file, it is not YAML, or a key is unknown, missing, mistyped or out of range.
+    """
+    try:
+        # DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such parameter file; run from the top folder of the project") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    for key, value in (changes or {}).items():
+        check_key(key)
+        _set(content, key.split("."), value)
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(dict(problem)) for problem in error.errors()]
+        raise InputError("\n       ".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def _leaf_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _leaf_keys(kind, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
+
+
+PARAMETER_KEYS = tuple(_leaf_keys(Params))
+"""Every parameter of params.yaml as DVC writes it, such as "train.epochs"."""
+
+
+def check_key(key: str) -> None:
+    """Raise an InputError that names the nearest parameter where there is none called `key`."""
+    if key not in PARAMETER_KEYS:
+        raise InputError(f"{key}: unknown key; did you mean {_nearest(key)}?")
+
+
+def flat_params(params: Params) -> dict[str, Any]:
+    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
+    return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
+
+
+def _nearest(key: str) -> str:
+    return difflib.get_close_matches(key, PARAMETER_KEYS, n=1, cutoff=0)[0]
+
+
+def _set(content: Any, path: list[str], value: object) -> None:
+    # What is not a section is left for the validation to complain about.
+    for name in path[:-1]:
+        content = content.get(name) if isinstance(content, dict) else None
+    if isinstance(content, dict):
+        content[path[-1]] = value
+
+
+def _describe(problem: dict[str, Any]) -> str:
+    location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        return f"{location}: unknown key; did you mean {_nearest(location)}?"
+    if problem["type"] == "missing":
+        return f"{location}: missing key; add it, with a value as the manual in params.yaml describes it"
+    if problem["type"] == "value_error":
+        return f"{location}: {problem['ctx']['error']}"
+    # Where several types are allowed pydantic adds the name of the one it tried: the key is what the user knows.
+    key = next((key for key in PARAMETER_KEYS if f"{location}.".startswith(f"{key}.")), location)
+    message = problem["msg"]
+    return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"

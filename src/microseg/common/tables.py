@@ -1,0 +1,75 @@
+"""Delimited text tables as people save them: semicolons, commas or tabs, any line ends, byte order mark or not."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from microseg.common.errors import InputError
+
+DELIMITERS = (";", ",", "\t")
+
+# A traced outline can be longer than the 131,072 characters that the csv module takes a field for.
+LONGEST_FIELD = 100_000_000
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield every line that is not blank with its number (the first is 1), without its line end.
+
+    Raises:
+        InputError: there is no such file, or it is not UTF-8 text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                stripped = line.rstrip("\n")
+                if stripped.strip():
+                    yield number, stripped
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise InputError(f"{path}: no such file; put the table there") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save the table as 'CSV UTF-8'") from None
+
+
+def delimiter_of(header: str) -> str:
+    """Return the delimiter that a table's first line uses most: a semicolon, a comma or a tab."""
+    return max(DELIMITERS, key=header.count)
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Split one line of a table into its fields; ValueError where its quotes do not match."""
+    if '"' not in line:
+        return line.split(delimiter)
+    csv.field_size_limit(LONGEST_FIELD)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"its quotation marks do not match ({error})") from None
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read a table with a header line.
+
+    Returns:
+        The names of the columns, and for every line its number and its fields, as many as there are columns.
+
+    Raises:
+        InputError: no such file, not UTF-8 text, empty, or a line with more or fewer fields than the header.
+    """
+    lines = list(read_lines(path))
+    if not lines:
+        raise InputError(f"{path}: the table is empty; it needs a header line")
+    delimiter = delimiter_of(lines[0][1])
+    rows = []
+    for number, line in lines:
+        try:
+            fields = [field.strip() for field in split_line(line, delimiter)]
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {error}; mend the line") from None
+        rows.append((number, fields))
+    header = rows[0][1]
+    for number, fields in rows:
+        if len(fields) != len(header):
+            raise InputError(
+                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; mend the line"
+            )
+    return header, rows[1:]

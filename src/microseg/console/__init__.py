@@ -1,0 +1,1 @@
+"""The console program `microseg`, one module for each of its commands."""

@@ -1,0 +1,1 @@
+"""How well predicted masks agree with annotated ones, in numbers and in pictures."""

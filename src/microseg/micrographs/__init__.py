@@ -1,0 +1,1 @@
+"""Pictures in and out, and what is known of each micrograph."""

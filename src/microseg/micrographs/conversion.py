@@ -1,0 +1,88 @@
+"""From the pictures that microscopes and people save to the 8-bit grey micrographs of the pipeline.
+
+PNG, TIFF and JPEG; 8 or 16 bits; grey, RGB, RGBA or palette. Colour becomes grey by `skimage.color.rgb2gray`
+(Rec. 709 luma), transparency is ignored. Of 16-bit grey values the 8 highest of the bits in use are kept, and
+which those are is decided once for a whole set: recordings of 12 bits do not turn black, and all micrographs of a
+set keep one scale of brightness. 16-bit colour loses its 8 lower bits.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import rgb2gray
+
+from microseg.common.errors import InputError
+
+SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
+FORMATS = ("PNG", "TIFF", "JPEG")
+UPRIGHT = 1
+EXIF_ORIENTATION = 0x0112
+
+Grey = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def read_grey(path: Path) -> Grey:
+    """Read any accepted picture as grey values (height, width), uint8 or, for 16-bit grey, uint16.
+
+    Raises:
+        InputError: the picture is damaged, of another kind, has several pages, or is stored rotated.
+    """
+    values, mode = _decode(path)
+    if mode.startswith("I;16"):
+        return values.astype(np.uint16)
+    if mode == "1":
+        return values.astype(np.uint8) * np.uint8(255)
+    if mode in ("L", "LA"):
+        return values.reshape(*values.shape[:2], -1)[..., 0].astype(np.uint8)
+    grey: NDArray[np.float64] = rgb2gray(values[..., :3])
+    return np.rint(grey * 255).astype(np.uint8)
+
+
+def bits_in_use(grey: Grey) -> int:
+    """Return how many bits the largest grey value needs, at least 8."""
+    return max(8, int(grey.max()).bit_length())
+
+
+def to_8_bit(grey: Grey, bits: int) -> NDArray[np.uint8]:
+    """Keep the 8 highest of `bits` bits of 16-bit grey values; 8-bit ones stay as they are."""
+    if grey.dtype == np.uint8:
+        return grey.astype(np.uint8)
+    return (grey >> (bits - 8)).astype(np.uint8)
+
+
+def _decode(path: Path) -> tuple[NDArray[Any], str]:
+    try:
+        # The checksums of a PNG are looked at by verify() alone: without it damaged pixels can pass for data.
+        with Image.open(path, formats=FORMATS) as picture:
+            picture.verify()
+        with Image.open(path, formats=FORMATS) as picture:
+            _refuse_unusable(picture, path)
+            if picture.mode in ("P", "PA"):
+                return np.asarray(picture.convert("RGB")), "RGB"
+            return np.asarray(picture), picture.mode
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; put it there") from None
+    except Exception as error:  # Decoders fail on damaged files in ways that no list of exceptions foresees.
+        raise InputError(
+            f"{path}: cannot be decoded as a PNG, TIFF or JPEG image ({error}); replace it"
+        ) from error
+
+
+def _refuse_unusable(picture: Image.Image, path: Path) -> None:
+    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16L", "I;16B"):
+        raise InputError(
+            f"{path}: its pixels are of the kind {picture.mode!r}; save it with 8 or 16 bits, grey, RGB or RGBA"
+        )
+    if getattr(picture, "n_frames", 1) > 1:
+        raise InputError(f"{path}: holds several pictures; save each as a file of its own")
+    orientation = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    if orientation != UPRIGHT:
+        raise InputError(
+            f"{path}: is stored rotated or mirrored (EXIF orientation {orientation}), so annotations cannot be "
+            "placed safely; save it upright"
+        )

@@ -1,0 +1,60 @@
+"""The table of what is known about each micrograph: one line an image, its columns free but for `image_url`."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from microseg.common.errors import InputError
+
+IMAGE_COLUMN = "image_url"
+
+
+def read_metadata(path: Path) -> dict[str, dict[str, str]]:
+    """Read metadata.csv: image name to its row, column name to text, in file order.
+
+    Raises:
+        InputError: there is no such file, it has no column `image_url`, a row is too short or too long, or an
+            image stands in it twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if IMAGE_COLUMN not in (reader.fieldnames or []):
+                raise InputError(f"{path}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
+            return _collect_rows(path, reader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; this dataset has no metadata") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a comma-separated table in UTF-8 ({error}); export it again") from error
+
+
+def _collect_rows(path: Path, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    for row in reader:
+        name = row[IMAGE_COLUMN]
+        if None in row or None in row.values():
+            raise InputError(
+                f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or [])} fields like the header; "
+                "add or remove what differs"
+            )
+        if name in rows:
+            raise InputError(f"{path}, line {reader.line_num}: {name} stands in an earlier line too; remove one")
+        rows[name] = row
+    return rows
+
+
+def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each image its values in the `columns` of the metadata at `path`.
+
+    Raises:
+        InputError: as for `read_metadata`, or a column or an image is not in the table.
+    """
+    metadata = read_metadata(path)
+    known = list(next(iter(metadata.values()), {}))
+    for column in columns:
+        if column not in known:
+            raise InputError(f"{path}: no column {column}; there are {', '.join(known)}")
+    for image in images:
+        if image not in metadata:
+            raise InputError(f"{path}: no line for the annotated image {image}; add one")
+    return {image: tuple(metadata[image][column] for column in columns) for image in images}

@@ -1,0 +1,62 @@
+"""What the network sees of a micrograph: grey values, normalised."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from microseg.common.errors import InputError
+from microseg.micrographs.images import read_mask, read_micrograph
+
+Normalization = Literal["per_image", "none"]
+
+# A micrograph of one single grey value has no deviation to divide by; this is one step of 8-bit grey values.
+SMALLEST_DEVIATION = 1 / 255
+
+
+def normalize(
+    grey: NDArray[np.float32], micrograph: NDArray[np.uint8], normalization: Normalization
+) -> NDArray[np.float32]:
+    """Shift and scale `grey`, values from 0 to 1, by mean and deviation of the whole `micrograph` it is from."""
+    if normalization == "none":
+        return grey
+    counts = np.bincount(micrograph.ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+    return (grey - np.float32(mean)) / np.float32(max(deviation, SMALLEST_DEVIATION))
+
+
+def network_input(micrograph: NDArray[np.uint8], normalization: Normalization) -> Tensor:
+    """Return a whole micrograph as the network sees it: (1, height, width), normalised."""
+    grey = normalize(to_grey(micrograph), micrograph, normalization)
+    return torch.from_numpy(grey[np.newaxis])
+
+
+def to_grey(micrograph: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the grey values 0 to 255 as 0 to 1."""
+    return micrograph.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class MaskedMicrographs:
+    """Names of micrographs, the folder they lie in, and the folder with a mask of the same name for each."""
+
+    images: Path
+    masks: Path
+    names: tuple[str, ...]
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return a micrograph and its mask, both (height, width); InputError where they do not fit together."""
+        name = self.names[index]
+        micrograph, mask = read_micrograph(self.images / name), read_mask(self.masks / name)
+        if micrograph.shape != mask.shape:
+            raise InputError(
+                f"{self.masks / name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its micrograph "
+                f"{micrograph.shape[1]} x {micrograph.shape[0]}; rerun the stage rasterize_masks"
+            )
+        return micrograph, mask

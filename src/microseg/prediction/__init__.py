@@ -1,0 +1,1 @@
+"""From micrographs to logits, and from logits to masks."""

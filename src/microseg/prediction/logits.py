@@ -1,0 +1,39 @@
+"""Reading and writing logits, the raw output of the network for one micrograph."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microseg.common.errors import InputError
+from microseg.common.files import output_file
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def logits_path(folder: Path, image: str) -> Path:
+    """Return where the logits of `image` lie in `folder`: IMG_00001.png has them in IMG_00001.npy."""
+    return folder / Path(image).with_suffix(".npy")
+
+
+def write_logits(folder: Path, image: str, logits: NDArray[np.floating]) -> None:
+    """Write logits, (height, width) of any real number, as float16, cut to the range that has."""
+    with output_file(logits_path(folder, image)) as partial, partial.open("wb") as file:
+        np.save(file, np.clip(logits, -LARGEST, LARGEST).astype(np.float16), allow_pickle=False)
+
+
+def read_logits(folder: Path, image: str) -> NDArray[np.float16]:
+    """Read the logits of `image`, (height, width); InputError where they are missing, broken or not finite."""
+    path = logits_path(folder, image)
+    try:
+        logits = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no logits of {image}; rerun the stage predict") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a NumPy array file ({error}); rerun the stage predict") from error
+    if logits.ndim != 2 or logits.dtype != np.float16 or not np.isfinite(logits).all():
+        raise InputError(
+            f"{path}: expected finite float16 logits of shape (height, width), found {logits.dtype} of shape "
+            f"{logits.shape}; rerun the stage predict"
+        )
+    return np.asarray(logits)

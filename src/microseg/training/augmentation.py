@@ -1,0 +1,47 @@
+"""Random changes of training crops that leave what is to be learnt unchanged.
+
+Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from microseg.common.params import AugmentParams
+
+Grey = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
+    """Return the crop and its mask, changed at random within the limits of `settings`."""
+    if settings.symmetries:
+        grey, mask = random_symmetry(grey, mask, random)
+    return random_grey_values(grey, settings, random), mask
+
+
+def random_symmetry(grey: Grey, mask: Mask, random: np.random.Generator) -> tuple[Grey, Mask]:
+    """Return both in one of the eight symmetries of the square, or the four of the rectangle."""
+    transpose, upside_down, mirror = random.integers(2, size=3).tolist()
+    if transpose and grey.shape[0] == grey.shape[1]:
+        grey, mask = grey.T, mask.T
+    if upside_down:
+        grey, mask = grey[::-1], mask[::-1]
+    if mirror:
+        grey, mask = grey[:, ::-1], mask[:, ::-1]
+    return grey, mask
+
+
+def random_grey_values(grey: Grey, settings: AugmentParams, random: np.random.Generator) -> Grey:
+    """Return the crop blurred, with another contrast and brightness, and with noise; values may leave 0 to 1."""
+    if settings.blur:
+        grey = gaussian_filter(grey, sigma=random.uniform(0, settings.blur), mode="nearest")
+    if settings.contrast:
+        mean = grey.mean()
+        grey = (grey - mean) * np.float32(1 + random.uniform(-settings.contrast, settings.contrast)) + mean
+    if settings.brightness:
+        grey = grey + np.float32(random.uniform(-settings.brightness, settings.brightness))
+    if settings.noise:
+        deviation = np.float32(random.uniform(0, settings.noise))
+        grey = grey + deviation * random.standard_normal(grey.shape, dtype=np.float32)
+    return grey

@@ -1,0 +1,157 @@
+"""Micrographs and masks as the network sees them, read from disk one at a time, when they are needed."""
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from microseg.common.errors import InputError
+from microseg.common.params import AugmentParams
+from microseg.common.randomness import generator
+from microseg.network.inputs import MaskedMicrographs, Normalization, network_input, normalize, to_grey
+from microseg.training.augmentation import augment
+from microseg.training.sampling import Draw
+
+
+class Sample(NamedTuple):
+    """One crop or micrograph with its mask."""
+
+    micrograph: Tensor
+    """(1, height, width), float32, normalised."""
+    mask: Tensor
+    """(1, height, width), bool."""
+    weight: float
+    """Its share in the gradient of its step."""
+    name: str
+    """The micrograph it is from."""
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked along a new first axis."""
+
+    micrographs: Tensor
+    masks: Tensor
+    weights: Tensor
+    names: tuple[str, ...]
+
+
+class WholeMicrographs(Dataset[Sample]):
+    """Every micrograph as it is, by its position in the list."""
+
+    def __init__(self, files: MaskedMicrographs, normalization: Normalization) -> None:
+        self.files = files
+        self.normalization: Normalization = normalization
+
+    def __len__(self) -> int:
+        return len(self.files.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        micrograph, mask = self.files.read(index)
+        return Sample(
+            micrograph=network_input(micrograph, self.normalization),
+            mask=torch.from_numpy(mask[np.newaxis].copy()),
+            weight=1.0,
+            name=self.files.names[index],
+        )
+
+
+class TrainingCrops(Dataset[Sample]):
+    """Random square crops (or whole micrographs), augmented; a draw always gives the same crop."""
+
+    def __init__(
+        self,
+        files: MaskedMicrographs,
+        seed: int,
+        crop: int | None,
+        foreground_fraction: float,
+        normalization: Normalization,
+        augmentation: AugmentParams,
+    ) -> None:
+        self.files = files
+        self.seed = seed
+        self.crop = crop
+        self.foreground_fraction = foreground_fraction
+        self.normalization: Normalization = normalization
+        self.augmentation = augmentation
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
+        micrograph, mask = self.files.read(draw.micrograph)
+        piece, mask_piece = micrograph, mask
+        if self.crop is not None:
+            piece, mask_piece = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random)
+        grey, mask_piece = augment(to_grey(piece), mask_piece, self.augmentation, random)
+        grey = normalize(grey, micrograph, self.normalization)
+        return Sample(
+            micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),
+            mask=torch.from_numpy(np.ascontiguousarray(mask_piece)[np.newaxis]),
+            weight=draw.weight,
+            name=self.files.names[draw.micrograph],
+        )
+
+
+def random_crop(
+    micrograph: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    side: int,
+    foreground_fraction: float,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
+
+    With a probability of `foreground_fraction` the square is centred, as far as the border allows, on a foreground
+    pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021).
+    """
+    missing = [(0, max(0, side - size)) for size in mask.shape]
+    if any(after for _, after in missing):
+        micrograph = np.pad(micrograph, missing, mode="symmetric")
+        mask = np.pad(mask, missing, mode="symmetric")
+    room = np.array(mask.shape) - side
+    corner = random.integers(room + 1)
+    if random.random() < foreground_fraction:
+        foreground = np.flatnonzero(mask)
+        if foreground.size:
+            centre = np.array(np.unravel_index(random.choice(foreground), mask.shape))
+            corner = np.clip(centre - side // 2, 0, room)
+    top, left = corner.tolist()
+    window = (slice(top, top + side), slice(left, left + side))
+    return micrograph[window], mask[window]
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples into a batch; InputError where they differ in size."""
+    sizes = {sample.name: tuple(sample.mask.shape[-2:]) for sample in samples}
+    if len(set(sizes.values())) > 1:
+        raise InputError(
+            f"micrographs of different sizes cannot share a batch (height, width: {sizes}); set train.crop to a "
+            "number, or train.batch_size to 1 and train.accumulate_batches to the present batch size"
+        )
+    return Batch(
+        micrographs=torch.stack([sample.micrograph for sample in samples]),
+        masks=torch.stack([sample.mask for sample in samples]),
+        weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
+        names=tuple(sample.name for sample in samples),
+    )
+
+
+def loader(
+    dataset: Dataset[Sample], batches: Iterable[list[Draw]] | Iterable[list[int]], workers: int, pin_memory: bool
+) -> DataLoader[Sample]:
+    """Return a loader of `batches`, read ahead by `workers` processes (0: in this one)."""
+    # Forks notice within seconds when this process is killed; children of a fork server, which newer versions of
+    # Python would start, do not.
+    start_method = "fork" if workers and sys.platform == "linux" else None
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        multiprocessing_context=start_method,
+    )

@@ -1,0 +1,271 @@
+"""Whatever polygons are written come back; whatever is done to the bytes, the result is right or an InputError.
+
+MICROSEG_FUZZ=1 tries many more examples.
+"""
+
+import ast
+import csv
+import io
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_annotations
+from microseg.annotations.polygons_file import read_polygons, write_polygons
+from microseg.annotations.tracing import trace_mask
+from microseg.common.errors import InputError
+from microseg.micrographs.conversion import read_grey
+from microseg.sources.annotation_lines import HEADER_LINE, annotation_line
+from microseg.sources.coco import coco_lines
+from microseg.sources.folder_tables import table_lines, write_metadata
+from microseg.sources.mask_folder import mask_lines
+
+from dataset_forms import coco_content, write_csv_form
+
+SIZE = (20, 24)
+fuzz = settings(
+    max_examples=3000 if os.environ.get("MICROSEG_FUZZ") else 40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+coordinates = st.one_of(st.integers(-1000, 2000), st.floats(-1e6, 1e6, allow_nan=False))
+polygons = st.builds(
+    AnnotatedPolygon,
+    st.tuples(coordinates, coordinates),
+    st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=6),
+)
+image_names = st.from_regex(r"[A-Za-zäß0-9_. -]{0,8}[A-Za-z0-9]\.png", fullmatch=True).map(str.strip)
+datasets = st.dictionaries(image_names, st.lists(polygons, min_size=1, max_size=2), min_size=1, max_size=2).map(
+    lambda content: [ImageMask(name, list(islands)) for name, islands in content.items()]
+)
+
+TOKENS = [b"nan", b"NaN", b"Infinity", b"1e999", b'"', b";", b",", b"\t", b"\n", b"\r", b"\0", b"\xff\xfe"]
+TOKENS += [
+    b"[",
+    b"]",
+    b"(",
+    b")",
+    b"{",
+    b"}",
+    b"-",
+    b".",
+    b"0",
+    b"9",
+    b"e",
+    b" ",
+    b"true",
+    b"null",
+    b"\xef\xbb\xbf",
+]
+mutations = st.lists(
+    st.tuples(
+        st.sampled_from(["replace", "insert", "delete", "repeat", "cut"]),
+        st.floats(0, 1, exclude_max=True),
+        st.one_of(st.sampled_from(TOKENS), st.binary(min_size=1, max_size=4)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutated(content, changes):
+    for what, where, token in changes:
+        at = int(where * len(content))
+        match what:
+            case "replace":
+                content = content[:at] + token + content[at + len(token) :]
+            case "insert":
+                content = content[:at] + token + content[at:]
+            case "delete":
+                content = content[:at] + content[at + len(token) :]
+            case "repeat":
+                content = content[:at] + content[at // 2 : at] + content[at:]
+            case "cut":
+                content = content[:at]
+    return content
+
+
+@fuzz
+@given(datasets, st.sampled_from([";", ",", "\t"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_polygons_come_back_from_csv(tmp_path, masks, delimiter, line_end, marked):
+    write_csv_form(tmp_path, masks, delimiter, line_end, "utf-8-sig" if marked else "utf-8")
+    assert read_annotations(tmp_path / "annotations.csv") == masks
+    lines = list(table_lines(tmp_path / "annotations.csv", {}))
+    (tmp_path / "raw.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert read_annotations(tmp_path / "raw.csv") == masks
+
+
+def outlines(masks):
+    return {mask.img_name: [polygon.nodes.tolist() for polygon in mask] for mask in masks}
+
+
+def read_lines_of(folder, lines):
+    (folder / "raw.csv").write_text("\n".join([HEADER_LINE, *lines]), encoding="utf-8")
+    return read_annotations(folder / "raw.csv")
+
+
+@fuzz
+@given(datasets)
+def test_polygons_come_back_from_coco(tmp_path, masks):
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(coco_content(masks, SIZE)), encoding="utf-8")
+    assert outlines(read_lines_of(tmp_path, coco_lines(path, {}, {}))) == outlines(masks)
+
+
+@fuzz
+@given(datasets)
+def test_polygons_come_back_from_the_file_between_the_stages(tmp_path, masks):
+    write_polygons(tmp_path / "polygons.jsonl", masks)
+    assert read_polygons(tmp_path / "polygons.jsonl") == masks
+
+
+@fuzz
+@given(st.lists(polygons, min_size=1, max_size=4), st.integers(1, 40), st.integers(1, 40))
+def test_masks_come_back_from_traced_polygons(tmp_path, islands, height, width):
+    mask = create_binary_mask(ImageMask("a.png", islands), height, width)
+    lines = [annotation_line("a.png", nodes) for nodes in trace_mask(mask)] or ["a.png;;"]
+    (again,) = read_lines_of(tmp_path, lines)
+    assert np.array_equal(create_binary_mask(again, height, width), mask)
+
+
+def plainly_read(text, delimiter):
+    """Read a table as one would without suspicion; whatever is odd in it raises some exception."""
+    content = {}
+    lines = [line for line in re.split("\r\n|\r|\n", text) if line.strip()]
+    for name, point, polygon in csv.reader(lines[1:], delimiter=delimiter):
+        islands = content.setdefault(name.strip(), [])
+        if point.strip() or polygon.strip():
+            islands.append(
+                (ast.literal_eval(point.strip()), [list(node) for node in ast.literal_eval(polygon.strip())])
+            )
+    return content
+
+
+CSV_EXAMPLE = [
+    ImageMask("IMG_00001.png", [AnnotatedPolygon((627, 319), [(720, 288), (725, 294), (-2, 300.5), (1e-7, 302)])]),
+    ImageMask("IMG_00002.png", [AnnotatedPolygon((1, 2), [(0, 0), (4, 0), (0, 4)])] * 2),
+]
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+@fuzz
+@given(mutations)
+def test_a_damaged_table_is_read_right_or_refused(tmp_path, delimiter, changes):
+    write_csv_form(tmp_path, CSV_EXAMPLE, delimiter)
+    content = mutated((tmp_path / "annotations.csv").read_bytes(), changes)
+    (tmp_path / "annotations.csv").write_bytes(content)
+    try:
+        masks = read_annotations(tmp_path / "annotations.csv")
+    except InputError:
+        return
+    expected = plainly_read(content.decode("utf-8-sig"), delimiter)
+    assert {
+        mask.img_name: [(polygon.center, polygon.nodes.tolist()) for polygon in mask] for mask in masks
+    } == expected
+    (tmp_path / "raw.csv").write_text("\n".join(table_lines(tmp_path / "annotations.csv", {})), encoding="utf-8")
+    assert read_annotations(tmp_path / "raw.csv") == masks
+
+
+@fuzz
+@given(mutations)
+def test_a_damaged_coco_file_is_read_right_or_refused(tmp_path, changes):
+    path = tmp_path / "annotations.json"
+    content = mutated(json.dumps(coco_content(CSV_EXAMPLE, SIZE)).encode(), changes)
+    path.write_bytes(content)
+    try:
+        masks = read_lines_of(tmp_path, coco_lines(path, {}, {}))
+    except InputError:
+        return
+    plain = json.loads(content.decode("utf-8-sig"))
+    names = {image["id"]: image["file_name"].replace("\\", "/").split("/")[-1] for image in plain["images"]}
+    expected = {}
+    for annotation in plain["annotations"]:
+        for flat in annotation["segmentation"]:
+            nodes = [flat[at : at + 2] for at in range(0, len(flat), 2)]
+            expected.setdefault(names[annotation["image_id"]], []).append(nodes)
+    assert outlines(masks) == expected
+
+
+@fuzz
+@given(mutations)
+def test_damaged_metadata_is_refused_or_written_as_a_table(tmp_path, changes):
+    (tmp_path / "metadata.csv").write_bytes(
+        mutated(b'image_url;type;note\na.png;01;"x; y"\nb.png;02;z\n', changes)
+    )
+    try:
+        write_metadata(tmp_path / "metadata.csv", tmp_path / "written.csv", {})
+    except InputError:
+        return
+    with (tmp_path / "written.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert "image_url" in rows[0]
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def encoded(picture, ending):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format=ending)
+    return file.getvalue()
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+MASK = create_binary_mask(ImageMask("a.png", [AnnotatedPolygon((9, 9), [(2, 3), (20, 5), (9, 18)])]), *SIZE)
+PICTURES = {
+    "PNG": encoded(NOISE, "PNG"),
+    "TIFF": encoded(NOISE, "TIFF"),
+    "JPEG": encoded(NOISE, "JPEG"),
+    "16-bit TIFF": encoded(NOISE.astype(np.uint16) * 257, "TIFF"),
+    "RGB PNG": encoded(np.dstack([NOISE, NOISE // 2, NOISE]), "PNG"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", PICTURES)
+@fuzz
+@given(mutations)
+def test_a_damaged_picture_is_refused_or_still_a_picture(tmp_path, kind, changes):
+    """The checksums of PNG leave no other pixels than the original's; the other formats have none."""
+    path = tmp_path / "picture"
+    path.write_bytes(PICTURES[kind])
+    original = read_grey(path)
+    path.write_bytes(mutated(PICTURES[kind], changes))
+    try:
+        grey = read_grey(path)
+    except InputError:
+        return
+    assert grey.ndim == 2
+    if "PNG" in kind:
+        assert np.array_equal(grey, original)
+
+
+@pytest.mark.filterwarnings("ignore")
+@fuzz
+@given(mutations)
+def test_a_damaged_mask_is_refused_or_the_same_mask(tmp_path, changes):
+    (tmp_path / "masks").mkdir(exist_ok=True)
+    Image.fromarray(NOISE).save(tmp_path / "a.png")
+    (tmp_path / "masks" / "a.png").write_bytes(mutated(encoded(MASK.astype(np.uint8) * 255, "PNG"), changes))
+    try:
+        lines = list(mask_lines(tmp_path / "masks", [tmp_path / "a.png"], 0))
+    except InputError:
+        return
+    (again,) = read_lines_of(tmp_path, lines)
+    assert np.array_equal(create_binary_mask(again, *SIZE), MASK)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**6, "[(1, 2), " * 10**5, "[(" + "9" * 10**6, "(" * 10**6 + ")" * 10**6, '"' * 10**6]
+)
+def test_adversarial_texts_are_refused_in_linear_time(tmp_path, text):
+    for line in (f"a.png;(1, 1);{text}", f"a.png;{text};[]", text):
+        (tmp_path / "annotations.csv").write_text(f"{HEADER_LINE}\n{line}\n")
+        with pytest.raises(InputError):
+            read_annotations(tmp_path / "annotations.csv")

@@ -1,0 +1,71 @@
+"""params.yaml: every mistake is refused by the name of its key."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.common.params import PARAMETER_KEYS, read_params
+
+MANUAL = Path(__file__).parents[2] / "params.yaml"
+
+
+def changed(tmp_path, old, new):
+    text = MANUAL.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_the_manual_is_valid():
+    assert read_params(MANUAL).train.base_channels >= 1
+
+
+def test_every_key_has_a_sentence_above_it():
+    lines = MANUAL.read_text(encoding="utf-8").splitlines()
+    leaves = {key.rsplit(".", 1)[-1] for key in PARAMETER_KEYS}
+    for before, line in pairwise(lines):
+        key = line.strip().split(":")[0]
+        if key in leaves and not line.strip().startswith("#"):
+            assert before.strip().startswith("#") or key == "width", f"{key} has no comment above it"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs: ", "  epoch: 3\n  epochs: ", r"train\.epoch: unknown key; did you mean train\.epochs\?"),
+        ("  lr: 0.001", "  lr: fast", r"train\.lr: .*valid number, found 'fast'"),
+        ("  lr: 0.001", "  lr: -1", r"train\.lr: .*greater than 0, found -1"),
+        ("  lr: 0.001", "  lr: .nan", r"train\.lr: .*finite"),
+        ("  lr: 0.001", "", r"train\.lr: missing key"),
+        ("test_size: 20", "test_size: 1.5", r"split: test_size is 1\.5, but a share is below 1"),
+        ("  crop: 256", "  crop: 3", r"train\.crop: .*greater than or equal to 16, found 3"),
+        ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
+        ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
+        ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
+        ("seed: 2021", "seed: 2021\nseed: 1", r'duplicate key "seed"'),
+        ("seed: 2021", "seed: [", r"not valid YAML: .*line"),
+    ],
+)
+def test_mistakes_are_refused_by_name(tmp_path, old, new, message):
+    with pytest.raises(InputError, match=message):
+        read_params(changed(tmp_path, old, new))
+
+
+def test_a_number_as_dvc_writes_it(tmp_path):
+    assert read_params(changed(tmp_path, "  lr: 0.001", "  lr: 1e-4")).train.lr == 1e-4
+
+
+def test_an_empty_or_missing_file(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(InputError, match="the whole file"):
+        read_params(tmp_path / "empty.yaml")
+    with pytest.raises(InputError, match="no such parameter file"):
+        read_params(tmp_path / "missing.yaml")
+
+
+def test_parameters_cannot_be_changed_after_reading():
+    with pytest.raises(ValueError, match="frozen"):
+        read_params(MANUAL).train.epochs = 3

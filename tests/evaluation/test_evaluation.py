@@ -1,0 +1,148 @@
+"""IoU and its relatives against counts worked out by hand, the edge cases of empty masks, and the summary."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
+
+from microseg.common.errors import InputError
+from microseg.evaluation.scores import (
+    MeasuredImage,
+    Scores,
+    border_distance,
+    calculate_iou,
+    digest,
+    image_table,
+    measure,
+    metrics_of,
+    rank_correlation,
+    ranked_iou,
+    score,
+    summarize,
+)
+from microseg.micrographs.images import write_mask
+
+
+def mask(*rows):
+    return np.array([[character == "#" for character in row] for row in rows])
+
+
+TRUTH = mask("##..", "##..", "....")
+PREDICTION = mask(".##.", ".##.", "...#")
+
+
+def test_counts_by_hand():
+    assert score(TRUTH, PREDICTION) == Scores(true_positives=2, false_positives=3, false_negatives=2)
+    assert calculate_iou(TRUTH, PREDICTION) == pytest.approx(2 / 7)
+
+
+def test_agrees_with_scikit_learn():
+    random = np.random.default_rng(0)
+    truth, prediction = random.random((2, 40, 50)) > 0.6
+    scores = score(truth, prediction)
+    flat = truth.ravel(), prediction.ravel()
+    assert scores.iou == pytest.approx(jaccard_score(*flat))
+    assert scores.dice == pytest.approx(f1_score(*flat))
+    assert scores.precision == pytest.approx(precision_score(*flat))
+    assert scores.recall == pytest.approx(recall_score(*flat))
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [
+        ("....", "....", 1.0),
+        ("#...", "....", 0.0),
+        ("....", "#...", 0.0),
+        ("#...", "...#", 0.0),
+        ("##..", "##..", 1.0),
+    ],
+)
+def test_empty_masks(truth, prediction, expected):
+    scores = score(mask(truth), mask(prediction))
+    assert (scores.iou, scores.dice, scores.precision, scores.recall) == (expected,) * 4
+
+
+def test_masks_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        calculate_iou(np.zeros((3, 4), bool), np.zeros((4, 3), bool))
+
+
+def test_summary_by_hand():
+    # IoU 1, 0.5 and 0; pooled (4 + 3 + 0) / (4 + 6 + 5).
+    scores = [Scores(4, 0, 0), Scores(3, 1, 2), Scores(0, 2, 3)]
+    summary = summarize(scores)
+    assert summary["images"] == 3
+    assert summary["mean_iou"] == pytest.approx(0.5)
+    assert summary["median_iou"] == pytest.approx(0.5)
+    assert summary["std_iou"] == pytest.approx(math.sqrt(1 / 6))
+    assert summary["pooled_iou"] == pytest.approx(7 / 15)
+    assert summary["share_above_095"] == pytest.approx(1 / 3)
+    assert summary["share_zero"] == pytest.approx(1 / 3)
+    assert summary["mean_precision"] == pytest.approx((1 + 0.75 + 0) / 3)
+
+
+def test_border_distance_by_hand():
+    assert border_distance(mask("#....", ".....", ".....")) == 0
+    assert border_distance(mask(".....", "..#..", ".....")) == 1
+    assert border_distance(mask("#....", "..#..", ".....")) == 0.5
+    assert math.isnan(border_distance(np.zeros((3, 3), bool)))
+
+
+def test_rank_correlation_by_hand():
+    assert rank_correlation([1, 2, 3, math.nan], [10, 20, 90, 0]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [3, 2, 1]) is None
+    assert rank_correlation([1, 2], [3, 2]) is None
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for folder in ("masks", "predictions/sigmoid"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_mask(tmp_path / "masks" / "a.png", TRUTH)
+    write_mask(tmp_path / "predictions" / "sigmoid" / "a.png", PREDICTION)
+    return tmp_path
+
+
+def measured(folder):
+    return list(measure(["a.png"], folder / "masks", folder / "predictions", ["sigmoid"]))
+
+
+def test_files_are_measured(folders):
+    expected = MeasuredImage("a.png", 4 / 12, 0.0, {"sigmoid": Scores(2, 3, 2)})
+    # Rows 0 and 1, columns 0 and 1 of a 3 x 4 image: three pixels at distance 0, one at distance 1.
+    assert measured(folders) == [MeasuredImage("a.png", expected.foreground_fraction, 0.25, expected.scores)]
+    row = next(image_table(measured(folders)))
+    assert row[:2] == ("a.png", "sigmoid")
+    assert row[6:] == (2, 3, 2, 4 / 12, 0.25)
+    assert metrics_of(measured(folders), ["sigmoid"])["sigmoid"]["mean_iou"] == pytest.approx(2 / 7)
+
+
+def test_a_prediction_of_another_size_is_refused(folders):
+    write_mask(folders / "predictions" / "sigmoid" / "a.png", PREDICTION[:2])
+    with pytest.raises(InputError, match=r"predictions/sigmoid/a.png"):
+        measured(folders)
+
+
+def test_grey_values_in_a_mask_are_refused(folders):
+    Image.fromarray(np.full((3, 4), 128, np.uint8)).save(folders / "masks" / "a.png")
+    with pytest.raises(InputError, match=r"masks/a.png: a mask holds 0 and 255 only"):
+        measured(folders)
+
+
+def test_digest_changes_with_the_truth(folders):
+    before = digest(["a.png"], folders / "masks")
+    assert before == digest(["a.png"], folders / "masks")
+    write_mask(folders / "masks" / "a.png", PREDICTION)
+    assert digest(["a.png"], folders / "masks") != before
+
+
+def test_ranks_are_sorted_for_each_method():
+    # IoU 1 and 0.5 for one method, 0 and 1 for the other, in the order of the micrographs.
+    measured = [
+        MeasuredImage("a.png", 0.1, 1.0, {"sigmoid": Scores(4, 0, 0), "morphology": Scores(0, 1, 0)}),
+        MeasuredImage("b.png", 0.1, 1.0, {"sigmoid": Scores(2, 1, 1), "morphology": Scores(3, 0, 0)}),
+    ]
+    assert list(ranked_iou(measured, ["sigmoid", "morphology"])) == [(0.5, 0.5, 0.0), (1.0, 1.0, 1.0)]

@@ -1,0 +1,169 @@
+"""Only comparable experiments are compared, the others are named with the reason; crossings are where they are."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from microseg.common.errors import InputError
+from microseg.common.params import flat_params, read_params
+from microseg.experiments.comparison import Comparison, compare
+from microseg.experiments.crossings import describe_crossings, find_crossings
+from microseg.experiments.dvc_access import FAILED, FINISHED, QUEUED, Cell, Row, cell
+from microseg.experiments.report import write_report
+
+from pipeline_files import ROOT
+
+PARAMETERS = {key: cell(value) for key, value in flat_params(read_params(ROOT / "params.yaml")).items()}
+
+
+def row(
+    name: str,
+    state: str = FINISHED,
+    scores: tuple[float, float] = (0.5, 0.4),
+    dataset: str = "synthetic",
+    truth: str = "ab12",
+    **cells: Cell,
+) -> Row:
+    """Make a row of DVC's table: its cells are named as there, but with "_" for the first "."."""
+    metrics: dict[str, Cell] = {
+        "measured_on.dataset": dataset,
+        "measured_on.split": "test",
+        "measured_on.truth": truth,
+        # As DVC writes it where another metrics file has the key too.
+        "metrics/evaluation.json:measured_on.images": 20.0,
+        "train": 64.0,
+        "validation": 16.0,
+    }
+    for method, mean in zip(("sigmoid", "morphology"), scores, strict=True):
+        rest = {"std_iou": 0.1, "median_iou": mean, "pooled_iou": mean, "share_above_095": 0.0, "share_zero": 0.2}
+        metrics |= {f"{method}.{score}": value for score, value in {"mean_iou": mean, **rest}.items()}
+    return Row(
+        name,
+        name[:7] or "workspace",
+        state,
+        {**metrics, **PARAMETERS, **{key.replace("_", ".", 1): cell(value) for key, value in cells.items()}},
+    )
+
+
+def series(*means: tuple[float, float, float]) -> Comparison:
+    """Compare experiments of given sample size and mean IoU of sigmoid and of morphology."""
+    rows = [row(f"n{size:g}", scores=(first, second), split_sample_size=size) for size, first, second in means]
+    return compare([row(""), *rows], "split.sample_size", {})
+
+
+def test_experiments_that_differ_in_the_parameter_only_are_compared_in_its_order() -> None:
+    comparison = series((100, 0.6, 0.5), (20, 0.2, 0.3), (50, 0.4, 0.4))
+    assert comparison.values == [20, 50, 100]
+    assert comparison.series("sigmoid", "mean_iou") == [0.2, 0.4, 0.6]
+    assert comparison.left_out == ()
+    assert str(comparison.measured_on) == "20 test micrographs of synthetic"
+
+
+def test_the_others_are_left_out_each_with_its_reason() -> None:
+    rows = [
+        row(""),
+        row("n1", split_sample_size=1.0),
+        row("n2", split_sample_size=2.0),
+        row("n3", state=FAILED, split_sample_size=3.0),
+        row("n4", state=QUEUED, split_sample_size=4.0),
+        row("n5", split_sample_size=5.0, train_lr=0.25),
+        row("n6", split_sample_size=6.0, truth="cd34"),
+        row("n7", split_sample_size=7.0, download_source="folder"),
+        row("n8", split_sample_size=8.0, dataset="folder"),
+        row("n2-again", split_sample_size=2.0, train_workers=7.0),
+        Row("empty", "1234567", FINISHED, {**PARAMETERS, "split.sample_size": 9.0}),
+    ]
+    comparison = compare(rows, "split.sample_size", {})
+    lr = PARAMETERS["train.lr"]
+    assert [point.name for point in comparison.points] == ["n1", "n2"]
+    assert dict(comparison.left_out) == {
+        "n3": "failed",
+        "n4": "queued",
+        "n5": f"train.lr is 0.25, not {lr}",
+        "n6": "other test micrographs",
+        "n7": "other data source: download.source is folder, not synthetic",
+        "n8": "other data source: folder, not synthetic",
+        "n2-again": "same settings as n2",
+        "empty": "no evaluation",
+    }
+
+
+def test_a_condition_takes_the_place_of_the_workspace_and_decides_what_was_measured() -> None:
+    rows = [row("")]
+    rows += [
+        row(f"n{n}", split_sample_size=float(n), download_source="folder", dataset="mine", truth="ef")
+        for n in (4, 8)
+    ]
+    comparison = compare(rows, "split.sample_size", {"download.source": "folder"})
+    assert comparison.measured_on.dataset == "mine"
+    with pytest.raises(InputError, match=r"there are 0[^$]*n4: other data source"):
+        compare(rows, "split.sample_size", {})
+
+
+def test_a_sample_of_all_stands_at_the_number_of_its_micrographs() -> None:
+    comparison = compare([row(""), row("n10", split_sample_size=10.0), row("nall")], "split.sample_size", {})
+    assert comparison.values == [10, 80]
+    unknown = row("nall", train="None")
+    with pytest.raises(InputError, match="does not say how many"):
+        compare([row(""), row("n10", split_sample_size=10.0), unknown], "split.sample_size", {})
+
+
+def test_names_that_stand_for_experiments_of_several_commits_are_told_apart() -> None:
+    first, second = (Row("n10", commit, FINISHED, row("").cells) for commit in ("aaaaaaa", "bbbbbbb"))
+    comparison = compare([row(""), first, second, row("n5", split_sample_size=5.0)], "split.sample_size", {})
+    assert comparison.left_out == (("n10 (bbbbbbb)", "same settings as n10 (aaaaaaa)"),)
+
+
+def test_other_values_than_numbers_are_categories() -> None:
+    rows = [row(""), row("bce", train_loss="bce", scores=(0.3, 0.4)), row("dice", train_loss="dice_bce")]
+    comparison = compare(rows, "train.loss", {})
+    assert not comparison.is_numeric
+    assert comparison.values == [0, 1]
+    assert describe_crossings(comparison) == "By train.loss: bce: morphology is ahead; dice_bce: sigmoid is ahead."
+
+
+def test_lines_cross_where_linear_interpolation_says() -> None:
+    # The lead of sigmoid goes from -0.1 at 20 to 0.3 at 60: zero a quarter of the way, at 30. Then to -0.1 at 100:
+    # zero three quarters of the way, at 90.
+    comparison = series((20, 0.2, 0.3), (60, 0.6, 0.3), (100, 0.5, 0.6))
+    found = find_crossings(comparison)
+    assert [crossing.x for crossing in found] == pytest.approx([30, 90])
+    assert [crossing.ahead for crossing in found] == ["sigmoid", "morphology"]
+    assert "at 30 (between 20 and 60; above it sigmoid is ahead) and at 90" in describe_crossings(comparison)
+
+
+@pytest.mark.parametrize(
+    ("means", "places", "words"),
+    [
+        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (3, 0.4, 0.3)], [2], "cross at 2"),
+        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (4, 0.3, 0.3), (5, 0.4, 0.3)], [3], "cross at 3"),
+        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (3, 0.2, 0.3)], [], "Morphology is ahead wherever they differ."),
+        ([(1, 0.4, 0.3), (2, 0.5, 0.3)], [], "Sigmoid is ahead everywhere."),
+        ([(1, 0.3, 0.3), (2, 0.4, 0.4)], [], "Sigmoid and morphology have the same mean IoU everywhere."),
+    ],
+)
+def test_touching_is_no_crossing(means: list[tuple[float, float, float]], places: list[float], words: str) -> None:
+    comparison = series(*means)
+    assert [crossing.x for crossing in find_crossings(comparison)] == places
+    assert words in describe_crossings(comparison)
+
+
+def test_the_report_is_a_figure_a_table_and_words_and_the_same_every_time(tmp_path: Path) -> None:
+    comparison = series((10, 0.2, 0.3), (1000, 0.6, 0.5))
+    written = [write_report(comparison, tmp_path / folder, ", train.epochs=20") for folder in ("one", "two")]
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    figure, table, words = written[0]
+    with Image.open(figure) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1100, 800)
+    lines = table.read_text().splitlines()
+    assert lines[0].startswith("experiment,split.sample_size,method,mean_iou,std_iou")
+    assert lines[1] == "n10,10,sigmoid,0.2,0.1,0.2,0.2,0.0,0.2"
+    assert len(lines) == 5
+    text = words.read_text()
+    assert "| n1000 | 1000 | morphology | 0.500 | 0.100 |" in text
+    assert "train.epochs=20" in text
+    assert "The standard deviation is that over the micrographs." in text
+    assert "cross at 505" in text  # half-way, as the lead goes from -0.1 to 0.1

@@ -1,0 +1,82 @@
+"""A sweep's settings become experiments with telling names and checked values."""
+
+from pathlib import Path
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.common.params import flat_params, read_params
+from microseg.experiments.grid import build_grid, parse_setting
+
+from pipeline_files import ROOT
+
+PARAMS = ROOT / "params.yaml"
+
+
+def names(*settings: str) -> list[str]:
+    return [one.name for one in build_grid(settings, PARAMS)]
+
+
+def test_the_grid_holds_every_combination_with_its_parameters() -> None:
+    grid = build_grid(["split.sample_size=25,50", "train.epochs=3,4"], PARAMS)
+    assert [one.name for one in grid] == ["n25-e3", "n25-e4", "n50-e3", "n50-e4"]
+    assert grid[1].overrides == ("split.sample_size=25", "train.epochs=4")
+    unchanged = flat_params(read_params(PARAMS))
+    assert grid[1].values == {**unchanged, "split.sample_size": 25, "train.epochs": 4}
+
+
+def test_names_say_sample_size_and_epochs_even_where_these_are_not_swept() -> None:
+    epochs = read_params(PARAMS).train.epochs
+    assert names("train.lr=0.01,1e-5,2") == [f"nall-e{epochs}-lr{lr}" for lr in ("0.01", "1e-05", "2")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("train.loss=bce", "n9-e1-loss-bce"),
+        ("train.compile=true", "n9-e1-compile-true"),
+        ("train.gradient_clip=null", "n9-e1-gradient_clip-none"),
+        ("split.group_by=[type, temperature]", "n9-e1-group_by-type-temperature"),
+        ("download.path=../my data/set_1", "n9-e1-path-my-data-set-1"),
+        ("train.augment.blur=0.5", "n9-e1-blur0.5"),
+    ],
+)
+def test_names_say_what_is_set_to_another_value_than_the_parameter_file_has(setting: str, expected: str) -> None:
+    assert names("split.sample_size=9", "train.epochs=1", setting) == [expected]
+
+
+def test_a_value_as_in_the_parameter_file_is_not_in_the_name() -> None:
+    lr = read_params(PARAMS).train.lr
+    assert names("split.sample_size=9", "train.epochs=1", f"train.lr={lr}") == ["n9-e1"]
+
+
+def test_a_comma_in_brackets_belongs_to_the_value() -> None:
+    key, values = parse_setting("split.group_by=[type, temperature],[type],[]")
+    assert (key, values) == ("split.group_by", ["[type, temperature]", "[type]", "[]"])
+
+
+def test_equal_values_make_one_experiment() -> None:
+    assert names("split.sample_size=9", "train.epochs=1", "train.lr=0.5,0.50") == ["n9-e1-lr0.5"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.epoch=1"], "did you mean train.epochs?"),
+        (["train.epochs=0"], "train.epochs: input should be greater than or equal to 1"),
+        (["train.epochs=2.5"], "train.epochs: input should be a valid integer"),
+        (["train.epochs"], "KEY=VALUE"),
+        (["train.epochs=1,"], "KEY=VALUE"),
+        (["train.epochs=1", "train.epochs=2"], "given twice"),
+        (["split.group_by=[type"], "not a value"),
+        (["download.path=a/b,a-b"], "would be called"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        build_grid(settings, PARAMS)
+
+
+def test_a_missing_parameter_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such parameter file"):
+        build_grid(["train.epochs=1"], tmp_path / "params.yaml")

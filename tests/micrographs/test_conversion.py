@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from microseg.common.errors import InputError
+from microseg.micrographs.conversion import bits_in_use, read_grey, to_8_bit
+from microseg.micrographs.images import read_micrograph
+from microseg.sources.folder import write_folder
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
+
+
+def saved(path, picture, **options):
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_grey_values_stay_as_they_are(tmp_path, ending):
+    assert np.array_equal(read_grey(saved(tmp_path / f"a.{ending}", GREY)), GREY)
+
+
+def test_jpeg_stays_close(tmp_path):
+    smooth = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    read = read_grey(saved(tmp_path / "a.jpg", smooth, quality=95))
+    assert np.abs(read.astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_grey_stored_as_colour_comes_back_as_grey(tmp_path, ending):
+    same = np.stack([GREY] * 3, axis=-1)
+    transparent = np.dstack([same, GREY])
+    assert np.array_equal(read_grey(saved(tmp_path / f"rgb.{ending}", same)), GREY)
+    assert np.array_equal(read_grey(saved(tmp_path / f"rgba.{ending}", transparent)), GREY)
+
+
+def test_colour_becomes_luma_by_hand(tmp_path):
+    expected = np.rint(COLOUR @ np.array([0.2125, 0.7154, 0.0721]))
+    assert np.array_equal(read_grey(saved(tmp_path / "a.png", COLOUR)), expected)
+
+
+def test_other_kinds_of_grey(tmp_path):
+    palette = tmp_path / "p.png"
+    Image.fromarray(np.stack([GREY] * 3, axis=-1)).quantize(48).save(palette)
+    assert np.abs(read_grey(palette).astype(int) - GREY).max() <= 8
+    assert np.array_equal(read_grey(saved(tmp_path / "1.png", GREY > 99)), (GREY > 99) * 255)
+    assert np.array_equal(read_grey(saved(tmp_path / "la.png", np.dstack([GREY, GREY // 2]))), GREY)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_16_bit_tiff_keeps_all_its_bits(tmp_path, byteorder):
+    deep = GREY.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", deep, byteorder=byteorder)
+    assert np.array_equal(read_grey(tmp_path / "a.tif"), deep)
+
+
+def test_16_bit_png_keeps_all_its_bits(tmp_path):
+    deep = GREY.astype(np.uint16) * 257
+    assert np.array_equal(read_grey(saved(tmp_path / "a.png", deep)), deep)
+
+
+@pytest.mark.parametrize(
+    ("largest", "bits", "converted"), [(255, 8, 255), (256, 9, 128), (4095, 12, 255), (65535, 16, 255)]
+)
+def test_the_8_highest_bits_in_use_are_kept(largest, bits, converted):
+    grey = np.array([[0, largest]], np.uint16)
+    assert bits_in_use(grey) == bits
+    assert to_8_bit(grey, bits).tolist() == [[0, converted]]
+
+
+def test_a_set_of_16_bit_micrographs_keeps_one_scale(tmp_path):
+    images = tmp_path / "mine" / "images"
+    images.mkdir(parents=True)
+    (images.parent / "annotations.csv").write_text("image_url;point;polygon\n")
+    dark, bright = np.full((4, 4), 256, np.uint16), np.full((4, 4), 4095, np.uint16)
+    saved(images / "dark.tif", dark)
+    saved(images / "bright.png", bright)
+    saved(images / "plain.png", GREY)
+    (tmp_path / "raw").mkdir()
+    write_folder(tmp_path / "raw", images.parent, 0)
+    assert (read_micrograph(tmp_path / "raw" / "images" / "dark.png") == 16).all()
+    assert (read_micrograph(tmp_path / "raw" / "images" / "bright.png") == 255).all()
+    assert np.array_equal(read_micrograph(tmp_path / "raw" / "images" / "plain.png"), GREY)
+
+
+def test_what_cannot_be_placed_or_understood_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "float.tif", GREY.astype(np.float32))
+    with pytest.raises(InputError, match=r"float\.tif: its pixels are of the kind 'F'"):
+        read_grey(tmp_path / "float.tif")
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([GREY] * 3), photometric="minisblack")
+    with pytest.raises(InputError, match=r"pages\.tif: holds several pictures"):
+        read_grey(tmp_path / "pages.tif")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    saved(tmp_path / "turned.jpg", GREY, exif=turned)
+    with pytest.raises(InputError, match=r"turned\.jpg: is stored rotated or mirrored"):
+        read_grey(tmp_path / "turned.jpg")
+    saved(tmp_path / "other.gif", GREY)
+    with pytest.raises(InputError, match=r"other\.gif: cannot be decoded as a PNG, TIFF or JPEG"):
+        read_grey(tmp_path / "other.gif")
+    with pytest.raises(InputError, match=r"nowhere\.png: no such image"):
+        read_grey(tmp_path / "nowhere.png")

@@ -1,0 +1,48 @@
+"""metadata.csv: what it says of each image, and what is wrong with it by line."""
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.micrographs.metadata import read_metadata, values_of
+
+TABLE = "image_url,type,temperature\na.png,01,400\nb.png,CFB2,500\n"
+
+
+def written(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "metadata.csv"
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_values_are_text(tmp_path):
+    path = written(tmp_path, TABLE, "utf-8-sig")
+    assert values_of(path, ["b.png", "a.png"], ["type", "temperature"]) == {
+        "b.png": ("CFB2", "500"),
+        "a.png": ("01", "400"),
+    }
+    assert list(read_metadata(path)) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,type\na.png,01\n", r"metadata\.csv, line 1: no column image_url"),
+        (TABLE + "c.png,01\n", r"metadata\.csv, line 4: expected 3 fields"),
+        (TABLE + "c.png,01,400,9\n", r"metadata\.csv, line 4: expected 3 fields"),
+        (TABLE + "a.png,02,400\n", r"metadata\.csv, line 4: a\.png stands in an earlier line"),
+        ("", r"line 1: no column image_url"),
+    ],
+)
+def test_mistakes_are_refused_by_line(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_metadata(written(tmp_path, text))
+
+
+def test_unknown_columns_and_images_are_refused(tmp_path):
+    path = written(tmp_path, TABLE)
+    with pytest.raises(InputError, match="no column heat; there are image_url, type, temperature"):
+        values_of(path, ["a.png"], ["heat"])
+    with pytest.raises(InputError, match=r"no line for the annotated image z\.png"):
+        values_of(path, ["z.png"], ["type"])
+    with pytest.raises(InputError, match="this dataset has no metadata"):
+        read_metadata(tmp_path / "missing.csv")

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import torch
+
+from microseg.common.errors import InputError
+from microseg.network.model_card import describe, read_model, write_model
+from microseg.network.unet import UNet
+
+from tiny_training import blobs, tiny_params
+
+
+@pytest.fixture
+def card(tmp_path):
+    return describe(3, 0.7, blobs(tmp_path, ["a.png", "b.png"]), blobs(tmp_path, ["c.png"]), tiny_params(), seed=5)
+
+
+@pytest.fixture
+def model(tmp_path, card):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    torch.manual_seed(0)
+    write_model(folder, UNet(2).state_dict(), card)
+    return folder
+
+
+def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
+    network, read = read_model(model)
+    torch.manual_seed(0)
+    expected = UNet(2).state_dict()
+    assert all(torch.equal(weights, expected[name]) for name, weights in network.state_dict().items())
+    assert not network.training
+    assert (read.epoch, read.validation_iou, read.seed) == (3, 0.7, 5)
+    assert (read.training_micrographs, read.validation_micrographs) == (("a.png", "b.png"), ("c.png",))
+    assert read.training == card.training
+
+
+def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):
+    assert set(torch.load(model / "unet.pt", weights_only=True)) == set(UNet(2).state_dict())
+    assert json.loads((model / "unet.json").read_text())["base_channels"] == 2
+
+
+def test_equal_weights_give_equal_bytes_wherever_they_are_written(model, card, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    torch.manual_seed(0)
+    write_model(other, UNet(2).state_dict(), card)
+    for name in ("unet.pt", "unet.json"):
+        assert (model / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_no_path_of_this_machine_is_in_it(model, tmp_path):
+    assert str(tmp_path) not in (model / "unet.json").read_text()
+    assert str(tmp_path).encode() not in (model / "unet.pt").read_bytes()
+
+
+def test_a_missing_model_is_an_error_that_says_what_to_run(tmp_path):
+    with pytest.raises(InputError, match=r"unet\.json: no such model card; run the stage train"):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"epoch": 3}', '{"training_micrographs": [], "colour": 1}'])
+def test_a_card_that_is_none_is_refused(model, content):
+    (model / "unet.json").write_text(content)
+    with pytest.raises(InputError, match=r"unet\.json: not a model card"):
+        read_model(model)
+
+
+def test_weights_of_another_card_are_refused(model):
+    (model / "unet.pt").write_bytes(b"other weights")
+    with pytest.raises(InputError, match=r"unet\.pt: not the weights that .*unet\.json describes"):
+        read_model(model)
+    (model / "unet.pt").unlink()
+    with pytest.raises(InputError, match=r"unet\.pt: not the weights"):
+        read_model(model)

@@ -1,0 +1,105 @@
+"""The whole pipeline by `dvc repro` on a small dataset: complete, portable, repeatable, and lazy."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from microseg.common.randomness import generator
+
+from pipeline_files import STAGES
+from project_copy import environment, outputs, run, set_params, stages_run
+
+
+def test_every_stage_leaves_its_outputs(finished: Path):
+    split = list(csv.DictReader((finished / "data" / "split.csv").open()))
+    measured = [row["image"] for row in split if row["split"] == "test"]
+    assert len(measured) == 2
+    for image in measured:
+        shape = np.asarray(Image.open(finished / "data" / "raw" / "images" / image)).shape
+        logits = np.load(finished / "data" / "logits" / Path(image).with_suffix(".npy"))
+        assert (logits.shape, logits.dtype) == (shape, np.float16)
+        for folder in ("masks", "predictions/sigmoid", "predictions/morphology"):
+            mask = np.asarray(Image.open(finished / "data" / folder / image))
+            assert mask.shape == shape
+            assert set(np.unique(mask)) <= {0, 255}
+    evaluation = json.loads((finished / "metrics" / "evaluation.json").read_text())
+    assert evaluation["measured_on"]["dataset"] == "synthetic"
+    assert evaluation["measured_on"]["split"] == "test"
+    assert evaluation["sigmoid"]["images"] == evaluation["morphology"]["images"] == 2
+
+
+def test_measured_iou_agrees_with_the_masks_on_disk(finished: Path):
+    for row in csv.DictReader((finished / "plots" / "evaluation.csv").open()):
+        truth = np.asarray(Image.open(finished / "data" / "masks" / row["image"])) > 0
+        prediction = np.asarray(Image.open(finished / "data" / "predictions" / row["method"] / row["image"])) > 0
+        union = (truth | prediction).sum()
+        assert float(row["iou"]) == pytest.approx((truth & prediction).sum() / union if union else 1.0)
+
+
+def test_no_artefact_holds_an_absolute_path(finished: Path):
+    for name, content in outputs(finished).items():
+        assert str(finished).encode() not in content, name
+    assert str(finished) not in (finished / "dvc.lock").read_text()
+
+
+def test_git_is_left_clean_and_holds_no_data(finished: Path):
+    assert not run("git", "status", "--porcelain", cwd=finished).stdout
+    tracked = run("git", "ls-files", cwd=finished).stdout.split()
+    assert not [name for name in tracked if name.endswith((".npy", ".pt")) or name.startswith("data/raw")]
+
+
+def test_a_second_run_does_nothing(project: Path):
+    done = run("dvc", "repro", cwd=project)
+    assert not stages_run(done.stdout)
+    assert "up to date" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "expected"),
+    [
+        ("evaluate.examples", 1, ["evaluate"]),
+        ("postprocess.opening_radius", 1, ["postprocess", "evaluate"]),
+        ("split.sample_size", 4, ["split", "train", "predict", "postprocess", "evaluate"]),
+    ],
+)
+def test_only_what_a_parameter_changes_runs_again(project: Path, parameter: str, value: int, expected: list[str]):
+    set_params(project, {parameter: value})
+    assert stages_run(run("dvc", "repro", cwd=project).stdout) == expected
+
+
+def test_the_same_parameters_give_the_same_bytes(finished: Path, project: Path):
+    first = outputs(finished)
+    run("dvc", "repro", "--force", "--no-run-cache", cwd=project, MICROSEG_HOME=str(project / "fresh"))
+    assert outputs(project) == first
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_pipeline_killed_in_any_stage_ends_in_the_same_result(finished: Path, project: Path, stage: str):
+    process = subprocess.Popen(
+        ("dvc", "repro", "--force", "--single-item", stage),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("> "):  # DVC shows the command it has started
+            break
+    time.sleep(generator(0, "kill", stage).uniform(0, 1.5))
+    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    run("dvc", "repro", cwd=project)
+    assert outputs(project) == outputs(finished)

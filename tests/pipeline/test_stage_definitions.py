@@ -1,0 +1,123 @@
+"""dvc.yaml tells all a stage depends on, and dvc.lock was written by this very tree."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from microseg.common.params import PARAMETER_KEYS
+
+from pipeline_files import ROOT, STAGES, code_of, imported_files, parameters_of, read_yaml, room_of, script_of
+
+LOCK = read_yaml("dvc.lock")["stages"]
+
+
+def value_of(parameter):
+    value = read_yaml("params.yaml")
+    for part in parameter.split("."):
+        value = value[part]
+    return value
+
+
+def test_the_eight_stages_in_order():
+    assert list(STAGES) == [
+        *("download", "parse_csv", "rasterize_masks", "split"),
+        *("train", "predict", "postprocess", "evaluate"),
+    ]
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} == {*STAGES, "this_copy"}
+
+
+def code_dependencies(stage):
+    return {path for path in STAGES[stage]["deps"] if path.startswith(("stages/", "src/"))}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "train"])
+def test_the_script_and_every_room_it_uses_are_dependencies_and_no_other(stage):
+    code = code_of(script_of(stage))
+    assert code_dependencies(stage) == {room_of(file) if file.startswith("src/") else file for file in code}
+
+
+def test_train_depends_on_rooms_or_on_single_files_of_them_and_on_no_other():
+    code, listed = code_of(script_of("train")), code_dependencies("train")
+    covered = {path: {file for file in code if file == path or file.startswith(f"{path}/")} for path in listed}
+    assert set().union(*covered.values()) == code
+    assert all(covered.values())
+
+
+def test_a_module_that_is_missing_from_the_dependencies_is_found(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("def main():\n    from microseg.prediction import logits\n")
+    assert {str(path.relative_to(ROOT / "src")) for path in imported_files(script)} == {
+        "microseg/__init__.py",
+        "microseg/prediction/__init__.py",
+        "microseg/prediction/logits.py",
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_a_script_uses_is_listed_leaf_by_leaf(stage):
+    assert set(STAGES[stage].get("params", [])) == parameters_of(script_of(stage), PARAMETER_KEYS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
+    definition = STAGES[stage]
+    outputs = [name for kind in ("outs", "metrics", "plots") for name in definition.get(kind, [])]
+    named = [next(iter(name)) if isinstance(name, dict) else name for name in outputs] + definition["deps"]
+    paths = [word for word in definition["cmd"].split() if "/" in word and "=" not in word]
+    assert paths
+    for path in paths:
+        assert path in named or any(name.startswith(f"{path}/") for name in named), path
+
+
+def test_no_two_stages_write_into_one_place():
+    places = []
+    for definition in STAGES.values():
+        for kind in ("outs", "metrics", "plots"):
+            places += [next(iter(n)) if isinstance(n, dict) else n for n in definition.get(kind, [])]
+    assert len(places) == len(set(places))
+    for place in places:
+        assert not any(Path(place) in Path(other).parents for other in places)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_is_described(stage):
+    assert len(STAGES[stage]["desc"]) > 20
+
+
+def test_everything_train_writes_is_cached():
+    definition = STAGES["train"]
+    for kind in ("outs", "metrics", "plots"):
+        for output in definition.get(kind, []):
+            assert isinstance(output, str) or output[next(iter(output))].get("cache", True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_lock_file_is_true(stage):
+    locked = LOCK[stage]
+    assert set(locked["params"]["params.yaml"] if "params" in locked else []) == set(
+        STAGES[stage].get("params", [])
+    )
+    for parameter, value in locked.get("params", {}).get("params.yaml", {}).items():
+        assert value == value_of(parameter), f"dvc.lock has another {parameter} than params.yaml: run dvc repro"
+    digests = {entry["path"]: entry["md5"] for entry in locked["deps"]}
+    listed = {path.replace("${download.path}", value_of("download.path")) for path in STAGES[stage]["deps"]}
+    assert set(digests) == listed
+    for path in code_dependencies(stage):
+        assert digests[path] == dvc_digest(ROOT / path), (
+            f"{path} has changed since dvc.lock was written: run dvc repro and commit dvc.lock"
+        )
+
+
+def md5(content):
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def dvc_digest(path):
+    """Return what DVC notes in dvc.lock: the MD5 of a file, or that of the list of a folder's files."""
+    if path.is_file():
+        return md5(path.read_bytes())
+    files = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    entries = sorted((file.relative_to(path).as_posix(), md5(file.read_bytes())) for file in files)
+    return md5(json.dumps([{"md5": digest, "relpath": name} for name, digest in entries]).encode()) + ".dir"

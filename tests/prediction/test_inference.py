@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from microseg.common.errors import InputError
+from microseg.common.params import PredictParams
+from microseg.network.devices import start
+from microseg.network.inputs import network_input
+from microseg.network.unet import UNet
+from microseg.prediction.inference import predict, predict_in_all_symmetries, write_logits_folder
+from microseg.prediction.logits import read_logits
+
+from tiny_training import blobs, write_blobs
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return UNet(2).eval()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 70), (20, 130)])
+@pytest.mark.parametrize("tile", [None, 32])
+def test_logits_have_the_size_of_the_micrograph(network, height, width, tile):
+    logits = predict(network, torch.rand(1, 1, height, width), tile, overlap=0.25)
+    assert logits.shape == (1, 1, height, width)
+    assert logits.dtype == torch.float32
+
+
+def test_tiles_of_a_local_network_blend_to_the_whole():
+    # A network that looks at single pixels does not see where a tile ends.
+    local = nn.Conv2d(1, 1, kernel_size=1)
+    image = torch.rand(1, 1, 70, 90)
+    assert torch.allclose(predict(local, image, 32, overlap=0.5), local(image), atol=1e-5)
+
+
+def test_the_middle_of_a_tile_counts_more_than_its_border():
+    # Each tile predicts its own number; between two centres the blend goes from one number to the other.
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, tile):
+            self.calls += 1
+            return torch.full_like(tile, float(self.calls))
+
+    row = predict(Counting(), torch.zeros(1, 1, 32, 48), 32, overlap=0.5)[0, 0, 16]
+    assert row[0].item() == 1.0
+    assert row[-1].item() == 2.0
+    assert row[17:31].tolist() == sorted(row[17:31].tolist())
+    assert row[18].item() < 1.5 < row[29].item()
+
+
+class CornerDetector(nn.Module):
+    """Answers with the upper left grey value of what it is shown, wherever that is in the micrograph."""
+
+    def forward(self, micrographs):
+        return micrographs[..., :1, :1].expand_as(micrographs)
+
+
+def test_each_corner_comes_up_in_two_of_the_eight_symmetries():
+    micrograph = torch.tensor([[[[1.0, 0.0, 10.0], [0.0, 0.0, 0.0], [100.0, 0.0, 1000.0]]]])
+    logits = predict_in_all_symmetries(CornerDetector(), micrograph, None, overlap=0)
+    assert torch.equal(logits, torch.full_like(micrograph, 2 * 1111 / 8))
+
+
+def test_averaged_logits_turn_with_the_micrograph(network):
+    micrograph = torch.rand(1, 1, 50, 70)
+    logits, plain = (
+        function(network, micrograph, 32, overlap=0.25) for function in (predict_in_all_symmetries, predict)
+    )
+    assert not torch.allclose(logits, plain, atol=1e-4)
+    for change in (lambda image: image.flip(-1), lambda image: image.rot90(1, (-2, -1)), lambda image: image.mT):
+        assert torch.allclose(
+            predict_in_all_symmetries(network, change(micrograph), 32, overlap=0.25), change(logits), atol=1e-5
+        )
+
+
+def write(network, data, names, folder, normalization="per_image", symmetries=False):
+    params = PredictParams(tile=None, overlap=0.25, symmetries=symmetries)
+    write_logits_folder(start("cpu", "float32"), network, normalization, data / "images", names, folder, params)
+
+
+def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
+    names = write_blobs(tmp_path, count=3, height=50, width=70)
+    write(network, tmp_path, names[1:], tmp_path / "logits")
+    assert sorted(path.name for path in (tmp_path / "logits").iterdir()) == ["IMG_00002.npy", "IMG_00003.npy"]
+    micrograph, _ = blobs(tmp_path, names).read(1)
+    with torch.no_grad():
+        expected = network(network_input(micrograph, "per_image")[None])[0, 0].numpy()
+    logits = read_logits(tmp_path / "logits", names[1])
+    assert logits.shape == (50, 70)
+    assert np.array_equal(logits, expected.astype(np.float16))
+
+
+def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    for normalization in ("per_image", "none"):
+        write(network, tmp_path, names, tmp_path / normalization, normalization)
+    first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
+    assert not np.array_equal(first, second)
+
+
+def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    write(network, tmp_path, names, tmp_path / "logits", symmetries=True)
+    micrograph, _ = blobs(tmp_path, names).read(0)
+    expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], None, overlap=0.25)
+    assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
+
+
+def test_a_missing_micrograph_leaves_no_half_folder(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    with pytest.raises(InputError, match=r"IMG_00009\.png: no such image"):
+        write(network, tmp_path, [*names, "IMG_00009.png"], tmp_path / "logits")
+    assert not (tmp_path / "logits").exists()

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from microseg.common.params import AugmentParams
+from microseg.training.augmentation import augment, random_symmetry
+
+NOTHING = {"symmetries": False, "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+GREY = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
+MASK = GREY > 0.6
+
+
+def augmented(seed: int, grey=GREY, **changes) -> tuple[np.ndarray, np.ndarray]:
+    settings = AugmentParams.model_validate(NOTHING | changes)
+    return augment(grey, grey > 0.6, settings, np.random.default_rng(seed))
+
+
+def test_nothing_asked_for_changes_nothing():
+    grey, mask = augmented(0)
+    assert np.array_equal(grey, GREY)
+    assert np.array_equal(mask, MASK)
+
+
+@pytest.mark.parametrize(("shape", "count"), [((4, 4), 8), ((4, 6), 4)])
+def test_all_symmetries_of_the_shape_come_up_and_no_others(shape, count):
+    grey = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    expected = {side.tobytes() for turns in range(4) for side in (np.rot90(grey, turns), np.rot90(grey, turns).T)}
+    expected = {np.ascontiguousarray(grey).tobytes(), *expected}
+    seen = set()
+    for seed in range(100):
+        turned, mask = random_symmetry(grey, grey > 5, np.random.default_rng(seed))
+        assert turned.shape == shape
+        assert np.array_equal(mask, turned > 5)
+        seen.add(np.ascontiguousarray(turned).tobytes())
+    assert len(seen) == count
+    assert seen <= expected
+
+
+def test_brightness_shifts_by_at_most_the_limit():
+    shifts = [augmented(seed, brightness=0.1)[0] - GREY for seed in range(50)]
+    assert all(np.ptp(shift) < 1e-6 for shift in shifts)
+    assert 0.08 < max(shift.max() for shift in shifts) <= 0.1 + 1e-6
+    assert -0.1 - 1e-6 <= min(shift.min() for shift in shifts) < -0.08
+
+
+def test_contrast_scales_around_the_mean_by_at_most_the_limit():
+    spans = [np.ptp(augmented(seed, contrast=0.2)[0]) for seed in range(50)]
+    means = [augmented(seed, contrast=0.2)[0].mean() for seed in range(50)]
+    assert means == pytest.approx([0.5] * 50, abs=1e-6)
+    assert 0.8 - 1e-6 <= min(spans) < 0.84
+    assert 1.16 < max(spans) <= 1.2 + 1e-6
+
+
+def test_noise_has_no_mean_and_at_most_the_deviation_asked_for():
+    flat = np.full((200, 200), 0.5, dtype=np.float32)
+    deviations = [float(augmented(seed, grey=flat, noise=0.1)[0].std()) for seed in range(20)]
+    assert max(deviations) < 0.102
+    assert max(deviations) > 0.08
+    assert augmented(1, grey=flat, noise=0.1)[0].mean() == pytest.approx(0.5, abs=0.001)
+
+
+def test_blur_keeps_the_mean_and_smooths_edges():
+    edge = np.repeat([0.0, 1.0], 32).astype(np.float32) * np.ones((64, 1), dtype=np.float32)
+    steepest = []
+    for seed in range(20):
+        blurred, mask = augmented(seed, grey=edge, blur=4.0)
+        assert np.array_equal(mask, edge > 0.6)
+        assert blurred.mean() == pytest.approx(0.5, abs=1e-3)
+        steepest.append(np.abs(np.diff(blurred, axis=1)).max())
+    # An edge blurred by a Gaussian of deviation 4 has a slope of 1 / (4 sqrt(2 pi)), which is 0.0997.
+    assert 0.09 < min(steepest) < 0.15
+    assert max(steepest) > 0.2
+
+
+def test_the_same_random_numbers_give_the_same_crop():
+    everything = {"symmetries": True, "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0}
+    first, second, other = (augmented(seed, **everything)[0] for seed in (5, 5, 6))
+    assert np.array_equal(first, second)
+    assert first.dtype == np.float32
+    assert not np.array_equal(first, other)

@@ -1,0 +1,100 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.training.checkpoint_space import LIMIT_VARIABLE, clean, exclusive, make_room
+
+from tiny_training import ROOT
+
+
+def fill(root: Path, name: str, last_use: float, size: int = 1_000_000) -> Path:
+    folder = root / name
+    folder.mkdir()
+    (folder / "epoch_00001.pt").write_bytes(bytes(size))
+    os.utime(folder / "epoch_00001.pt", (last_use, last_use))
+    return folder
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize(
+    ("limit_gb", "left"),
+    [("0.0041", ["a", "b", "c", "d"]), ("0.0031", ["a", "c", "d"]), ("0.0021", ["c", "d"]), ("0", ["c"])],
+)
+def test_what_was_unused_for_longest_goes_first(tmp_path, monkeypatch, limit_gb, left):
+    monkeypatch.setenv(LIMIT_VARIABLE, limit_gb)
+    for name, last_use in (("a", 200), ("b", 100), ("c", 50), ("d", 300)):
+        fill(tmp_path, name, last_use)
+    make_room(current=tmp_path / "c")
+    assert names(tmp_path) == left
+
+
+def test_below_the_limit_nothing_goes(tmp_path):
+    for name in "ab":
+        fill(tmp_path, name, 100)
+    make_room(current=tmp_path / "a")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def hold(folder: Path, started) -> None:
+    with exclusive(folder):
+        started.set()
+        time.sleep(600)
+
+
+@contextmanager
+def holder(folder: Path):
+    """Start a process that wants to train in `folder`; yield it and the event that says that it may."""
+    context = multiprocessing.get_context("forkserver")
+    started = context.Event()
+    process = context.Process(target=hold, args=(folder, started))
+    process.start()
+    try:
+        yield process, started
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_what_another_process_trains_in_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT_VARIABLE, "0")
+    used, current = fill(tmp_path, "used", 100), fill(tmp_path, "current", 200)
+    with holder(used) as (_, started):
+        assert started.wait(60)
+        make_room(current)
+        assert clean(tmp_path) == 1_000_000
+    assert names(tmp_path) == ["used"]
+
+
+def test_the_right_to_train_is_one_process_s_at_a_time_and_free_when_it_is_killed(tmp_path):
+    with holder(tmp_path / "a") as (first, first_started):
+        assert first_started.wait(60)
+        with holder(tmp_path / "a") as (_, second_started):
+            assert not second_started.wait(1)
+            first.kill()
+            assert second_started.wait(60)
+
+
+def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT_VARIABLE, "plenty")
+    with pytest.raises(InputError, match="MICROSEG_CHECKPOINTS_GB is 'plenty'"):
+        make_room(fill(tmp_path, "a", 100))
+
+
+def test_the_command_empties_the_folder(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    fill(tmp_path / "checkpoints", "a", 100)
+    environment = os.environ | {"MICROSEG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "microseg.training.checkpoint_space"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "1.0 MB of checkpoints removed" in done.stdout
+    assert names(tmp_path / "checkpoints") == []

@@ -1,0 +1,106 @@
+import logging
+
+import pytest
+import torch
+
+from microseg.training.checkpoints import CheckpointFolder, TrainingState
+from microseg.training.history import EpochRecord
+
+from tiny_training import assert_same
+
+
+def state_after(epoch: int, ious: dict[int, float] | None = None) -> TrainingState:
+    records = tuple(
+        EpochRecord(number, 0.5, 0.5, (ious or {}).get(number, number / 100), 0.1, 1.5, 0.01, 0.2)
+        for number in range(1, epoch + 1)
+    )
+    weights = {"layer": torch.full((2, 3), float(epoch))}
+    averages = {"step": torch.tensor(float(epoch)), "exp_avg": torch.ones(2, 3)}
+    optimizer = {"state": {0: averages}, "param_groups": [{"lr": 0.1, "params": [0], "betas": (0.9, 0.999)}]}
+    return TrainingState(records, weights, {"layer": torch.zeros(2, 3)}, optimizer, {"scale": 65536.0})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "abc").mkdir()
+    return CheckpointFolder(tmp_path / "abc", keep_epochs=[2, 4])
+
+
+def names(folder: CheckpointFolder) -> list[str]:
+    return sorted(path.name for path in folder.folder.iterdir())
+
+
+def test_a_state_comes_back_as_it_was(folder):
+    folder.save(state_after(3))
+    back = folder.latest(epochs=10, early_stopping=None)
+    assert back is not None
+    assert_same(back, state_after(3))
+    assert back.records == state_after(3).records
+    assert back.optimizer["param_groups"] == state_after(3).optimizer["param_groups"]
+    assert back.scaler == {"scale": 65536.0}
+
+
+def test_the_newest_state_and_the_kept_ones_stay(folder):
+    for epoch in range(1, 6):
+        folder.save(state_after(epoch))
+    assert names(folder) == ["epoch_00002.pt", "epoch_00004.pt", "epoch_00005.pt"]
+
+
+def test_a_shorter_training_leaves_the_states_of_a_longer_one(folder):
+    folder.save(state_after(6))
+    folder.save(state_after(3))
+    assert names(folder) == ["epoch_00003.pt", "epoch_00006.pt"]
+
+
+@pytest.mark.parametrize(("epochs", "found"), [(1, None), (2, 2), (3, 2), (5, 5), (9, 5)])
+def test_the_latest_state_is_never_beyond_the_epochs_asked_for(folder, epochs, found):
+    for epoch in (2, 5):
+        folder.save(state_after(epoch))
+    state = folder.latest(epochs, early_stopping=None)
+    assert (state and state.epoch) == found
+
+
+def test_a_state_beyond_an_early_stop_is_not_taken(folder):
+    # Epoch 1 stays the best: with a patience of 2 training ends after epoch 3.
+    for epoch in (2, 4):
+        folder.save(state_after(epoch, ious={1: 0.9}))
+    state = folder.latest(epochs=9, early_stopping=2)
+    assert state is not None
+    assert state.epoch == 2
+
+
+def test_a_state_at_an_early_stop_is_taken(folder):
+    folder.save(state_after(3, ious={1: 0.9}))
+    state = folder.latest(epochs=9, early_stopping=2)
+    assert state is not None
+    assert state.epoch == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04 cut off"])
+def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
+    for epoch in (2, 3):
+        folder.save(state_after(epoch))
+    (folder.folder / "epoch_00003.pt").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        state = folder.latest(epochs=9, early_stopping=None)
+    assert state is not None
+    assert state.epoch == 2
+    assert "epoch_00003.pt cannot be read" in caplog.text
+
+
+def test_a_state_that_was_half_written_when_the_process_was_killed_is_no_state(folder):
+    folder.save(state_after(1))
+    (folder.folder / ".epoch_00002.pt.partial").write_bytes(b"half a file")
+    state = folder.latest(epochs=9, early_stopping=None)
+    assert state is not None
+    assert state.epoch == 1
+
+
+def test_states_with_code_in_them_are_not_run(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "trapped"), "w"))
+
+    torch.save({"records": Trap()}, folder.folder / "epoch_00001.pt")
+    assert folder.latest(epochs=9, early_stopping=None) is None
+    assert not (tmp_path / "trapped").exists()

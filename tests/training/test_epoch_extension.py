@@ -1,0 +1,85 @@
+"""A longer training goes on where a shorter one ended; a shorter one costs nothing after a longer one."""
+
+import pytest
+import torch
+
+from microseg.training.loop import TrainingLoop
+
+from tiny_training import assert_same, tiny_train, write_blobs
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_blobs(tmp_path / "data", count=6)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def trained_epochs(monkeypatch):
+    """Count the epochs that are really trained."""
+    counted = []
+    original = TrainingLoop._run_epoch
+
+    def counting(self, epoch, *arguments):
+        counted.append(epoch)
+        return original(self, epoch, *arguments)
+
+    monkeypatch.setattr(TrainingLoop, "_run_epoch", counting)
+    return counted
+
+
+def test_more_epochs_go_on_and_end_in_the_bits_of_a_training_from_scratch(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "extended", epochs=2, keep="last")
+    trained_epochs.clear()
+    extended = tiny_train(data, tmp_path / "extended", epochs=5)
+    assert trained_epochs == [3, 4, 5]
+    assert_same(extended, tiny_train(data, tmp_path / "scratch", epochs=5))
+
+
+def test_fewer_epochs_take_the_kept_state_and_its_best_weights(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "long", epochs=6, lr=0.02, keep_epochs=[2, 4])
+    trained_epochs.clear()
+    short = tiny_train(data, tmp_path / "long", epochs=4, lr=0.02, keep_epochs=[2, 4])
+    assert trained_epochs == []
+    assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=4, lr=0.02))
+
+
+def test_fewer_epochs_that_were_not_kept_go_on_from_the_nearest_kept_state(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "long", epochs=6, keep_epochs=[2, 4])
+    trained_epochs.clear()
+    short = tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[2, 4])
+    assert trained_epochs == [5]
+    assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5))
+
+
+def test_early_stopping_takes_only_states_that_its_training_passes_through(data, tmp_path, trained_epochs):
+    # No epoch is better than the first, so that a patience of 2 ends the training after epoch 3.
+    settings = {"lr": 1e-12, "keep_epochs": [1, 2, 3, 4, 5, 6]}
+    tiny_train(data, tmp_path, epochs=6, **settings)
+    trained_epochs.clear()
+    stopped = tiny_train(data, tmp_path, epochs=6, early_stopping=2, **settings)
+    assert len(stopped.records) == 3
+    assert trained_epochs == []
+
+
+def test_a_schedule_that_knows_the_number_of_epochs_starts_from_scratch(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path, epochs=2, schedule="cosine")
+    trained_epochs.clear()
+    tiny_train(data, tmp_path, epochs=3, schedule="cosine")
+    assert trained_epochs == [1, 2, 3]
+
+
+def test_another_recipe_starts_from_scratch(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path, epochs=1)
+    trained_epochs.clear()
+    tiny_train(data, tmp_path, epochs=1, lr=0.002)
+    assert trained_epochs == [1]
+
+
+def test_a_changed_mask_starts_from_scratch(data, tmp_path, trained_epochs):
+    before = tiny_train(data, tmp_path, epochs=1)
+    trained_epochs.clear()
+    (data / "masks" / "IMG_00001.png").write_bytes((data / "masks" / "IMG_00002.png").read_bytes())
+    after = tiny_train(data, tmp_path, epochs=1)
+    assert trained_epochs == [1]
+    assert not torch.equal(before.weights["head.weight"], after.weights["head.weight"])

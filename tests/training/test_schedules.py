@@ -1,0 +1,49 @@
+import math
+
+import pytest
+
+from microseg.training.schedules import Schedule, depends_on_epochs
+
+
+def rates(schedule: Schedule) -> list[float]:
+    return [schedule.learning_rate(step) for step in range(schedule.epochs * schedule.steps_per_epoch)]
+
+
+def test_constant_is_constant():
+    assert set(rates(Schedule("constant", 0.1, epochs=3, steps_per_epoch=4))) == {0.1}
+
+
+def test_warm_up_rises_in_a_straight_line():
+    schedule = Schedule("constant", 1.0, epochs=3, steps_per_epoch=4, warmup_epochs=1)
+    assert rates(schedule) == pytest.approx([0.25, 0.5, 0.75, 1.0] + [1.0] * 8)
+
+
+def test_cosine_falls_from_the_rate_towards_zero():
+    schedule = Schedule("cosine", 2.0, epochs=2, steps_per_epoch=2)
+    assert rates(schedule) == pytest.approx([2.0, 1 + math.cos(math.pi / 4), 1.0, 1 - math.cos(math.pi / 4)])
+
+
+def test_cosine_falls_after_the_warm_up():
+    schedule = Schedule("cosine", 1.0, epochs=3, steps_per_epoch=2, warmup_epochs=1)
+    assert rates(schedule) == pytest.approx([0.5, 1.0, *rates(Schedule("cosine", 1.0, 2, 2))])
+
+
+def test_one_cycle_rises_for_three_tenths_and_then_falls():
+    schedule = Schedule("one_cycle", 1.0, epochs=10, steps_per_epoch=10)
+    values = rates(schedule)
+    assert values[0] == pytest.approx(1 / 25)
+    assert values[30] == 1.0
+    assert values[:31] == sorted(values[:31])
+    assert values[30:] == sorted(values[30:], reverse=True)
+    assert values[65] == pytest.approx(0.5)
+    assert 0 < values[-1] < 0.001
+
+
+def test_a_warm_up_longer_than_the_training_never_ends():
+    assert rates(Schedule("cosine", 1.0, epochs=1, steps_per_epoch=2, warmup_epochs=2)) == [0.25, 0.5]
+
+
+def test_only_the_constant_schedule_lets_a_training_be_extended():
+    for name in ("constant", "cosine", "one_cycle"):
+        short, long = (rates(Schedule(name, 1.0, epochs, 10))[:20] for epochs in (2, 5))
+        assert (short != long) == depends_on_epochs(name)

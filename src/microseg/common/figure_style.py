@@ -1,15 +1,47 @@
-"""How all pictures are saved, and colours that colour-blind readers tell apart (Okabe and Ito)."""
+"""How all pictures look and are saved; colours that colour-blind readers tell apart (Okabe and Ito)."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BLUE, VERMILION, ORANGE, SKY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9"
 DOTS_PER_INCH = 100
 
+COLUMN = 3.4
+"""Width in inches of one column of a journal, 86 mm."""
+COLUMN_DOTS_PER_INCH = 300
+
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure as PNG; the same figure gives the same bytes, without date or version of the software."""
     FigureCanvasAgg(figure)
     figure.savefig(path, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+
+
+def column_style() -> AbstractContextManager[None]:
+    """Return a context in which figures are drawn that are legible at the width of one column."""
+    return rc_context(
+        {
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.2,
+            "lines.markersize": 4,
+        }
+    )
+
+
+def save_column_figure(figure: Figure, path: Path) -> None:
+    """Save a figure of one column as PNG at `path`, and as SVG and PDF beside it, always as the same bytes."""
+    FigureCanvasAgg(figure)
+    figure.savefig(path, format="png", dpi=COLUMN_DOTS_PER_INCH, metadata={"Software": None})
+    # Text stays text, and what names the parts of an SVG does not change from run to run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "microseg", "pdf.fonttype": 42}):
+        figure.savefig(path.with_suffix(".svg"), format="svg", metadata={"Date": None, "Creator": None})
+        undated = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(path.with_suffix(".pdf"), format="pdf", metadata=undated)

@@ -1,5 +1,6 @@
 """How all pictures look and are saved; colours that colour-blind readers tell apart (Okabe and Ito)."""
 
+import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def save_column_figure(figure: Figure, path: Path) -> None:
     """Save a figure of one column as PNG at `path`, and as SVG and PDF beside it, always as the same bytes."""
     FigureCanvasAgg(figure)
     figure.savefig(path, format="png", dpi=COLUMN_DOTS_PER_INCH, metadata={"Software": None})
+    # What the PDF's fonts are cut down to is of no interest to who reads the log of a stage.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     # Text stays text, and what names the parts of an SVG does not change from run to run.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "microseg", "pdf.fonttype": 42}):
         figure.savefig(path.with_suffix(".svg"), format="svg", metadata={"Date": None, "Creator": None})

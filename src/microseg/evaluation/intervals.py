@@ -1,8 +1,8 @@
 """What a score is worth: 95 % intervals over micrographs, and paired differences between masks of the same ones.
 
 Every score here is a ratio of sums over micrographs: the mean IoU is the sum of their IoU by their number, the
-pooled IoU the sum of their true positives by that of their unions. The bootstrap draws micrographs, or whole groups
-of them where those of one group resemble each other, and forms the ratio anew.
+pooled IoU the sum of their true positives by that of their unions. The bootstrap draws micrographs, or whole
+groups of them where those of one group resemble each other, and forms the ratio anew.
 """
 
 import math

@@ -94,10 +94,13 @@ def match_islands(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> Ma
     predicted, predicted_number = ndimage.label(prediction, DIAGONAL_NEIGHBOURS)
     areas, predicted_areas = np.bincount(annotated.ravel()), np.bincount(predicted.ravel())
     both = truth & prediction
-    pairs, shared = np.unique(np.stack([annotated[both], predicted[both]]), axis=1, return_counts=True)
-    iou = shared / (areas[pairs[0]] + predicted_areas[pairs[1]] - shared)
+    # One number for each pair of islands that share pixels: much faster to count than pairs.
+    numbers = annotated[both].astype(np.int64) * (predicted_number + 1) + predicted[both]
+    pairs, shared = np.unique(numbers, return_counts=True)
+    first, second = np.divmod(pairs, predicted_number + 1)
+    iou = shared / (areas[first] + predicted_areas[second] - shared)
     best = np.zeros(number + 1)
-    best[pairs[0][iou > FOUND_IOU]] = iou[iou > FOUND_IOU]
+    best[first[iou > FOUND_IOU]] = iou[iou > FOUND_IOU]
     islands = [
         AnnotatedIsland(int(areas[label]), _border_distance(place, truth.shape), float(best[label]))
         for label, place in enumerate(ndimage.find_objects(annotated), start=1)

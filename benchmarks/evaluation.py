@@ -75,8 +75,10 @@ def main() -> None:
     print(f"{len(measured)} micrographs: measuring {seconds:.1f} s, digest {seconds_digest:.1f} s")
     print(f"intervals of {PUBLISHED} micrographs: {seconds_summary:.1f} s")
     print(f"{PUBLISHED} micrographs would take {whole:.0f} s")
-    for what, who in {"this process": resource.RUSAGE_SELF, "a worker": resource.RUSAGE_CHILDREN}.items():
-        print(f"peak of {what}: {resource.getrusage(who).ru_maxrss * 1024 / 1e6:.0f} MB")
+    for what, who in {"this process": resource.RUSAGE_SELF, "the workers": resource.RUSAGE_CHILDREN}.items():
+        usage = resource.getrusage(who)
+        seconds_used, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+        print(f"{what}: {seconds_used:.1f} s of processor time, peak of one {peak:.0f} MB")
 
 
 if __name__ == "__main__":

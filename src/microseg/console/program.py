@@ -12,6 +12,7 @@ from microseg.common.errors import InputError
 COMMANDS = {
     "sweep": "run the experiments of a grid that are not there yet",
     "experiments": "draw what comparable experiments show",
+    "compare": "compare two experiments on the same micrographs, with intervals",
     "review": "compare with a commit, as Markdown for a review",
     "agreement": "find the points that several annotators agree upon",
 }

@@ -83,9 +83,7 @@ def test_micrographs_of_one_group_count_once():
 def test_experiments_on_other_micrographs_are_refused():
     first, second = evaluated("A", [50]), evaluated("B", [50])
     other = dataclasses.replace(second, measured_on=dataclasses.replace(second.measured_on, truth="cd34"))
-    with pytest.raises(
-        InputError, match=r"A was judged on 1 test micrographs of folder and B on .* ab12 and cd34"
-    ):
+    with pytest.raises(InputError, match=r"A was judged on 1 test micrographs of .* and B on .* ab12 and cd34"):
         differences(first, other)
 
 

@@ -12,9 +12,15 @@ def define(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command its description and arguments."""
     parser.description = (
         "Draw the IoU of both methods against one parameter, with the experiments that have everything else in "
-        "common, and say which others were left out and why."
+        "common, and say which others were left out and why; or choose the best one on the validation micrographs."
     )
-    parser.add_argument("--x", required=True, metavar="KEY", help="the parameter to draw against")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--x", metavar="KEY", help="the parameter to draw against")
+    what.add_argument(
+        "--best",
+        action="store_true",
+        help="choose the highest validation IoU among experiments with the same data; show its test score only",
+    )
     parser.add_argument(
         "--where",
         action="append",
@@ -41,12 +47,14 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def _experiments(parsed: argparse.Namespace) -> int:
     from microseg.common.params import check_key, read_params
+    from microseg.experiments.best import choose, to_text
     from microseg.experiments.comparison import compare
     from microseg.experiments.dvc_access import cell, experiment_table
     from microseg.experiments.grid import parse_setting, parse_value
     from microseg.experiments.report import to_markdown, write_report
 
-    check_key(parsed.x)
+    if parsed.x:
+        check_key(parsed.x)
     read_params(PARAMS)  # so that a mistake in it is called by its name
     conditions = {}
     for setting in parsed.where:
@@ -55,6 +63,9 @@ def _experiments(parsed: argparse.Namespace) -> int:
             raise InputError(f"--where {setting}: give one value, and not for the parameter to draw against")
         conditions[key] = cell(parse_value(texts[0]))
     rows = experiment_table(commits=-1 if parsed.all_commits else 1, revision=parsed.rev)
+    if parsed.best:
+        print(to_text(choose(rows, conditions)))
+        return 0
     comparison = compare(rows, parsed.x, conditions)
     settings = "".join(f", {setting}" for setting in parsed.where)
     paths = write_report(comparison, parsed.output, settings)

@@ -19,7 +19,7 @@ DVC_STAGE = "DVC_STAGE"
 """The environment variable in which DVC names the stage whose command it starts."""
 
 LAUNCHER = "MICROSEG_LAUNCHER"
-"""The environment variable with the program, such as "srun --exclusive", that starts a stage on each of its devices.
+"""The environment variable with the program, such as "srun --exact", that starts a stage on every device.
 
 It is split into words as a POSIX shell does, whatever the shell of the user."""
 LAUNCHED = "MICROSEG_LAUNCHED"

@@ -1,0 +1,87 @@
+"""pyproject.toml declares what the code imports, and requirements.lock pins it and all that it needs in turn."""
+
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from imports import third_party
+from pipeline_files import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+OWN = {path.stem for folder in ("stages", "tests", "tests/helpers") for path in (ROOT / folder).glob("*.py")}
+
+NOT_IMPORTED = {"dvc-s3"}
+"""What DVC loads by its name."""
+
+
+def declared(texts: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in texts} - {"microseg"}
+
+
+def distributions(*folders: str) -> set[str]:
+    """Return the distributions that the files of these folders import from."""
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    modules = {module.split(".")[0] for module in third_party(files, own={"microseg", *OWN})}
+    known = packages_distributions()
+    return {canonicalize_name(known[module][0]) for module in modules}
+
+
+def pins() -> dict[str, str]:
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in LOCK)}
+
+
+def needed(texts: list[str]) -> list[tuple[str, Requirement]]:
+    """Return what declared requirements need on this system, in turn, each with who needs it."""
+    found: list[tuple[str, Requirement]] = []
+    done = set()
+    waiting = [("pyproject.toml", text, "") for text in texts]
+    while waiting:
+        whose, text, extra = waiting.pop()
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        if name == "microseg" or (requirement.marker and not requirement.marker.evaluate({"extra": extra})):
+            continue
+        found.append((whose, requirement))
+        for wanted in {"", *requirement.extras} - {extra for other, extra in done if other == name}:
+            done.add((name, wanted))
+            waiting += [(name, needs, wanted) for needs in requires(name) or []]
+    return found
+
+
+def test_what_the_code_imports_is_declared_and_nothing_else():
+    assert declared(PROJECT["dependencies"]) - NOT_IMPORTED == distributions("src", "stages") - declared(
+        EXTRAS["cluster"]
+    )
+
+
+def test_what_tests_and_benchmarks_import_is_declared_for_developers():
+    everything = declared([*PROJECT["dependencies"], *EXTRAS["cluster"], *EXTRAS["dev"]])
+    assert distributions("tests", "benchmarks") <= everything
+
+
+def test_every_declared_requirement_has_a_lower_bound():
+    for text in [*PROJECT["dependencies"], *EXTRAS["cluster"], *EXTRAS["dev"]]:
+        requirement = Requirement(text)
+        assert requirement.name == "microseg" or [part.operator for part in requirement.specifier] == [">="]
+
+
+def test_the_lock_is_sorted_and_names_each_once():
+    names = [line.split("==")[0] for line in LOCK]
+    assert names == sorted(set(names), key=str.lower)
+
+
+@pytest.mark.parametrize("extra", [None, *EXTRAS])
+def test_the_lock_pins_what_is_needed_within_everybody_s_bounds(extra: str | None):
+    pinned = pins()
+    try:
+        for whose, requirement in needed(EXTRAS[extra] if extra else PROJECT["dependencies"]):
+            name = canonicalize_name(requirement.name)
+            assert name in pinned, f"{whose} needs {requirement}, which requirements.lock does not pin"
+            assert requirement.specifier.contains(pinned[name], prereleases=True), f"{whose} needs {requirement}"
+    except PackageNotFoundError as missing:
+        pytest.fail(f"{missing.name} is not installed; run make setup")

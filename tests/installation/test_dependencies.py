@@ -1,7 +1,11 @@
-"""pyproject.toml declares what the code imports, and requirements.lock pins it and all that it needs in turn."""
+"""pyproject.toml declares what the code imports; the lock files pin it and all that it needs in turn.
+
+requirements.lock, on which the stages depend, holds what the package needs; requirements-dev.lock what the extras need
+beside that, such as tools, whose new versions change no result.
+"""
 
 import tomllib
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import packages_distributions, requires
 
 import pytest
 from packaging.requirements import Requirement
@@ -12,7 +16,7 @@ from pipeline_files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 OWN = {path.stem for folder in ("stages", "tests", "tests/helpers") for path in (ROOT / folder).glob("*.py")}
 
 NOT_IMPORTED = {"dvc-s3"}
@@ -31,8 +35,13 @@ def distributions(*folders: str) -> set[str]:
     return {canonicalize_name(known[module][0]) for module in modules}
 
 
-def pins() -> dict[str, str]:
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in LOCK)}
+def lines(lock: str) -> list[str]:
+    return (ROOT / lock).read_text(encoding="utf-8").splitlines()
+
+
+def pins(*locks: str) -> dict[str, str]:
+    found = (line.split("==") for lock in locks for line in lines(lock))
+    return {canonicalize_name(name): version for name, version in found}
 
 
 def needed(texts: list[str]) -> list[tuple[str, Requirement]]:
@@ -70,18 +79,32 @@ def test_every_declared_requirement_has_a_lower_bound():
         assert requirement.name == "microseg" or [part.operator for part in requirement.specifier] == [">="]
 
 
-def test_the_lock_is_sorted_and_names_each_once():
-    names = [line.split("==")[0] for line in LOCK]
-    assert names == sorted(set(names), key=str.lower)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_is_sorted(lock: str):
+    names = [line.split("==")[0] for line in lines(lock)]
+    assert names == sorted(names, key=str.lower)
 
 
-@pytest.mark.parametrize("extra", [None, *EXTRAS])
-def test_the_lock_pins_what_is_needed_within_everybody_s_bounds(extra: str | None):
-    pinned = pins()
-    try:
-        for whose, requirement in needed(EXTRAS[extra] if extra else PROJECT["dependencies"]):
-            name = canonicalize_name(requirement.name)
-            assert name in pinned, f"{whose} needs {requirement}, which requirements.lock does not pin"
-            assert requirement.specifier.contains(pinned[name], prereleases=True), f"{whose} needs {requirement}"
-    except PackageNotFoundError as missing:
-        pytest.fail(f"{missing.name} is not installed; run make setup")
+def test_no_distribution_is_pinned_twice():
+    assert len(pins(*LOCKS)) == sum(len(lines(lock)) for lock in LOCKS)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "locks"),
+    [(PROJECT["dependencies"], LOCKS[:1]), *((requirements, LOCKS) for requirements in EXTRAS.values())],
+    ids=["dependencies", *EXTRAS],
+)
+def test_what_is_needed_is_pinned_within_everybody_s_bounds(requirements: list[str], locks: tuple[str, ...]):
+    pinned = pins(*locks)
+    for whose, requirement in needed(requirements):
+        name = canonicalize_name(requirement.name)
+        assert name in pinned, f"{whose} needs {requirement}, but {' and '.join(locks)} do not pin it"
+        assert requirement.specifier.contains(pinned[name], prereleases=True), f"{whose} needs {requirement}"
+
+
+def test_a_tool_s_new_version_runs_no_stage_again():
+    package, tools = (
+        {canonicalize_name(requirement.name) for _, requirement in needed(texts)}
+        for texts in (PROJECT["dependencies"], EXTRAS["dev"])
+    )
+    assert pins(LOCKS[0]).keys() & (tools - package) == set()

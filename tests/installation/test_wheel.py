@@ -26,7 +26,7 @@ def call(*command: object, cwd: Path) -> str:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of a fresh environment into which the wheel was installed."""
     folder = tmp_path_factory.mktemp("installation")
-    # The build backend is pinned in requirements.lock like everything else: nothing is downloaded.
+    # The build backend is pinned in requirements-dev.lock and installed: nothing is downloaded.
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     call(*pip, "wheel", ROOT, "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheels", cwd=folder)
     (wheel,) = (folder / "wheels").iterdir()

@@ -1,7 +1,7 @@
 """pyproject.toml declares what the code imports; the lock files pin it and all that it needs in turn.
 
-requirements.lock, on which the stages depend, holds what the package needs; requirements-dev.lock what the extras need
-beside that, such as tools, whose new versions change no result.
+The stages depend on requirements.lock, which holds what the package needs. requirements-dev.lock holds what the
+extras need beside that, such as tools, whose new versions change no result.
 """
 
 import tomllib

@@ -3,6 +3,7 @@
 `make lint` checks the same by types, for macOS and Windows. Here it is tried.
 """
 
+import ast
 import subprocess
 import sys
 
@@ -31,6 +32,24 @@ ASK_FOR_HELP = "from microseg.console.program import main\nmain(sys.argv[2:])\n"
 
 def module_name(file):
     return ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def writes_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    modes = {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
+    return name == "write_text" or (name == "open" and bool(modes & {"a", "w", "x"}))
+
+
+def test_files_have_the_same_encoding_and_line_ends_whatever_the_system():
+    calls = [
+        (file.name, node)
+        for file in [*PACKAGE.rglob("*.py"), *(ROOT / "stages").glob("*.py")]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and writes_text(node)
+    ]
+    assert len(calls) >= 5
+    for file, call in calls:
+        assert {keyword.arg for keyword in call.keywords} >= {"encoding", "newline"}, f"{file}, line {call.lineno}"
 
 
 def like_windows(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

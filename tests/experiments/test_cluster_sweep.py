@@ -15,6 +15,9 @@ from ruamel.yaml import YAML
 from project_copy import commit, environment, run
 from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
 
+# Dask's scheduler runs code for whoever reaches it, and its pages listen everywhere unless told otherwise.
+LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +36,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scheduler(project: Path) -> Iterator[str]:
     """Start a scheduler that only this machine reaches; its address is known once it has written the file."""
     file = project.parent / "scheduler.json"
-    arguments = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    arguments = (*LOCAL, "--port", "0", "--scheduler-file", str(file))
     process = start(project, sys.executable, "-m", "dask", "scheduler", *arguments)
     wait_for(lambda: file.exists() and file.read_text().endswith("}"))
     yield file.read_text().split('"address": "')[1].split('"')[0]
@@ -67,7 +70,7 @@ def clone(project: Path, name: str) -> Path:
 
 @contextmanager
 def worker(folder: Path, scheduler: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    arguments = ("--host", "127.0.0.1", "--no-dashboard", "--no-nanny", "--nthreads", "1", *options)
+    arguments = (*LOCAL, "--no-nanny", "--nthreads", "1", *options)
     process = start(folder, sys.executable, "-m", "dask", "worker", scheduler, *arguments)
     try:
         yield process
@@ -179,6 +182,24 @@ def test_what_the_workers_would_not_have_is_refused(project: Path) -> None:
     said = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=60)[0]
     (project / "stage.py").write_text(stage)
     assert "commit or undo the changes first" in said
+
+
+def test_a_scheduler_that_is_not_there_or_goes_away_is_named(project: Path) -> None:
+    nobody = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=60)[0]
+    assert "tcp://127.0.0.1:1: no Dask scheduler answers there" in nobody
+    file = project.parent / "leaving.json"
+    options = (*LOCAL, "--port", "0", "--scheduler-file", str(file))
+    leaving = start(project, sys.executable, "-m", "dask", "scheduler", *options)
+    wait_for(lambda: file.exists() and file.read_text().endswith("}"))
+    sweeping = sweep(project, file.read_text().split('"address": "')[1].split('"')[0], "-S", "train.epochs=5")
+    assert sweeping.stdout is not None
+    while "there are no workers yet" not in sweeping.stdout.readline():
+        pass
+    end(leaving)
+    said = sweeping.communicate(timeout=60)[0]
+    assert sweeping.returncode == 1
+    assert "the connection to Dask's scheduler was lost" in said
+    assert "Traceback" not in said
 
 
 def test_without_dask_it_says_what_to_install(project: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SECONDS_TO_ANSWER = 10
-HOW_TO_START = "start some in clones of this project: dask worker {} --nthreads 1"
+HOW_TO_START = "start some in clones of this project: dask worker {} --nthreads 1 (see docs/several-machines.md)"
 
 
 def run_cluster_sweep(
@@ -163,6 +163,8 @@ def _submit(
         from distributed import as_completed
 
         for future in as_completed(names):
+            if future.cancelled():
+                raise InputError(f"{scheduler}: the connection to Dask's scheduler was lost")
             error = future.exception()
             tell(Outcome(names[future], FAILED, str(error)) if error else future.result())
 
@@ -172,6 +174,9 @@ def _connect(scheduler: str) -> "Client":
         from distributed import Client
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'microseg[cluster]'") from None
+    # What matters of their messages is said here, without a traceback.
+    for library in ("distributed", "distributed.client"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return Client(scheduler, timeout=SECONDS_TO_ANSWER)
     except (OSError, ValueError, TypeError) as error:

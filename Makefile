@@ -27,6 +27,7 @@ $(BIN)/installed: requirements.lock requirements-dev.lock pyproject.toml
 	touch $@
 
 repro: setup ## run the pipeline: everything that changed, nothing else
+	python -m microseg.experiments.leftovers
 	dvc repro
 
 test: setup lint ## run every check and every test

@@ -22,8 +22,8 @@ from project_copy import run
 def table(**iou):
     rows = [
         {"image": f"{n}.png", "method": method, "iou": one}
-        for method, all in iou.items()
-        for n, one in enumerate(all)
+        for method, values in iou.items()
+        for n, one in enumerate(values)
     ]
     return pd.DataFrame(rows)
 

@@ -59,7 +59,7 @@ def write_noise(path: Path, tables: Sequence[pd.DataFrame], truth: str) -> None:
 def read_noise(path: Path, evaluation: Path) -> dict[tuple[str, str], float]:
     """Return what is noticeable, by method and OF_THE_MEAN or OF_A_MICROGRAPH; empty where none is recorded.
 
-    Noise that was recorded on other micrographs than those that the metrics file `evaluation` names does not count.
+    Noise recorded on other micrographs than those that the metrics file `evaluation` names does not count.
     """
     if not path.is_file() or not evaluation.is_file():
         return {}

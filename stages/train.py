@@ -26,11 +26,13 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    state = train(fabric, training, validation, params.train, params.seed, checkpoint_root())
+    state = train(fabric, training, validation, params.train, params.train.seed, checkpoint_root())
     if fabric.is_global_zero:
         weights, record = state.model(params.train.keep)
         with output_folder(arguments.model) as folder:
-            card = describe(record.epoch, record.validation_iou, training, validation, params.train, params.seed)
+            card = describe(
+                record.epoch, record.validation_iou, training, validation, params.train, params.train.seed
+            )
             write_model(folder, weights, card)
         write_json(arguments.metrics, training_metrics(state.records, record))
         write_log(arguments.history, state.records)

@@ -45,8 +45,8 @@ def test_every_key_has_a_sentence_above_it():
         ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
-        ("seed: 2021", "seed: 2021\nseed: 1", r'duplicate key "seed"'),
-        ("seed: 2021", "seed: [", r"not valid YAML: .*line"),
+        ("\nseed: 2021", "\nseed: 2021\nseed: 1", r'duplicate key "seed"'),
+        ("\nseed: 2021", "\nseed: [", r"not valid YAML: .*line"),
     ],
 )
 def test_mistakes_are_refused_by_name(tmp_path, old, new, message):

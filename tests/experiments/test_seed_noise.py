@@ -7,16 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from microseg.common.errors import InputError
+from microseg.experiments import seed_noise
+from microseg.experiments.comparison import Comparison, MeasuredOn, Point
 from microseg.experiments.seed_noise import (
     OF_A_MICROGRAPH,
     OF_THE_MEAN,
     SEED_NOISE,
     noise_of,
     read_noise,
+    record_noise,
     write_noise,
 )
 
 from project_copy import run
+
+MEASURED_ON = MeasuredOn("synthetic", "test", 2, "ab12")
 
 
 def table(**iou):
@@ -57,6 +63,17 @@ def test_noise_of_other_micrographs_does_not_count(tmp_path):
     write_noise(tmp_path / "noise.csv", [table(sigmoid=[0.4]), table(sigmoid=[0.6])], "cd34")
     assert read_noise(tmp_path / "noise.csv", evaluation) == {}
     assert read_noise(tmp_path / "nothing.csv", evaluation) == {}
+
+
+def test_noise_is_recorded_from_experiments_that_differ_in_their_seed(tmp_path, monkeypatch):
+    tables = {"aaa": table(sigmoid=[0.4, 0.6]), "bbb": table(sigmoid=[0.6, 0.6])}
+    monkeypatch.setattr(seed_noise, "read_image_table", tables.get)
+    points = tuple(Point(name, name, seed, seed, {}) for seed, name in enumerate(tables))
+    record_noise(Comparison("train.seed", points, MEASURED_ON, ()), tmp_path / "noise.csv")
+    assert (tmp_path / "noise.csv").read_text().splitlines()[1].startswith("sigmoid,mean,ab12,2,0.07071")
+    missing = (*points, Point("other", "ccc", 3, 3, {}))
+    with pytest.raises(InputError, match=r"other: no plots/evaluation\.csv"):
+        record_noise(Comparison("train.seed", missing, MEASURED_ON, ()), tmp_path / "noise.csv")
 
 
 def test_the_review_says_what_seeds_make(project):

@@ -90,6 +90,7 @@ class AugmentParams(Section):
 class TrainParams(Section):
     """Parameters of the stage train."""
 
+    seed: NotNegative
     base_channels: Count
     epochs: Count
     crop: Annotated[int, Field(ge=16)] | None

@@ -21,6 +21,11 @@ def define(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="choose the highest validation IoU among experiments with the same data; show its test score only",
     )
+    what.add_argument(
+        "--noise",
+        action="store_true",
+        help="record how much scores differ between experiments that differ in train.seed only, for the review",
+    )
     parser.add_argument(
         "--where",
         action="append",
@@ -48,10 +53,12 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _experiments(parsed: argparse.Namespace) -> int:
     from microseg.common.params import check_key, read_params
     from microseg.experiments.best import choose, to_text
-    from microseg.experiments.comparison import compare
+    from microseg.experiments.comparison import SEED, compare
     from microseg.experiments.dvc_access import cell, experiment_table
     from microseg.experiments.grid import parse_setting, parse_value
+    from microseg.experiments.image_tables import read_micrographs
     from microseg.experiments.report import to_markdown, write_report
+    from microseg.experiments.seed_noise import SEED_NOISE, record_noise
 
     if parsed.x:
         check_key(parsed.x)
@@ -66,9 +73,15 @@ def _experiments(parsed: argparse.Namespace) -> int:
     if parsed.best:
         print(to_text(choose(rows, conditions)))
         return 0
-    comparison = compare(rows, parsed.x, conditions)
+    comparison = compare(rows, SEED if parsed.noise else parsed.x, conditions)
+    if parsed.noise:
+        path = parsed.output / Path(SEED_NOISE).name
+        record_noise(comparison, path)
+        print(path.read_text(encoding="utf-8"))
+        return 0
     settings = "".join(f", {setting}" for setting in parsed.where)
-    paths = write_report(comparison, parsed.output, settings)
-    print(to_markdown(comparison, settings))
+    micrographs = read_micrographs(comparison)
+    paths = write_report(comparison, micrographs, parsed.output, settings)
+    print(to_markdown(comparison, micrographs, settings))
     print("Written:", *paths)
     return 0

@@ -182,8 +182,8 @@ def has_data_remote() -> bool:
     return bool(dvc_output("config", "core.remote").strip())
 
 
-def file_at(revision: str, path: str) -> str | None:
-    """Return the text of a file as it is in a commit, in git or in DVC's cache; None where it is in neither."""
+def file_at(revision: str | None, path: str) -> str | None:
+    """Return the text of a file in a commit, from git or DVC's cache, or in the workspace; None where it is not."""
     import dvc.api
     from dvc.exceptions import DvcException
 

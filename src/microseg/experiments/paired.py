@@ -1,11 +1,9 @@
 """Two experiments on the same micrographs: how their scores differ, and whether that is more than chance."""
 
-import io
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,14 +11,14 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import Interval, ratio_difference, wilcoxon_p
-from microseg.experiments.comparison import EVALUATION, MeasuredOn
+from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, MeasuredOn
 from microseg.experiments.dvc_access import file_at
+from microseg.experiments.image_tables import read_image_table
 from microseg.prediction.postprocessing import METHODS
 
 Values = NDArray[np.float64]
 
 WORKSPACE = "workspace"
-IMAGE_TABLE = "plots/evaluation.csv"
 SCORES = {
     "mean IoU": (("iou",), ()),
     "mean Dice": (("dice",), ()),
@@ -91,20 +89,14 @@ def read_evaluated(revision: str) -> Evaluated:
     Raises:
         InputError: there is none, or it was written by an older version that did not count islands.
     """
-    metrics, table = (_read(revision, path) for path in (EVALUATION, IMAGE_TABLE))
+    # None is what DVC takes for the workspace.
+    where = None if revision == WORKSPACE else revision
+    metrics, table = file_at(where, EVALUATION), read_image_table(where)
     if metrics is None or table is None:
         raise InputError(f"{revision}: no such experiment or commit with an evaluation; `dvc exp show` lists them")
-    frame = pd.read_csv(io.StringIO(table)).fillna({"group": ""})
-    if "islands_found" not in frame:
+    if "islands_found" not in table:
         raise InputError(f"{revision}: {IMAGE_TABLE} has no column islands_found; run its evaluation again")
-    measured = json.loads(metrics)["measured_on"]
-    return Evaluated(revision, MeasuredOn(**measured), frame)
-
-
-def _read(revision: str, path: str) -> str | None:
-    if revision != WORKSPACE:
-        return file_at(revision, path)
-    return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
+    return Evaluated(revision, MeasuredOn(**json.loads(metrics)["measured_on"]), table)
 
 
 def differences(first: Evaluated, second: Evaluated) -> list[Difference]:

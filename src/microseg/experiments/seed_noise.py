@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from microseg.common.errors import InputError
 from microseg.common.files import write_csv
+from microseg.experiments.comparison import IMAGE_TABLE, Comparison
+from microseg.experiments.image_tables import read_image_table
 
 SEED_NOISE = "plots/experiments/seed_noise.csv"
 """The recorded noise of the parameters that are committed."""
@@ -54,6 +57,21 @@ def _noticeable(deviation: float, freedom: int) -> float:
 def write_noise(path: Path, tables: Sequence[pd.DataFrame], truth: str) -> None:
     """Write the noise that `noise_of` finds."""
     write_csv(path, HEADER, noise_of(tables, truth))
+
+
+def record_noise(comparison: Comparison, path: Path) -> None:
+    """Write the noise of experiments that differ in their seed only.
+
+    Raises:
+        InputError: one of them has no table of its micrographs.
+    """
+    tables = []
+    for point in comparison.points:
+        table = read_image_table(point.revision)
+        if table is None:
+            raise InputError(f"{point.name}: no {IMAGE_TABLE}; run its evaluation again")
+        tables.append(table)
+    write_noise(path, tables, comparison.measured_on.truth)
 
 
 def read_noise(path: Path, evaluation: Path) -> dict[tuple[str, str], float]:

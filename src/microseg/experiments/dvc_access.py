@@ -183,7 +183,7 @@ def has_data_remote() -> bool:
 
 
 def file_at(revision: str | None, path: str) -> str | None:
-    """Return the text of a file in a commit, from git or DVC's cache, or in the workspace; None where it is not."""
+    """Return the text of a file in a commit, from git or DVC's cache, or in the workspace; None without one."""
     import dvc.api
     from dvc.exceptions import DvcException
 

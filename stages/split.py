@@ -9,8 +9,8 @@ from microseg.annotations.polygons_file import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
-from microseg.micrographs.metadata import values_of
-from microseg.splits import draw_split, group_name, part_sizes, split_from_column, write_split
+from microseg.micrographs.metadata import group_name, values_of
+from microseg.splits import draw_split, part_sizes, split_from_column, write_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:

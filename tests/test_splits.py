@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from microseg.common.errors import InputError
+from microseg.micrographs.metadata import group_name
 from microseg.splits import (
     SplitRow,
     draw_split,
-    group_name,
     images_of,
     measured_part,
     part_sizes,

@@ -30,9 +30,6 @@ class SplitRow:
     group: str
 
 
-BLANK = "(blank)"
-"""What stands in the name of a group for a value that is not given."""
-
 COLUMNS = ("image", "split", "group")
 
 
@@ -97,15 +94,6 @@ def draw_split(
     validation, train = _choose(rest, _count(validation_size, available), leave=1)
     parts = _Parts(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
     return _rows(parts, groups, sample, validation_size)
-
-
-def group_name(values: Sequence[str]) -> str:
-    """Return the name of the group that an image's `values` of the grouping columns make; "" where there are none.
-
-    A blank value counts like any other. Images that nobody knows the type of may well be of one type: as a group
-    of their own they stay on one side, drawn one by one they could stand on both.
-    """
-    return " / ".join(value.strip() or BLANK for value in values)
 
 
 def split_from_column(parts: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:

@@ -10,6 +10,7 @@ from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
 from microseg.micrographs.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
 from microseg.micrographs.images import image_size, write_micrograph
+from microseg.micrographs.origins import write_origins
 from microseg.sources.annotation_lines import HEADER_LINE
 from microseg.sources.coco import coco_lines
 from microseg.sources.folder_tables import table_lines, write_metadata
@@ -23,6 +24,8 @@ TABLE, COCO, MASKS = "annotations.csv", "annotations.json", "masks"
 
 def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
     """Fill the existing, empty folder `target` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
+
+    The table origins.csv beside them says where in the user's folder their lines come from.
 
     Args:
         target: the raw dataset to write.
@@ -42,9 +45,17 @@ def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
     names = {picture.name: f"{picture.stem}.png" for picture in pictures}
     if (source / METADATA).exists():
         write_metadata(source / METADATA, target / METADATA, names)
+    origins: list[tuple[str, int | None, str]] = [
+        (TABLE, None, (source / form).as_posix()),
+        (METADATA, None, (source / METADATA).as_posix()),
+    ]
     lines = _annotation_lines(source / form, pictures, crop_bottom)
     with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        for number, (line, origin) in enumerate(lines, start=1):
+            file.write(f"{line}\n")
+            if origin is not None:
+                origins.append((TABLE, number, origin))
+    write_origins(target, origins)
 
 
 def _find_form(source: Path) -> str:
@@ -56,16 +67,21 @@ def _find_form(source: Path) -> str:
     return forms[0]
 
 
-def _annotation_lines(annotations: Path, pictures: list[Path], crop_bottom: int) -> Iterator[str]:
-    """Yield the lines of annotations.csv from annotations of any form."""
+def _annotation_lines(
+    annotations: Path, pictures: list[Path], crop_bottom: int
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the lines of annotations.csv from annotations of any form, and the origin of each.
+
+    The lines of a table stay on their lines and have none.
+    """
     names = {picture.name: f"{picture.stem}.png" for picture in pictures}
     if annotations.name == TABLE:
-        yield from table_lines(annotations, names)
+        yield from ((line, None) for line in table_lines(annotations, names))
         return
-    yield HEADER_LINE
+    yield HEADER_LINE, None
     if annotations.name == COCO:
         sizes = {picture.name: image_size(picture) for picture in pictures}
-        yield from coco_lines(annotations, sizes, names)
+        yield from coco_lines(annotations, sizes, names, crop_bottom)
     else:
         yield from mask_lines(annotations, pictures, crop_bottom)
 

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microseg.annotations.polygons import is_file_name
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
-from microseg.micrographs.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
+from microseg.micrographs.conversion import SUFFIXES, bits_in_use, count_bits, read_grey, to_8_bit
 from microseg.micrographs.images import image_size, write_micrograph
 from microseg.micrographs.origins import write_origins
 from microseg.sources.annotation_lines import HEADER_LINE
@@ -114,22 +117,24 @@ def _write_images(pictures: list[Path], folder: Path, crop_bottom: int) -> None:
     inspect = partial(_write_image, folder, crop_bottom)
     deep = [picture for picture in map_in_processes(inspect, pictures, "converting") if picture is not None]
     if deep:
-        bits = max(bits for _, bits in deep)
+        bits, saturated = bits_in_use(counts for _, counts in deep)
         log.info("%d micrographs have 16-bit grey values: the 8 highest of %d bits are kept", len(deep), bits)
+        if saturated:
+            log.warning("%d pixels of them are brighter than that and become white", saturated)
         scale = partial(_write_scaled, folder, crop_bottom, bits)
         for _ in map_in_processes(scale, [picture for picture, _ in deep], "16 to 8 bits"):
             pass
 
 
-def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, int] | None:
-    """Convert an 8-bit picture; return a 16-bit one with the bits it uses, to be scaled when all are known."""
+def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, NDArray[np.int64]] | None:
+    """Convert an 8-bit picture; return a 16-bit one with the bits its pixels need, to be scaled with the others."""
     grey = read_grey(picture)
     if crop_bottom >= len(grey):
         raise InputError(
             f"{picture}: has {len(grey)} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
         )
     if grey.dtype != "uint8":
-        return picture, bits_in_use(grey[: len(grey) - crop_bottom])
+        return picture, count_bits(grey[: len(grey) - crop_bottom])
     write_micrograph(folder / f"{picture.stem}.png", to_8_bit(grey, 8)[: len(grey) - crop_bottom])
     return None
 

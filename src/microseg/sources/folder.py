@@ -127,7 +127,7 @@ def _write_images(pictures: list[Path], folder: Path, crop_bottom: int) -> None:
 
 
 def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, NDArray[np.int64]] | None:
-    """Convert an 8-bit picture; return a 16-bit one with the bits its pixels need, to be scaled with the others."""
+    """Convert an 8-bit picture; return a 16-bit one with the bits its pixels need, to be scaled with the rest."""
     grey = read_grey(picture)
     if crop_bottom >= len(grey):
         raise InputError(

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
+from microseg.micrographs.conversion import colour_to_grey
 from microseg.micrographs.images import write_micrograph
 
 # Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
@@ -60,7 +61,7 @@ def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> N
             if picture.mode == "L":
                 (folder / name).write_bytes(content)
             else:
-                write_micrograph(folder / name, np.asarray(picture.convert("RGB").convert("L")))
+                write_micrograph(folder / name, colour_to_grey(np.asarray(picture.convert("RGB"))))
 
 
 @contextmanager

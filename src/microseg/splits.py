@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_csv
@@ -188,6 +189,11 @@ def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
 def measured_part(rows: Sequence[SplitRow]) -> str:
     """Return the part that evaluation measures: the test set or, where none was drawn, the validation part."""
     return TEST if any(row.split == TEST for row in rows) else VALIDATION
+
+
+def predicted_images(rows: Sequence[SplitRow], parts: Literal["measured", "all"]) -> list[str]:
+    """Return the images that get logits and masks: those that are measured, or all that are not trained with."""
+    return images_of(rows, measured_part(rows)) if parts == "measured" else images_of(rows, VALIDATION, TEST)
 
 
 def part_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:

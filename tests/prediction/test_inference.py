@@ -79,7 +79,7 @@ def test_averaged_logits_turn_with_the_micrograph(network):
 
 
 def write(network, data, names, folder, normalization="per_image", symmetries=False):
-    params = PredictParams(tile=None, overlap=0.25, symmetries=symmetries)
+    params = PredictParams(parts="measured", tile=None, overlap=0.25, symmetries=symmetries)
     write_logits_folder(start("cpu", "float32"), network, normalization, data / "images", names, folder, params)
 
 

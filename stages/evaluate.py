@@ -6,11 +6,8 @@ import argparse
 import logging
 
 from microseg.common.command import run_stage
-from microseg.common.figure_style import save_figure
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
-from microseg.common.progress import progress
-from microseg.evaluation.figures import Example, evaluation_figures
 from microseg.evaluation.scores import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.prediction.postprocessing import METHODS
@@ -19,6 +16,9 @@ from microseg.splits import images_of, measured_part, read_split
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the metrics, a table with a row for each micrograph and method, and the pictures."""
+    # Not at the top: every process that measures reads this file, and none needs matplotlib.
+    from microseg.common.figure_style import save_figure
+    from microseg.evaluation.figures import Example, evaluation_figures
 
     def load(image: str) -> Example:
         return Example(
@@ -31,9 +31,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     rows = read_split(arguments.split)
     part = measured_part(rows)
     images = images_of(rows, part)
-    measured = list(
-        measure(progress(images, f"measuring {part}"), arguments.masks, arguments.predictions, METHODS)
-    )
+    measured = list(measure(images, arguments.masks, arguments.predictions, METHODS))
     metrics = metrics_of(measured, METHODS)
     for method, values in metrics.items():
         logging.info("%s: mean IoU %.4f on %d %s micrographs", method, values["mean_iou"], len(images), part)

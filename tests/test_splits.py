@@ -15,6 +15,7 @@ from microseg.splits import (
     images_of,
     measured_part,
     part_sizes,
+    predicted_images,
     read_split,
     split_from_column,
     write_split,
@@ -123,6 +124,13 @@ def test_no_test_set_is_the_protocol_of_the_study():
     assert part_sizes(rows) == {"train": 80, "validation": 20, "test": 0}
     assert measured_part(rows) == "validation"
     assert measured_part(draw()) == "test"
+
+
+@pytest.mark.parametrize(("test_size", "measured"), [(0.2, "test"), (0, "validation")])
+def test_what_is_predicted_is_what_is_measured_or_all_but_what_trains(test_size, measured):
+    rows = draw(test_size=test_size)
+    assert predicted_images(rows, "measured") == images_of(rows, measured)
+    assert set(predicted_images(rows, "all")) == set(NAMES) - set(images_of(rows, "train"))
 
 
 def test_asking_for_more_than_there_is_says_how_many_there_are():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -250,6 +251,11 @@ def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
 def measured_part(rows: Sequence[SplitRow]) -> str:
     """Return the part that evaluation measures: the test set or, where none was drawn, the validation part."""
     return TEST if any(row.split == TEST for row in rows) else VALIDATION
+
+
+def predicted_images(rows: Sequence[SplitRow], parts: Literal["measured", "all"]) -> list[str]:
+    """Return the images that get logits and masks: those that are measured, or all that are not trained with."""
+    return images_of(rows, measured_part(rows)) if parts == "measured" else images_of(rows, VALIDATION, TEST)
 
 
 def part_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:

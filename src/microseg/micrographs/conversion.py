@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.color import rgb2gray
 
 from microseg.common.errors import InputError
+from microseg.micrographs.images import open_picture
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 FORMATS = ("PNG", "TIFF", "JPEG")
@@ -35,7 +36,7 @@ def read_grey(path: Path) -> Grey:
     """Read any accepted picture as grey values (height, width), uint8 or, for 16-bit grey, uint16.
 
     Raises:
-        InputError: the picture is damaged, of another kind, has several pages, or is stored rotated.
+        InputError: the picture is damaged, too large, of another kind, has several pages, or is stored rotated.
     """
     values, mode = _decode(path)
     if mode.startswith("I;16"):
@@ -87,9 +88,9 @@ def to_8_bit(grey: Grey, bits: int) -> NDArray[np.uint8]:
 def _decode(path: Path) -> tuple[NDArray[Any], str]:
     try:
         # The checksums of a PNG are looked at by verify() alone: without it damaged pixels can pass for data.
-        with Image.open(path, formats=FORMATS) as picture:
+        with open_picture(path, path, FORMATS) as picture:
             picture.verify()
-        with Image.open(path, formats=FORMATS) as picture:
+        with open_picture(path, path, FORMATS) as picture:
             _refuse_unusable(picture, path)
             if picture.mode in ("P", "PA"):
                 return np.asarray(picture.convert("RGB")), "RGB"

@@ -9,13 +9,10 @@ from functools import partial
 
 from microseg.annotations.polygons_file import read_polygons
 from microseg.common.command import run_stage
-from microseg.common.figure_style import save_column_figure, save_figure
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.parallel import map_in_processes
 from microseg.common.params import Params
 from microseg.evaluation import tables
-from microseg.evaluation.figures import Example, evaluation_figures
-from microseg.evaluation.island_figures import island_figures
 from microseg.evaluation.measuring import MeasuredMicrograph, Subject, measure_micrograph
 from microseg.evaluation.scores import digest
 from microseg.evaluation.summary import SCORE_TABLE_HEADER, metrics_of, score_table, summarize_method
@@ -66,6 +63,11 @@ def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicro
 
 def write_figures(arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph]) -> None:
     """Write the pictures of micrographs and of islands into one folder."""
+    # Not at the top: every process that measures reads this file, and none needs matplotlib.
+    from microseg.common.column_figures import save_column_figure
+    from microseg.common.figure_style import save_figure
+    from microseg.evaluation.figures import Example, evaluation_figures
+    from microseg.evaluation.island_figures import island_figures
 
     def load(image: str) -> Example:
         return Example(

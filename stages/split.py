@@ -1,4 +1,4 @@
-"""Decide which micrographs train the network, which watch the training and which are measured."""
+"""Decide which micrographs train the network, which validate it while it trains, and which are measured."""
 
 import this_copy  # noqa: F401 (first: it decides which package is imported below)
 
@@ -10,7 +10,7 @@ from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
 from microseg.folds import Fold, draw_fold
-from microseg.micrographs.metadata import values_of
+from microseg.micrographs.metadata import group_name, values_of
 from microseg.splits import draw_split, part_sizes, split_from_column, write_split
 
 
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     else:
         columns = params.split.group_by
         values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
-        groups = {image: " / ".join(values[image]) for image in images}
+        groups = {image: group_name(values[image]) for image in images}
         size, validation = params.split.sample_size, params.split.validation_size
         if params.split.folds is not None:
             fold = Fold(params.split.fold, params.split.folds)

@@ -26,7 +26,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    state = train(fabric, training, validation, params.train, params.train.seed, checkpoint_root())
+    tiles = params.predict.tile, params.predict.overlap
+    state = train(fabric, training, validation, params.train, params.train.seed, checkpoint_root(), *tiles)
     if fabric.is_global_zero:
         weights, record = state.model(params.train.keep)
         with output_folder(arguments.model) as folder:

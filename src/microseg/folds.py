@@ -28,7 +28,7 @@ def draw_fold(
     fold: Fold,
     *,
     sample_size: int | None,
-    validation_size: float,
+    validation_size: int | float,
     seed: int,
 ) -> list[SplitRow]:
     """Split with one fold as the test set; training and validation are drawn from the other folds.

@@ -13,8 +13,8 @@ def files(tmp_path):
     return blobs(tmp_path, names[:2]), blobs(tmp_path, names[2:])
 
 
-def name(files, seed=1, device="cpu", **changes) -> str:
-    return fingerprint(*files, tiny_params(**changes), seed, device)
+def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
+    return fingerprint(*files, tiny_params(**changes), seed, device, tile, overlap)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,12 @@ def test_whatever_changes_the_weights_changes_the_fingerprint(files, change):
 )
 def test_what_changes_no_epoch_does_not(files, change):
     assert name(files, **change) == name(files)
+
+
+def test_tiles_count_and_their_overlap_only_where_there_are_any(files):
+    names = [name(files, tile=tile, overlap=overlap) for tile in (None, 32, 64) for overlap in (0.25, 0.5)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 5
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
@@ -82,6 +88,7 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_onl
         "common.params",
         "common.progress",
         "common.workspace",
+        "network.memory",
         "training.checkpoint_space",
         "training.checkpoints",
         "training.history",

@@ -135,6 +135,7 @@ class TrainParams(Section):
 class PredictParams(Section):
     """Parameters of the stage predict."""
 
+    parts: Literal["measured", "all"]
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
     symmetries: bool

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
 
-from microseg.common.figure_style import COLUMN, column_style
+from microseg.common.column_figures import COLUMN, column_style
 from microseg.evaluation.figures import METHOD_COLOURS
 from microseg.evaluation.tables import IslandClass
 

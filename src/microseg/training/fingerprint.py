@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ CODE = (
     "network.devices",
     "network.inputs",
     "network.losses",
+    "network.tiles",
     "network.unet",
     "training.augmentation",
     "training.datasets",
@@ -35,16 +37,25 @@ WITHOUT_EFFECT = {"epochs", "early_stopping", "keep", "keep_epochs", "workers", 
 
 
 def fingerprint(
-    training: MaskedMicrographs, validation: MaskedMicrographs, params: TrainParams, seed: int, device: str
+    training: MaskedMicrographs,
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    seed: int,
+    device: str,
+    tile: int | None = None,
+    overlap: float = 0.0,
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
 
     `device` says where and with which numbers the training computes. The number of epochs only counts where the
-    learning rate depends on it: otherwise a longer training passes through all states of a shorter one.
+    learning rate depends on it: otherwise a longer training passes through all states of a shorter one. Tiles
+    change the figures of a validation, and so which weights are the best.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if depends_on_epochs(params.schedule):
         settings["epochs"] = params.epochs
+    if tile is not None:
+        settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,

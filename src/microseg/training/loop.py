@@ -18,13 +18,14 @@ from microseg.common.randomness import generator
 from microseg.network.devices import sum_over_devices
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import LOSSES
+from microseg.network.memory import explained
 from microseg.network.unet import UNet
 from microseg.training.checkpoints import TrainingState, Weights
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader
 from microseg.training.history import EpochRecord, best_record, is_over
 from microseg.training.sampling import Sampler
 from microseg.training.schedules import Schedule
-from microseg.training.validation import validate
+from microseg.training.validation import validate, validation_workload
 
 REMEDIES = (
     "likely remedies: a lower train.lr, train.gradient_clip of 1.0 or less, some train.warmup_epochs, or "
@@ -42,12 +43,17 @@ class TrainingLoop:
         validation: MaskedMicrographs,
         params: TrainParams,
         seed: int,
+        tile: int | None = None,
+        overlap: float = 0.0,
     ) -> None:
         self.fabric = fabric
         self.params = params
         self.training = training
         self.validation = validation
         self.seed = seed
+        self.tile, self.overlap = tile, overlap
+        precision = fabric.strategy.precision.precision
+        self.validation_workload = validation_workload(validation, params, precision, tile)
         self.loss = LOSSES[params.loss]
         self.sampler = Sampler(
             seed=seed,
@@ -136,7 +142,11 @@ class TrainingLoop:
     ) -> EpochRecord:
         start = time.perf_counter()
         train_loss, waiting_seconds = self._train_epoch(epoch, batches, bar)
-        measured = validate(self.fabric, self.network, watched, self.loss, len(self.validation.names))
+        micrographs = len(self.validation.names)
+        with explained(self.validation_workload):
+            measured = validate(
+                self.fabric, self.network, watched, self.loss, micrographs, self.tile, self.overlap
+            )
         if not math.isfinite(measured.loss):
             raise InputError(f"epoch {epoch}: the validation loss is {measured.loss}; {REMEDIES}")
         return EpochRecord(

@@ -11,7 +11,7 @@ from microseg.common.errors import InputError
 from microseg.common.params import TrainParams
 from microseg.network.devices import connected, describe
 from microseg.network.inputs import MaskedMicrographs
-from microseg.network.memory import Workload, explained, warn_if_short
+from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
 from microseg.training.checkpoint_space import exclusive
 from microseg.training.checkpoints import CheckpointFolder, TrainingState
 from microseg.training.fingerprint import fingerprint
@@ -30,10 +30,13 @@ def train(
     params: TrainParams,
     seed: int,
     checkpoints: Path,
+    tile: int | None = None,
+    overlap: float = 0.0,
 ) -> TrainingState:
     """Train a U-Net, or take up an earlier training that was the same up to some epoch, and return its last state.
 
-    States are kept in the folder `checkpoints`, which all trainings share.
+    States are kept in the folder `checkpoints`, which all trainings share. Validation micrographs are predicted in
+    tiles of side `tile` (None: whole) that overlap by the share `overlap`, as they will be by the trained network.
 
     Raises:
         InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
@@ -47,10 +50,12 @@ def train(
         if fabric.is_global_zero:
             warn_if_short(workload, fabric.device)
             device = f"{fabric.world_size} x {describe(fabric.device)}, {fabric.strategy.precision.precision}"
-            name = fingerprint(training, validation, params, seed, device)
+            name = fingerprint(training, validation, params, seed, device, tile, overlap)
             held.enter_context(exclusive(checkpoints / name))
             folder = CheckpointFolder(checkpoints / name, params.keep_epochs)
-        loop = TrainingLoop(fabric, training, validation, params, seed)
+        loop = TrainingLoop(fabric, training, validation, params, seed, tile, overlap)
+        if fabric.is_global_zero:
+            warn_if_short(loop.validation_workload, fabric.device)
         state = fabric.broadcast(folder.latest(params.epochs, params.early_stopping) if folder else None)
         if state is not None:
             loop.restore(state)
@@ -65,16 +70,16 @@ def train(
     return final
 
 
-def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> Workload:
+def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
     height, width = training.read(0)[0].shape if params.crop is None else (params.crop, params.crop)
-    return Workload(
+    return TrainingWorkload(
         base_channels=params.base_channels,
         batch_size=params.batch_size,
         height=height,
         width=width,
         whole=params.crop is None,
-        bytes_per_number=4 if fabric.strategy.precision.precision == "32-true" else 2,
+        bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
         activation_checkpointing=params.activation_checkpointing,
     )
 

@@ -117,7 +117,7 @@ def differences(first: Evaluated, second: Evaluated) -> list[Difference]:
 def _difference(first: pd.DataFrame, second: pd.DataFrame, method: str, score: str) -> Difference:
     one, other = (table[table["method"] == method].set_index("image").sort_index() for table in (first, second))
     groups = [str(group) for group in one["group"]]
-    sums = [_columns(table, score) for table in (one, other)]
+    sums = [sums_of(table, score) for table in (one, other)]
     before, after = (_ratio(*columns) for columns in sums)
     column = PAIRED_BY_MICROGRAPH.get(score)
     return Difference(
@@ -131,7 +131,8 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, method: str, score: s
     )
 
 
-def _columns(table: pd.DataFrame, score: str) -> tuple[Values, Values]:
+def sums_of(table: pd.DataFrame, score: str) -> tuple[Values, Values]:
+    """Return for each row, one micrograph's, what a score of SCORES is the ratio of when summed."""
     above, below = SCORES[score]
     ones = np.ones(len(table))
     return _sum(table, above), _sum(table, below) if below else ones

@@ -1,7 +1,6 @@
-"""How good a network is on micrographs that it is not trained on, measured after every epoch."""
+"""How good a network is on micrographs that it is not trained on."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
@@ -11,15 +10,7 @@ from torch.utils.data import DataLoader
 from microseg.network.devices import sum_over_devices
 from microseg.network.losses import Loss
 from microseg.training.datasets import Batch, Sample
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Averages over the validation micrographs."""
-
-    loss: float
-    iou: float
-    predicted_foreground: float
+from microseg.training.history import Validation
 
 
 def validate(

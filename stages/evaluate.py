@@ -10,6 +10,7 @@ from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
 from microseg.evaluation.scores import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.network.card import origin, read_card
 from microseg.prediction.postprocessing import METHODS
 from microseg.splits import images_of, measured_part, read_split
 
@@ -46,7 +47,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         "images": len(images),
         "truth": digest(images, arguments.masks),
     }
-    write_json(arguments.metrics, {"measured_on": source, **metrics})
+    model = origin(read_card(arguments.model))
+    write_json(arguments.metrics, {"measured_on": source, "model": model, **metrics})
 
 
 if __name__ == "__main__":
@@ -58,6 +60,7 @@ if __name__ == "__main__":
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
             "predictions": "the folder of predicted masks, data/predictions",
+            "model": "the folder of the trained network, whose card says where the predictions are from, models",
             "metrics": "the metrics to write, metrics/evaluation.json",
             "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",
             "ranks": "the curve to write, IoU from the worst micrograph to the best, plots/ranked_iou.csv",

@@ -17,6 +17,7 @@ from microseg.evaluation.measuring import MeasuredMicrograph, Subject, measure_m
 from microseg.evaluation.scores import digest
 from microseg.evaluation.summary import SCORE_TABLE_HEADER, metrics_of, score_table, summarize_method
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.network.card import origin, read_card
 from microseg.prediction.postprocessing import METHODS
 from microseg.splits import measured_part, read_split
 
@@ -47,7 +48,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
     write_tables(arguments, measured)
     write_figures(arguments, params.evaluate.examples, measured)
-    write_json(arguments.metrics, {"measured_on": source, **metrics_of(measured, summaries)})
+    model = origin(read_card(arguments.model))
+    write_json(arguments.metrics, {"measured_on": source, **metrics_of(measured, summaries), "model": model})
 
 
 def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicrograph]) -> None:
@@ -96,6 +98,7 @@ if __name__ == "__main__":
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
             "predictions": "the folder of predicted masks, data/predictions",
+            "model": "the folder of the trained network, whose card says where the predictions are from, models",
             "metrics": "the metrics to write, metrics/evaluation.json",
             "scores": "all scores with their intervals, the table to write, plots/scores.csv",
             "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",

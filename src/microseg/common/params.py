@@ -110,15 +110,16 @@ class TrainParams(Section):
     warmup_epochs: NotNegative
     weight_decay: float = Field(ge=0)
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    validate_every: Count
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
     normalization: Literal["per_image", "none"]
     augment: AugmentParams
-    precision: Literal["auto", "float32", "bf16", "fp16"]
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
     compile: bool
-    workers: NotNegative
+    workers: NotNegative | Literal["auto"]
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Count
     nodes: Count
@@ -128,6 +129,12 @@ class TrainParams(Section):
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ValueError(
                 "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
+            )
+        # A constant rate may still be rising where a shorter training ends: a longer one goes on from there.
+        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
+                "of schedule cosine; set it to less than epochs"
             )
         return self
 

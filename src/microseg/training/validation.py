@@ -1,7 +1,6 @@
-"""How good a network is on micrographs that it is not trained on, measured after every epoch."""
+"""How good a network is on micrographs that it is not trained on."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
@@ -16,15 +15,7 @@ from microseg.network.losses import Loss
 from microseg.network.memory import InferenceWorkload, bytes_per_number
 from microseg.network.tiles import tiled_logits
 from microseg.training.datasets import Batch, Sample
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Averages over the validation micrographs."""
-
-    loss: float
-    iou: float
-    predicted_foreground: float
+from microseg.training.history import Validation
 
 
 def validate(

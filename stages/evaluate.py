@@ -13,12 +13,14 @@ from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.parallel import map_in_processes
 from microseg.common.params import Params
 from microseg.evaluation import tables
+from microseg.evaluation.calibration import RELIABILITY_HEADER, Values, reliability_table
 from microseg.evaluation.measuring import MeasuredMicrograph, Subject, measure_micrograph
 from microseg.evaluation.scores import digest
 from microseg.evaluation.summary import SCORE_TABLE_HEADER, metrics_of, score_table, summarize_method
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.card import origin, read_card
 from microseg.prediction.postprocessing import METHODS
+from microseg.prediction.reliability import measure_probabilities
 from microseg.splits import measured_part, read_split
 
 
@@ -47,9 +49,15 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     }
     write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
     write_tables(arguments, measured)
-    write_figures(arguments, params.evaluate.examples, measured)
-    model = origin(read_card(arguments.model))
-    write_json(arguments.metrics, {"measured_on": source, **metrics_of(measured, summaries), "model": model})
+    card = read_card(arguments.model)
+    # The logits were divided by the temperature, so the threshold is too.
+    cut = card.best_logit / card.temperature if params.predict.calibrate else card.best_logit
+    images = [subject.image for subject in subjects]
+    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
+    write_csv(arguments.reliability, RELIABILITY_HEADER, reliability_table(probabilities.counts))
+    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
+    metrics = metrics_of(measured, summaries) | {"calibration": probabilities.metrics()}
+    write_json(arguments.metrics, {"measured_on": source, **metrics, "model": origin(card)})
 
 
 def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicrograph]) -> None:
@@ -63,13 +71,16 @@ def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicro
     write_csv(arguments.f1, ("iou_threshold", *METHODS), tables.f1_by_threshold(measured, METHODS))
 
 
-def write_figures(arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph]) -> None:
-    """Write the pictures of micrographs and of islands into one folder."""
+def write_figures(
+    arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph], probabilities: Values
+) -> None:
+    """Write the pictures of micrographs, of islands and of probabilities into one folder."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
     from microseg.common.column_figures import save_column_figure
     from microseg.common.figure_style import save_figure
     from microseg.evaluation.figures import Example, evaluation_figures
     from microseg.evaluation.island_figures import island_figures
+    from microseg.evaluation.reliability_figures import plot_reliability
 
     def load(image: str) -> Example:
         return Example(
@@ -86,6 +97,7 @@ def write_figures(arguments: argparse.Namespace, examples: int, measured: Sequen
         f1 = list(tables.f1_by_threshold(measured, METHODS))
         for name, figure in island_figures(classes, f1, METHODS):
             save_column_figure(figure, folder / name)
+        save_column_figure(plot_reliability(probabilities), folder / "reliability.png")
 
 
 if __name__ == "__main__":
@@ -97,6 +109,7 @@ if __name__ == "__main__":
             "polygons": "the annotated polygons, whose points are looked for in the masks, data/polygons.jsonl",
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
+            "logits": "the folder of logits, whose probabilities are measured, data/logits",
             "predictions": "the folder of predicted masks, data/predictions",
             "model": "the folder of the trained network, whose card says where the predictions are from, models",
             "metrics": "the metrics to write, metrics/evaluation.json",
@@ -106,6 +119,7 @@ if __name__ == "__main__":
             "islands": "the table to write, a row for each annotated island and method, plots/islands.csv",
             "recall": "the table to write, islands found by size and border distance, plots/island_recall.csv",
             "f1": "the curve to write, F1 of the islands over IoU thresholds, plots/island_f1.csv",
+            "reliability": "the table to write, probabilities and how often they are right, plots/reliability.csv",
             "plots": "the folder of pictures to write, plots/evaluation",
         },
     )

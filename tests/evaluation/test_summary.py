@@ -88,7 +88,14 @@ def test_the_difference_is_paired():
 
 def test_headlines_come_first_and_fit_a_screen(finished: Path):
     metrics = json.loads((finished / "metrics" / "evaluation.json").read_text())
-    assert list(metrics) == ["measured_on", "sigmoid", "morphology", "sigmoid_minus_morphology", "model"]
+    assert list(metrics) == [
+        "measured_on",
+        "sigmoid",
+        "morphology",
+        "sigmoid_minus_morphology",
+        "calibration",
+        "model",
+    ]
     assert next(iter(metrics["sigmoid"])) == "mean_iou"
     scores = {name: part for name, part in metrics.items() if name not in ("measured_on", "model")}
     numbers = [line for line in json.dumps(scores, indent=1).splitlines() if re.search(r'": [-"\d]', line)]
@@ -101,7 +108,7 @@ def test_headlines_come_first_and_fit_a_screen(finished: Path):
 
 def test_every_figure_of_one_column_is_there_as_vectors_too(finished: Path):
     folder = finished / "plots" / "evaluation"
-    for name in ("island_recall_by_area", "island_recall_by_border_distance", "island_f1"):
+    for name in ("island_recall_by_area", "island_recall_by_border_distance", "island_f1", "reliability"):
         assert all((folder / f"{name}.{ending}").stat().st_size for ending in ("png", "svg", "pdf"))
 
 

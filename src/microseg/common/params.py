@@ -143,6 +143,7 @@ class PredictParams(Section):
     """Parameters of the stage predict."""
 
     parts: Literal["measured", "all"]
+    calibrate: bool
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
     symmetries: bool

@@ -1,4 +1,4 @@
-"""Probabilities measured from files: counts of all micrographs, and the IoU with the threshold of the validation."""
+"""Probabilities measured from files: all micrographs counted together, and the IoU at validation's threshold."""
 
 import numpy as np
 import pytest

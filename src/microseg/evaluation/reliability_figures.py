@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from microseg.common.column_figures import COLUMN, column_style
 from microseg.common.figure_style import BLUE, SKY
@@ -21,4 +22,5 @@ def plot_reliability(counts: Values) -> Figure:
         above.legend()
         below.bar(rows[:, 0], rows[:, 2] / rows[:, 2].sum(), width=0.04, color=SKY)
         below.set(xlabel="predicted probability of foreground", ylabel="share of pixels", yscale="log")
+        below.yaxis.set_minor_formatter(NullFormatter())
     return figure

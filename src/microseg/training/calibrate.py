@@ -20,7 +20,7 @@ def calibrate(
     tile: int | None,
     overlap: float,
 ) -> tuple[float, float]:
-    """Return the temperature of the logits of a network with these `weights`, and the logit that is best to cut at.
+    """Return the temperature of the logits of a network with these `weights`, and the best logit to cut at.
 
     Foreground above the second gives the highest mean IoU.
 

@@ -13,6 +13,7 @@ STOREYS = (
     {"micrographs", "splits.py"},
     {"annotations", "network", "evaluation"},
     {"training", "prediction", "sources"},
+    {"measurement"},
     {"experiments"},
     {"console"},
 )

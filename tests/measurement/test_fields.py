@@ -84,7 +84,7 @@ def test_windows_that_tile_a_plane_count_each_island_once_between_them():
     random = np.random.default_rng(3)
     # One disk in each of 8 x 8 cells, some of them across the sides and corners of the 16 windows.
     cells = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2) * 50
-    plane = disks(400, 400, cells[(cells > 0).all(axis=1)] + random.uniform(-15, 15, (49, 2)), 6)
+    plane = disks(400, 400, cells[(cells > 0).all(axis=1)] + random.uniform(-12, 12, (49, 2)), 11.5)
     windows = [
         plane[row : row + 100, column : column + 100]
         for row in range(0, 400, 100)

@@ -1,6 +1,7 @@
 """The names of measured columns, with their units: in micrometres where there is a scale, in pixels where not."""
 
 from collections.abc import Mapping
+from typing import Any
 
 # Micrometres to the length in the name.
 _EXPONENTS = {"um": 1.0, "um2": 1.0, "per_mm": 1e3, "per_mm2": 1e6}
@@ -20,18 +21,19 @@ def column_name(column: str, *, scaled: bool) -> str:
     return column if scaled or unit is None else column.removesuffix(unit) + _PIXEL_UNITS[unit]
 
 
-def to_units(values: Mapping[str, float], pixel_size_um: float | None) -> dict[str, float]:
+def to_units(values: Mapping[str, Any], pixel_size_um: float | None) -> dict[str, Any]:
     """Turn values measured in pixels into the units that the names of their columns end in.
 
     Args:
-        values: by the name of the column for micrometres, such as {"mean_area_um2": area in square pixels}.
+        values: numbers or arrays, by the name of the column for micrometres: {"mean_area_um2": square pixels}.
         pixel_size_um: side of a pixel in micrometres; None keeps pixels and renames the columns.
     """
     converted = {}
     for column, value in values.items():
         unit = unit_of(column)
-        factor = 1.0
-        if pixel_size_um is not None and unit is not None:
-            factor = _EXPONENTS[unit] * pixel_size_um ** _POWERS[unit]
-        converted[column_name(column, scaled=pixel_size_um is not None)] = value * factor
+        name = column_name(column, scaled=pixel_size_um is not None)
+        if pixel_size_um is None or unit is None:
+            converted[name] = value
+        else:
+            converted[name] = value * (_EXPONENTS[unit] * pixel_size_um ** _POWERS[unit])
     return converted

@@ -67,6 +67,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def _segment(parsed: argparse.Namespace) -> int:
     from microseg.measurement.pixel_size import parse_pixel_size
+    from microseg.measurement.report import headlines
     from microseg.measurement.run import run
     from microseg.measurement.settings import Request, Settings, check_tile, parse_area, parse_crop
 
@@ -91,6 +92,7 @@ def _segment(parsed: argparse.Namespace) -> int:
         resume=parsed.resume,
     )
     results = run(request)
-    print(results.summary())
+    for line in headlines(results):
+        print(f"{line['specimen']}: {line['text']}")
     print("Written:", parsed.output / "report.html")
     return 0

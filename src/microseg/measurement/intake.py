@@ -52,11 +52,14 @@ def take_in(request: Request) -> Intake:
         raise InputError(f"{request.folder}: none of its {len(unreadable)} pictures can be used")
     # A table may speak of pictures that are there but cannot be read.
     names = [one.name for one in examined]
+    sizes = _pixel_sizes(request, pictures, names)
+    if not sizes:
+        request.settings.min_area.pixels(None)  # refuses an area in micrometres
     fields = read_fields(request.fields, names) if request.fields else {}
     return Intake(
         pictures=pictures,
         unreadable=unreadable,
-        pixel_sizes=_pixel_sizes(request, pictures, names),
+        pixel_sizes=sizes,
         specimens={name: fields[name][SPECIMEN] if fields else request.folder.resolve().name for name in names},
         more_columns={
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}

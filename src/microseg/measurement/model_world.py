@@ -15,7 +15,7 @@ def differences(looks: Mapping[str, float], appearance: Appearance) -> list[str]
         margin = MARGIN * (high - low)
         if name in looks and not low - margin <= looks[name] <= high + margin:
             warnings.append(
-                f"unlike the training micrographs: {QUANTITIES[name]} {looks[name]:.3g}, "
+                f"unlike the training micrographs in its {QUANTITIES[name]}: {looks[name]:.3g}, "
                 f"there {low:.3g} to {high:.3g}"
             )
     return warnings
@@ -23,7 +23,7 @@ def differences(looks: Mapping[str, float], appearance: Appearance) -> list[str]
 
 def seen_in_training(digest: str, appearance: Appearance) -> list[str]:
     """Return a warning where a micrograph was in the training set."""
-    return ["was in the training set, so the model knows it"] if digest in appearance.digests else []
+    return ["in the training set, so that the model knows it"] if digest in appearance.digests else []
 
 
 def duplicates(digests: Mapping[str, str]) -> dict[str, str]:
@@ -33,5 +33,5 @@ def duplicates(digests: Mapping[str, str]) -> dict[str, str]:
     for image, digest in digests.items():
         earlier = first.setdefault(digest, image)
         if earlier != image:
-            warnings[image] = f"the same pixels as {earlier}, so it is no field of its own"
+            warnings[image] = f"the same pixels as another field: {earlier}"
     return warnings

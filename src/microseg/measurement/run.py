@@ -12,6 +12,7 @@ from microseg.measurement.intake import take_in
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
 from microseg.measurement.model_folder import opened_model, read_evaluation
 from microseg.measurement.one_micrograph import Record, Workplace
+from microseg.measurement.report import write_report
 from microseg.measurement.results import Results
 from microseg.measurement.settings import Request
 from microseg.measurement.unfinished import PICTURE_FOLDERS, Unfinished, advice_on_going_on, check_output
@@ -96,3 +97,4 @@ def _write(unfinished: Unfinished, results: Results) -> None:
     results.specimens.to_csv(folder / "specimens.csv", index=False)
     write_json(folder / "summary.json", results.summary())
     write_json(folder / "provenance.json", results.provenance())
+    write_report(folder / "report.html", results, folder / "islands.csv")

@@ -15,6 +15,7 @@ from microseg.training.history import training_metrics, write_log
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
@@ -32,6 +33,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         with output_folder(arguments.model) as folder:
             card = describe(record.epoch, record.validation_iou, training, validation, params.train, params.seed)
             write_model(folder, weights, card)
+            write_appearance(fabric, folder, training, validation)
         write_json(arguments.metrics, training_metrics(state.records, record))
         write_log(arguments.history, state.records)
 

@@ -222,7 +222,7 @@ def test_16_bit_micrographs_keep_one_scale_of_brightness(tmp_path, request_for):
     request = request_for()
     run(request)
     fractions = read(request, "fields.csv")["area_fraction"].tolist()
-    # 12 bits are in use in the set: the darker picture reaches half of the brightness, below what counts as bright.
+    # The set uses 12 bits: the darker picture reaches half of the brightness, below what counts as bright.
     assert fractions == [0, masks[1].mean()]
 
 

@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
 
-ARTIFACT, EVALUATION, EVALUATION_FILE = "model", "metrics/evaluation.json", "evaluation.json"
-"""The name under `artifacts:` in dvc.yaml, the metrics that belong to it, and their name in a model's folder."""
+MODEL, EVALUATION, EVALUATION_FILE = "models", "metrics/evaluation.json", "evaluation.json"
+"""Where a project of this pipeline has its model and the metrics of it, and their name in a model's folder."""
 
 # How a project's evaluation follows from its model: each stage, and its dependency on the one before.
 CHAIN = (("predict", "models"), ("postprocess", "data/logits"), ("evaluate", "data/predictions"))
@@ -41,10 +41,10 @@ def opened_model(source: str) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="microseg-model-") as temporary:
         folder = Path(temporary) / "model"
-        done = _dvc("artifacts", "get", url, ARTIFACT, "--rev", revision, "--out", str(folder))
+        done = _dvc("get", url, MODEL, "--rev", revision, "--out", str(folder))
         if done.returncode or not folder.is_dir():
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
-            raise InputError(f"--model {source}: DVC cannot fetch the artifact {ARTIFACT!r} from there: {reason}")
+            raise InputError(f"--model {source}: DVC cannot fetch {MODEL} from there: {reason}")
         # A revision that was never evaluated has no such file, which the report then says.
         _dvc("get", url, EVALUATION, "--rev", revision, "--out", str(folder / EVALUATION_FILE))
         yield folder

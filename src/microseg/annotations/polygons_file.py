@@ -11,7 +11,7 @@ from microseg.common.files import output_file
 
 def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:
     """Write the polygons of all micrographs, in the order given."""
-    with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for mask in masks:
             polygons = [
                 {"center": polygon.center, "nodes": polygon.nodes.tolist(), "line": polygon.line}

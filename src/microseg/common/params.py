@@ -170,6 +170,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     """
     try:
         # DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error.
+        # For PyYAML, which knows YAML 1.1 only, 1e-4 would be a text.
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such parameter file; run from the top folder of the project") from None

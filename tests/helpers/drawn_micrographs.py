@@ -41,11 +41,12 @@ def write_disks(folder: Path, names, **options):
     return masks
 
 
-def write_tiny_model(folder: Path) -> Path:
-    """Write a model of two base channels that has learnt nothing."""
+def write_tiny_model(folder: Path, **params) -> Path:
+    """Write a model of two base channels that has learnt nothing; `params` are those of its training."""
     folder.mkdir()
     torch.manual_seed(0)
-    card = describe(3, 0.7, blobs(folder, ["a.png", "b.png"]), blobs(folder, ["c.png"]), tiny_params(), seed=5)
+    training, validation = blobs(folder, ["a.png", "b.png"]), blobs(folder, ["c.png"])
+    card = describe(3, 0.7, training, validation, tiny_params(**params), seed=5)
     write_model(folder, UNet(2).state_dict(), card)
     return folder
 
@@ -54,7 +55,8 @@ def write_tiny_model(folder: Path) -> Path:
 def sees_bright(monkeypatch):
     """Let the network be one whose logit is a tenth of the grey value above BRIGHT."""
 
-    def logits(_, micrograph):
+    def logits(_, micrograph, factor):
+        assert factor == 1
         return ((micrograph.astype(np.float32) - BRIGHT) / 10).astype(np.float16)
 
     monkeypatch.setattr(Predictor, "logits", logits)

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from microseg.measurement.model_world import differences, duplicates, seen_in_training
+from microseg.common.errors import InputError
+from microseg.measurement.model_world import differences, duplicates, scale_factor, seen_in_training
+from microseg.measurement.pixel_size import parse_pixel_size
 from microseg.measurement.run import run
-from microseg.measurement.settings import Request
+from microseg.measurement.settings import Request, Settings
 from microseg.network.appearance import ENTROPY, Appearance, looks_of, pixel_digest
 
 from drawn_micrographs import disks, sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
@@ -56,3 +59,42 @@ def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
     assert "in the training set, so that the model knows it: 1 field (0.png)" in first
     assert "the same pixels as another field: 1 field (copy.png)" in first
     assert "proves nothing" in first
+
+
+def test_a_pixel_size_a_quarter_off_is_refused_unless_it_is_resampled():
+    assert scale_factor(0.1, "a.png", 0.124, resample=False) == 1
+    assert scale_factor(0.1, "a.png", 0.2, resample=True) == 2
+    assert (
+        scale_factor(None, "a.png", 0.2, resample=False) == scale_factor(0.1, "a.png", None, resample=False) == 1
+    )
+    for size in (0.126, 0.074):
+        with pytest.raises(
+            InputError, match=rf"a\.png: a pixel is {size} um, but in the training .* it was 0\.1 um"
+        ):
+            scale_factor(0.1, "a.png", size, resample=False)
+    with pytest.raises(InputError, match="--resample: the model's folder names no pixel size"):
+        scale_factor(None, "a.png", 0.1, resample=True)
+    with pytest.raises(InputError, match=r"--resample: a\.png has no pixel size"):
+        scale_factor(0.1, "a.png", None, resample=True)
+
+
+def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured_at_its_own(tmp_path, monkeypatch):
+    shapes = []
+
+    def bright(_module, inputs, *_):
+        shapes.append(tuple(inputs.shape[-2:]))
+        return inputs * 100 - 50
+
+    monkeypatch.setattr("microseg.measurement.predictor.predict", bright)
+    write_disks(tmp_path / "fields", ["a.png"])
+    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, normalization="none")
+    request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
+    with pytest.raises(InputError, match=r"a\.png: a pixel is 0\.2 um, but in the training of the model"):
+        run(request)
+    assert not (tmp_path / "out").exists()
+    run(replace(request, settings=Settings(resample=True)))
+    assert shapes == [(192, 256)]
+    fields = pd.read_csv(tmp_path / "out/fields.csv")
+    assert fields["width_px"].tolist() == [128]
+    assert fields["pixel_size_um"].tolist() == [0.2]
+    assert fields["area_fraction"][0] == pytest.approx(disks(seed=0)[1].mean(), rel=0.05)

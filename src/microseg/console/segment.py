@@ -58,6 +58,9 @@ def define(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--symmetries", action="store_true", help="average over the eight symmetries, 8 times slower"
     )
+    network.add_argument(
+        "--resample", action="store_true", help="bring micrographs to the pixel size of the model's training"
+    )
     run = parser.add_argument_group("the run")
     run.add_argument("--probability", action="store_true", help="write the probabilities too, as 16-bit TIFF")
     run.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and list it")
@@ -78,6 +81,7 @@ def _segment(parsed: argparse.Namespace) -> int:
         crop_bottom=parse_crop(parsed.crop_bottom),
         tile=None if parsed.tile is None else check_tile(parsed.tile),
         symmetries=parsed.symmetries,
+        resample=parsed.resample,
         probability=parsed.probability,
     )
     request = Request(

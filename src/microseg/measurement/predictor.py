@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from microseg.measurement.settings import Settings
 from microseg.network.devices import describe, start
@@ -30,8 +31,24 @@ class Predictor:
         """Device and precision, for the record."""
         return f"{describe(self._fabric.device)}, {self._fabric.strategy.precision.precision}"
 
-    def logits(self, micrograph: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them."""
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel of the training micrographs in micrometres, where the model says so."""
+        size = self.card.training.get("pixel_size_um")
+        return None if size is None else float(size)
+
+    def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
+        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
+
+        With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
+        """
+        if factor != 1.0:
+            height, width = micrograph.shape
+            seen = Image.fromarray(micrograph).resize(
+                (max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.LANCZOS
+            )
+            found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
+            return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
         tile = self._settings.tile
         if tile is None and micrograph.size > LARGEST_WHOLE:
             tile = TILE_OF_MOSAICS

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import escape
 
 from microseg.common.files import output_file
 from microseg.measurement.report_figures import (
@@ -70,7 +69,6 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     table = pd.read_csv(islands, usecols=columns)
     table["specimen"] = table["image"].map(results.intake.specimens)
     count = len(results.records)
-    raw_names, raw = _raw(results)
     return {
         "title": f"{results.request.folder.resolve().name}: {count} field{'s' if count != 1 else ''} measured",
         "headlines": headlines(results),
@@ -89,9 +87,7 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
         "distributions": [(name, svg_address(one)) for name, one in distribution_figures(table, scaled=scaled)],
         "thumbnail": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
         "fields": _fields(results),
-        "raw_names": raw_names,
-        "raw": raw,
-        "raw_left": 2 if len(results.sensitivity) > 1 else 1,
+        "raw": _raw(results),
         "made": made(results),
         "bars": _bars(results),
     }
@@ -151,13 +147,11 @@ def _fields(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _raw(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the table of fields."""
+def _raw(results: Results) -> dict[str, list[Any]]:
+    """Return the table of fields: names of its first columns, of those measured, of the rest, and the rows."""
     first = ["image", "specimen"] if len(results.sensitivity) > 1 else ["image"]
     measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in results.quantities}
     own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
-    header = [one.capitalize() for one in first]
-    header += [f"{name}<br>{unit}" for name, unit in measured.values()]
     rows = [
         [
             *(row[column] for column in first),
@@ -166,7 +160,7 @@ def _raw(results: Results) -> tuple[list[str], list[list[str]]]:
         ]
         for row in results.fields.to_dict("records")
     ]
-    return [*header, "Islands", *map(str, map(escape, own))], rows
+    return {"first": first, "measured": list(measured.values()), "more": ["islands", *own], "rows": rows}
 
 
 def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:

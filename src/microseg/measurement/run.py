@@ -1,7 +1,7 @@
 """From a folder of micrographs to a folder of results: the way of `microseg segment`."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from microseg.common.progress import progress
 from microseg.measurement.intake import take_in
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
 from microseg.measurement.model_folder import opened_model, read_evaluation
+from microseg.measurement.model_world import scale_factor
 from microseg.measurement.one_micrograph import Record, Workplace
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results
@@ -41,6 +42,15 @@ def run(request: Request) -> Results:
 
         predictor = Predictor(folder, request.settings)
         appearance, evaluation = read_appearance(folder), read_evaluation(folder)
+    factors = {
+        picture.name: scale_factor(
+            predictor.pixel_size_um,
+            picture.name,
+            intake.pixel_size_um(picture.name),
+            resample=request.settings.resample,
+        )
+        for picture in intake.pictures
+    }
     unfinished = Unfinished(request.output)
     plan = {
         "settings": asdict(request.settings),
@@ -51,7 +61,8 @@ def run(request: Request) -> Results:
     folders = [name for name in PICTURE_FOLDERS if name != "probability" or request.settings.probability]
     with advice_on_going_on(unfinished):
         unfinished.begin(plan, folders, resume=request.resume)
-        records = list(_records(Workplace(request.settings, intake, appearance, unfinished), predictor))
+        workplace = Workplace(request.settings, intake, appearance, unfinished)
+        records = list(_records(workplace, predictor, factors))
         results = Results(
             request=request,
             intake=intake,
@@ -66,7 +77,7 @@ def run(request: Request) -> Results:
     return results
 
 
-def _records(workplace: Workplace, predictor: "Predictor") -> Iterator[Record]:
+def _records(workplace: Workplace, predictor: "Predictor", factors: Mapping[str, float]) -> Iterator[Record]:
     """Yield the record of every micrograph, in order; those of an interrupted run as they are."""
     waiting: deque[Record | Future[Record]] = deque()
     with ThreadPoolExecutor(1) as measuring:
@@ -76,7 +87,7 @@ def _records(workplace: Workplace, predictor: "Predictor") -> Iterator[Record]:
                 waiting.append(record)
             else:
                 micrograph, bar = workplace.read(picture)
-                logits = predictor.logits(micrograph)
+                logits = predictor.logits(micrograph, factors[picture.name])
                 waiting.append(measuring.submit(workplace.finish, picture, micrograph, bar, logits))
             while len(waiting) >= WAITING:
                 yield _done(waiting.popleft())

@@ -35,7 +35,7 @@ def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None
     if not 1 - PIXEL_SIZE_TOLERANCE <= factor <= 1 + PIXEL_SIZE_TOLERANCE:
         raise InputError(
             f"{image}: a pixel is {pixel_size_um:.4g} um, but in the training of the model it was "
-            f"{model_um:.4g} um, so that islands look larger or smaller than the model knows them; --resample brings "
+            f"{model_um:.4g} um, so that islands look larger or smaller than it knows them; --resample brings "
             "them to its size"
         )
     return 1.0

@@ -62,6 +62,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         "--resample", action="store_true", help="bring micrographs to the pixel size of the model's training"
     )
     run = parser.add_argument_group("the run")
+    run.add_argument("--metrics", type=Path, metavar="FILE", help="write the summary there too, for dvc metrics")
     run.add_argument("--probability", action="store_true", help="write the probabilities too, as 16-bit TIFF")
     run.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and list it")
     run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -69,6 +70,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _segment(parsed: argparse.Namespace) -> int:
+    from microseg.common.files import write_json
     from microseg.measurement.pixel_size import parse_pixel_size
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
@@ -96,6 +98,8 @@ def _segment(parsed: argparse.Namespace) -> int:
         resume=parsed.resume,
     )
     results = run(request)
+    if parsed.metrics:
+        write_json(parsed.metrics, results.summary())
     for line in headlines(results):
         print(f"{line['specimen']}: {line['text']}")
     print("Written:", parsed.output / "report.html")

@@ -45,6 +45,8 @@ def test_every_key_has_a_sentence_above_it():
         ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
+        ("warmup_epochs: 0", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
+        ("  workers: auto", "  workers: many", r"train\.workers: .*'auto', found 'many'"),
         ("seed: 2021", "seed: 2021\nseed: 1", r'duplicate key "seed"'),
         ("seed: 2021", "seed: [", r"not valid YAML: .*line"),
     ],
@@ -52,6 +54,15 @@ def test_every_key_has_a_sentence_above_it():
 def test_mistakes_are_refused_by_name(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message):
         read_params(changed(tmp_path, old, new))
+
+
+def test_a_rise_that_leaves_no_epoch_for_the_fall_is_refused():
+    changes = {"train.schedule": "cosine", "train.epochs": 5, "train.warmup_epochs": 5}
+    with pytest.raises(InputError, match=r"train: warmup_epochs is 5, which leaves none of 5 epochs .* cosine"):
+        read_params(MANUAL, changes)
+    assert read_params(MANUAL, changes | {"train.epochs": 6}).train.warmup_epochs == 5
+    # With a constant rate a longer training goes on from a shorter one, whose epochs are all a rise.
+    assert read_params(MANUAL, changes | {"train.schedule": "constant"}).train.warmup_epochs == 5
 
 
 def test_a_number_as_dvc_writes_it(tmp_path):

@@ -8,11 +8,13 @@ import torch
 from PIL import Image
 
 from microseg.measurement.predictor import Predictor
+from microseg.network.card import Provenance
 from microseg.network.model_card import describe, write_model
 from microseg.network.unet import UNet
 
 from tiny_training import blobs, tiny_params
 
+USED = Provenance("cpu", "1 x test", "float32", "torch test")
 RADIUS = 8
 BRIGHT = 128
 """What the stand-in network takes for foreground lies above this grey value."""
@@ -46,7 +48,7 @@ def write_tiny_model(folder: Path, **params) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
     training, validation = blobs(folder, ["a.png", "b.png"]), blobs(folder, ["c.png"])
-    card = describe(3, 0.7, training, validation, tiny_params(**params), seed=5)
+    card = describe(3, 0.7, training, validation, tiny_params(**params), 5, USED)
     write_model(folder, UNet(2).state_dict(), card)
     return folder
 

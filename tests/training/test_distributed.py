@@ -37,13 +37,15 @@ class Run:
         yaml = YAML()
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["train"].update(TRAINING | training)
+        params["predict"]["parts"] = "all"
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
 
     def start(self, stage: str, *launcher: str) -> subprocess.Popen[str]:
         arguments = [f"--images={self.data}/images", f"--split={self.data}/split.csv", "--model=models"]
         if stage == "train":
-            arguments += [f"--masks={self.data}/masks", "--metrics=train.json", "--history=train.csv"]
+            arguments += [f"--masks={self.data}/masks", "--metrics=train.json"]
+            arguments += ["--history=train.csv", "--validation=validation.csv"]
         else:
             arguments += ["--logits=logits"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -61,8 +63,8 @@ class Run:
         assert process.returncode == 0, messages
 
     def log(self) -> list[dict[str, str]]:
-        with (self.folder / "train.csv").open(encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        tables = [(self.folder / name).open(encoding="utf-8") for name in ("train.csv", "validation.csv")]
+        return [row | more for row, more in zip(*map(csv.DictReader, tables), strict=True)]
 
     def weights(self) -> dict[str, torch.Tensor]:
         return torch.load(self.folder / "models" / "unet.pt", weights_only=True)

@@ -36,6 +36,46 @@ def test_more_epochs_go_on_and_end_in_the_bits_of_a_training_from_scratch(data, 
     assert_same(extended, tiny_train(data, tmp_path / "scratch", epochs=5))
 
 
+@pytest.mark.parametrize("epochs", [3, 5, 6])
+def test_epochs_that_are_not_validated_change_no_bit_of_a_longer_training(data, tmp_path, epochs):
+    # 3 and 5 are validated only where they are the last epoch.
+    settings = {"lr": 0.02, "validate_every": 2}
+    for end in (1, 3):
+        tiny_train(data, tmp_path / "extended", epochs=end, **settings)
+    extended = tiny_train(data, tmp_path / "extended", epochs=epochs, **settings)
+    scratch = tiny_train(data, tmp_path / "scratch", epochs=epochs, **settings)
+    assert_same(extended, scratch)
+    validated = [record.epoch for record in extended.records if record.validation]
+    assert validated == sorted({2, *range(2, epochs + 1, 2), epochs})
+
+
+def test_a_shorter_training_validates_its_last_epoch_and_trains_none(data, tmp_path, trained_epochs):
+    settings = {"lr": 0.02, "validate_every": 4, "keep_epochs": [5]}
+    tiny_train(data, tmp_path / "long", epochs=6, **settings)
+    trained_epochs.clear()
+    short = tiny_train(data, tmp_path / "long", epochs=5, **settings)
+    assert trained_epochs == []
+    assert short.model("last")[1].epoch == 5
+    scratch = tiny_train(data, tmp_path / "scratch", epochs=5, **settings)
+    assert_same(short, scratch)
+    for keep in ("best", "last"):
+        (weights, record, _), (expected, same, _) = short.model(keep), scratch.model(keep)
+        assert record.epoch == same.epoch
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    # The validation of the shorter one, which its state now holds, is unknown to the longer one.
+    assert_same(
+        tiny_train(data, tmp_path / "long", epochs=6, **settings),
+        tiny_train(data, tmp_path / "six", epochs=6, **settings),
+    )
+
+
+def test_weights_do_not_depend_on_how_often_they_are_validated(data, tmp_path):
+    often, seldom = (tiny_train(data, tmp_path, epochs=4, validate_every=every) for every in (1, 3))
+    for name in often.weights:
+        assert torch.equal(often.weights[name], seldom.weights[name])
+    assert [record.train_loss for record in often.records] == [record.train_loss for record in seldom.records]
+
+
 def test_fewer_epochs_take_the_kept_state_and_its_best_weights(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path / "long", epochs=6, lr=0.02, keep_epochs=[2, 4])
     trained_epochs.clear()

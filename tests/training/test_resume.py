@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
+from microseg.training import checkpoints as checkpoints_module
+
 from tiny_training import assert_same, tiny_train, write_blobs
 
 SETTINGS = {"epochs": 12, "base_channels": 4, "crops_per_micrograph": 4, "precision": "auto", "keep_epochs": [5]}
@@ -22,6 +24,7 @@ def saved_epochs(checkpoints: Path) -> int:
 def train_apart(data: Path, checkpoints: Path) -> None:
     # All children of a fork server share the lock of progress bars: one killed while it draws would keep it.
     tqdm.set_lock(threading.RLock())
+    checkpoints_module.SECONDS_BETWEEN_SAVES = 0
     tiny_train(data, checkpoints, **SETTINGS | {"workers": 1})
 
 

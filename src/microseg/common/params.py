@@ -103,16 +103,17 @@ class TrainParams(Section):
     warmup_epochs: NotNegative
     weight_decay: float = Field(ge=0)
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    validate_every: Count
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
     pixel_size_um: Annotated[float, Field(gt=0)] | None
     normalization: Literal["per_image", "none"]
     augment: AugmentParams
-    precision: Literal["auto", "float32", "bf16", "fp16"]
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
     compile: bool
-    workers: NotNegative
+    workers: NotNegative | Literal["auto"]
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Count
     nodes: Count
@@ -123,12 +124,19 @@ class TrainParams(Section):
             raise ValueError(
                 "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
             )
+        # A constant rate may still be rising where a shorter training ends: a longer one goes on from there.
+        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
+                "of schedule cosine; set it to less than epochs"
+            )
         return self
 
 
 class PredictParams(Section):
     """Parameters of the stage predict."""
 
+    parts: Literal["measured", "all"]
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
     symmetries: bool

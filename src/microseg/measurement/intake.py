@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from microseg.common.errors import InputError
 from microseg.measurement.micrograph_folder import Picture, Unreadable, examine, find_pictures
 from microseg.measurement.pixel_size import PixelSize, choose
 from microseg.measurement.settings import Request
 from microseg.measurement.tables import IMAGE, SPECIMEN, read_fields, read_scales
+from microseg.micrographs.conversion import bits_in_use
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def take_in(request: Request) -> Intake:
         raise InputError(f"{unreadable[0].reason}; or leave it out with --skip-unreadable{others}")
     if not pictures:
         raise InputError(f"{request.folder}: none of its {len(unreadable)} pictures can be used")
+    counts = [np.array(one.bits) for one in pictures if one.bits is not None]
     # A table may speak of pictures that are there but cannot be read.
     names = [one.name for one in examined]
     sizes = _pixel_sizes(request, pictures, names)
@@ -65,7 +69,7 @@ def take_in(request: Request) -> Intake:
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}
             for name, row in fields.items()
         },
-        bits=max(one.bits for one in pictures),
+        bits=bits_in_use(counts)[0] if counts else 8,
     )
 
 

@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.common.parallel import map_in_processes
 from microseg.measurement.information_bar import find_bar
 from microseg.measurement.picture_headers import Header, read_header
 from microseg.measurement.pixel_size import PixelSize
-from microseg.micrographs.conversion import SUFFIXES, Grey, bits_in_use, read_grey
+from microseg.micrographs.conversion import SUFFIXES, Grey, count_bits, read_grey
 
 Crop = int | Literal["auto"]
 
@@ -26,8 +28,8 @@ class Picture:
     path: Path
     height: int
     width: int
-    bits: int
-    """Bits in use, 8 for 8-bit pictures."""
+    bits: tuple[int, ...] | None
+    """How many of its pixels need 0 to 16 bits; None for 8-bit pictures."""
     bar: int
     """Rows to cut off at the bottom."""
     pixel_size: PixelSize | None
@@ -93,5 +95,6 @@ def _examine(path: Path, crop: Crop) -> Picture | Unreadable:
     bar = _bar(grey, header) if crop == "auto" else crop
     if height - bar < 2 or width < 2:
         return Unreadable(path.name, f"{path}: of its {height} rows {bar} are cut off; lower --crop-bottom")
-    bits = bits_in_use(grey[: height - bar])
+    specimen = grey[: height - bar]
+    bits = tuple(count_bits(specimen).tolist()) if specimen.dtype == np.uint16 else None
     return Picture(path.name, path, height, width, bits, bar, header.pixel_size, file_digest(path))

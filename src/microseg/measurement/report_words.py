@@ -82,6 +82,7 @@ def area_words(settings: Settings) -> str:
 def made(results: Results) -> list[tuple[str, str]]:
     """Return how the results were made, as terms and what is said of each."""
     settings, model, intake = results.request.settings, results.model, results.intake
+    used = results.computed_with
     sizes = sorted({(size.micrometres, size.source) for size in intake.pixel_sizes.values()})
     lines = [f"{number(size, 4)} \N{MICRO SIGN}m a pixel ({source})" for size, source in sizes]
     directions = {"x": "rows", "y": "columns", "both": "rows and columns"}
@@ -96,7 +97,7 @@ def made(results: Results) -> list[tuple[str, str]]:
         ),
         (
             "Prediction",
-            f"{tile}{', mean of the eight symmetries' if settings.symmetries else ''}; {results.device}",
+            f"{tile}{', mean of the eight symmetries' if settings.symmetries else ''}; {used['device']}, {used['precision']}",
         ),
         ("From probability to masks", method_words(settings)),
         ("Smallest island", area_words(settings) if settings.min_area.number else "one pixel"),

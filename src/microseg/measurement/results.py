@@ -31,7 +31,8 @@ class Results:
     intake: Intake
     model: dict[str, Any]
     """The model's card."""
-    device: str
+    computed_with: dict[str, str]
+    """Device, precision and libraries."""
     compared_with_training: bool
     """Whether the model's folder says what its training micrographs look like."""
     evaluation: dict[str, Any] | None
@@ -133,7 +134,7 @@ class Results:
         return {
             "program": f"microseg {version('microseg')}",
             "model": {"source": self.request.model, **self.model},
-            "device": self.device,
+            "computed_with": self.computed_with,
             "settings": settings,
             "inputs": [
                 {

@@ -67,7 +67,7 @@ def run(request: Request) -> Results:
             request=request,
             intake=intake,
             model=asdict(predictor.card),
-            device=predictor.device,
+            computed_with=predictor.computed_with,
             compared_with_training=appearance is not None,
             evaluation=evaluation,
             records=records,

@@ -1,54 +1,31 @@
 """Complete states of trainings on disk, from which they go on as if nothing had happened.
 
 One training has one folder, named after its fingerprint, with one file an epoch: the newest one, and those of
-`train.keep_epochs`. A file is written beside its place and renamed, so each is either complete or not there.
+`train.keep_epochs`. A file is written beside its place and renamed, so each is either complete or not there. A
+training that is killed loses a minute and what of an epoch came on top.
 """
 
 import logging
 import os
 import pickle
 import re
+import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from microseg.common.files import output_file
 from microseg.training.checkpoint_space import make_room
-from microseg.training.history import EpochRecord, best_record, is_over
+from microseg.training.history import EpochRecord, Validation, is_over
+from microseg.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
-Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """All that a training is after an epoch. No random state is among it: every draw follows from its epoch."""
-
-    records: tuple[EpochRecord, ...]
-    """What happened so far, one record an epoch."""
-    weights: Weights
-    """The weights after the last of these epochs."""
-    best_weights: Weights
-    """The weights after the best of them."""
-    optimizer: dict[str, Any]
-    scaler: dict[str, Any]
-    """The loss scale of fp16; empty for other numbers."""
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are done."""
-        return len(self.records)
-
-    def model(self, keep: str) -> tuple[Weights, EpochRecord]:
-        """Return the weights that become the model, of the `best` or the `last` epoch, and its record."""
-        if keep == "best":
-            return self.best_weights, best_record(self.records)
-        return self.weights, self.records[-1]
+SECONDS_BETWEEN_SAVES = 60.0
+"""How often epochs that are not kept are saved: the state of a large network takes seconds to write."""
 
 
 class CheckpointFolder:
@@ -57,6 +34,7 @@ class CheckpointFolder:
     def __init__(self, folder: Path, keep_epochs: Collection[int]) -> None:
         self.folder = folder
         self.keep_epochs = frozenset(keep_epochs)
+        self.last_save: float | None = None
 
     def latest(self, epochs: int, early_stopping: int | None) -> TrainingState | None:
         """Return the latest state that a training of at most `epochs` passes through, None where there is none."""
@@ -67,6 +45,15 @@ class CheckpointFolder:
             if state and not is_over(state.records[:-1], epochs, early_stopping):
                 return state
         return None
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether the state after an epoch is to be saved, whether or not it is the last one.
+
+        The first one is, so that a folder that cannot be written to is found out early.
+        """
+        if epoch in self.keep_epochs or self.last_save is None:
+            return True
+        return time.monotonic() - self.last_save >= SECONDS_BETWEEN_SAVES
 
     def save(self, state: TrainingState) -> None:
         """Write a state, then remove the earlier ones that are not among `keep_epochs`."""
@@ -79,6 +66,7 @@ class CheckpointFolder:
             if epoch < state.epoch and epoch not in self.keep_epochs:
                 self._path(epoch).unlink(missing_ok=True)
         make_room(self.folder)
+        self.last_save = time.monotonic()
 
     def _epochs(self) -> list[int]:
         matches = (re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.folder.iterdir())
@@ -91,8 +79,13 @@ class CheckpointFolder:
         path = self._path(epoch)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            records = tuple(EpochRecord(**record) for record in content.pop("records"))
+            records = tuple(map(_record_from, content.pop("records")))
             return TrainingState(records=records, **content)
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
             log.warning("%s cannot be read (%s); going on without it", path, error)
             return None
+
+
+def _record_from(content: dict[str, Any]) -> EpochRecord:
+    measured = content["validation"]
+    return EpochRecord(**content | {"validation": measured and Validation(**measured)})

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from microseg.measurement import predictor
-from microseg.measurement.predictor import Predictor
+from microseg.measurement.predictor import BAND_MARGIN, Predictor
 from microseg.measurement.settings import Settings
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
@@ -32,16 +32,30 @@ def test_a_micrograph_is_predicted_as_the_pipeline_does(model, monkeypatch):
     assert np.array_equal(Predictor(model, Settings()).logits(grey), expected.astype(np.float16))
 
 
-def test_bands_of_a_mosaic_join_without_a_seam(model, monkeypatch):
-    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
+def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
+    seen = []
+
+    def local(_network, inputs, tile, _overlap):
+        seen.append((*inputs.shape[-2:], tile))
+        return 3 * inputs
+
+    monkeypatch.setattr(predictor, "predict", local)
     grey = micrograph(1300, 160)
-    whole = Predictor(model, Settings(tile=64)).logits(grey).astype(np.float32)
+    whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
     monkeypatch.setattr(predictor, "BAND_ROWS", 512)
-    bands = Predictor(model, Settings(tile=64)).logits(grey).astype(np.float32)
-    assert bands.shape == grey.shape
-    # Tiles lie elsewhere in a band than in the whole, which changes what is near their borders.
-    assert np.abs(bands - whole).max() < 0.1 * np.ptp(whole)
-    seam = np.abs(np.diff(bands, axis=0))
-    assert seam[511].max() < 2 * np.sort(seam.max(axis=1))[-5]
-    assert np.array_equal(bands[:400], whole[:400])
+    # All bands are normalised alike, by the grey values of the whole.
+    assert np.array_equal(Predictor(model, Settings()).logits(grey), whole)
+    assert seen == [(1300, 160, None), (768, 160, 1024), (1024, 160, 1024), (532, 160, 1024)]
+
+
+def test_a_margin_is_wider_than_what_the_network_sees_around_a_pixel(model, monkeypatch):
+    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
+    network = Predictor(model, Settings())
+    grey = micrograph(800, 32)
+    changed = grey.copy()
+    # The row farthest from row 400 that a band without the margin would lack; mean and deviation stay.
+    changed[400 + BAND_MARGIN :] = changed[400 + BAND_MARGIN :][::-1]
+    first, second = network.logits(grey), network.logits(changed)
+    assert np.array_equal(first[:400], second[:400])
+    assert not np.array_equal(first[500:], second[500:])

@@ -95,10 +95,8 @@ def made(results: Results) -> list[tuple[str, str]]:
             f"{len(model['training_micrographs'])} micrographs, IoU {number(model['validation_iou'])} on "
             f"{len(model['validation_micrographs'])} others",
         ),
-        (
-            "Prediction",
-            f"{tile}{', mean of the eight symmetries' if settings.symmetries else ''}; {used['device']}, {used['precision']}",
-        ),
+        ("Prediction", f"{tile}{', mean of the eight symmetries' if settings.symmetries else ''}"),
+        ("Computed with", f"{used['device']}, {used['precision']}"),
         ("From probability to masks", method_words(settings)),
         ("Smallest island", area_words(settings) if settings.min_area.number else "one pixel"),
         ("Islands", "pixels that touch at a side or a corner belong together"),

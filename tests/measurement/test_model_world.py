@@ -23,8 +23,8 @@ SEEN = Appearance({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
 def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
     assert differences({"noise": 0.0449, "grey_median": 0.26}, SEEN) == []
     assert differences({"noise": 0.0451, "grey_median": 0.24}, SEEN) == [
-        "unlike the training micrographs in its noise: 0.0451, there 0.02 to 0.04",
-        "unlike the training micrographs in its median grey value: 0.24, there 0.3 to 0.5",
+        "differs from the training micrographs in its noise: 0.0451, there 0.02 to 0.04",
+        "differs from the training micrographs in its median grey value: 0.24, there 0.3 to 0.5",
     ]
 
 
@@ -53,7 +53,7 @@ def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
     assert warnings["0.png"] == "in the training set, so that the model knows it"
     assert [warnings[f"{number}.png"] for number in range(1, 5)] == [""] * 4
     assert warnings["copy.png"] == "the same pixels as another field: 1.png"
-    assert "unlike the training micrographs in its median grey value" in warnings["odd.png"]
+    assert "differs from the training micrographs in its median grey value" in warnings["odd.png"]
     page = (tmp_path / "out/report.html").read_text()
     first = page[: page.index("<h2>The material</h2>")]
     assert "in the training set, so that the model knows it: 1 field (0.png)" in first

@@ -48,7 +48,7 @@ def differences(looks: Mapping[str, float], appearance: Appearance) -> list[str]
         margin = MARGIN * (high - low)
         if name in looks and not low - margin <= looks[name] <= high + margin:
             warnings.append(
-                f"unlike the training micrographs in its {QUANTITIES[name]}: {looks[name]:.3g}, "
+                f"differs from the training micrographs in {QUANTITIES[name]}: {looks[name]:.3g}, "
                 f"there {low:.3g} to {high:.3g}"
             )
     return warnings

@@ -24,12 +24,12 @@ ENTROPY_MICROGRAPHS = 32
 """From so many validation micrographs at most the network's usual uncertainty is taken."""
 
 QUANTITIES = {
-    "grey_5_percent": "grey value below which 5 % of the pixels lie",
-    "grey_median": "median grey value",
-    "grey_95_percent": "grey value below which 95 % of the pixels lie",
-    "sharpness": "steepness of the grey values",
-    "noise": "noise",
-    ENTROPY: "uncertainty of the network",
+    "grey_5_percent": "its dark grey values (5 % lie below)",
+    "grey_median": "its median grey value",
+    "grey_95_percent": "its bright grey values (5 % lie above)",
+    "sharpness": "its sharpness",
+    "noise": "its noise",
+    ENTROPY: "how unsure the network is",
 }
 """What is compared, and what a reader of a report calls it."""
 

@@ -16,6 +16,7 @@ from microseg.training.report import training_metrics, write_tables
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
@@ -48,6 +49,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
             card = describe(kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used)
             temperature, best_logit = calibrate(fabric, weights, validation, params.train, *tiles)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
+            write_appearance(fabric, folder, training, validation)
         write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))
         write_tables(arguments.history, arguments.validation, state.records)
 

@@ -13,6 +13,7 @@ STOREYS = (
     {"micrographs", "splits.py"},
     {"annotations", "network", "evaluation", "folds.py"},
     {"training", "prediction", "sources"},
+    {"measurement"},
     {"experiments"},
     {"console"},
 )

@@ -114,6 +114,7 @@ class TrainParams(Section):
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
+    pixel_size_um: Annotated[float, Field(gt=0)] | None
     normalization: Literal["per_image", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]

@@ -110,7 +110,7 @@ def iou_figures(measured: Sequence[MeasuredImage]) -> Iterator[tuple[str, Figure
     fractions = [one.foreground_fraction for one in measured]
     yield "iou_against_foreground.png", plot_iou_against(fractions, iou, "annotated share of the micrograph")
     distances = [one.border_distance for one in measured]
-    label = "mean distance of annotated pixels from the border"
+    label = "mean distance of the annotation from the border in pixels"
     yield "iou_against_border_distance.png", plot_iou_against(distances, iou, label)
 
 

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "microseg"
 STOREYS = (
     {"common"},
     {"micrographs", "splits.py"},
-    {"annotations", "network", "evaluation"},
+    {"annotations", "network", "evaluation", "folds.py"},
     {"training", "prediction", "sources"},
     {"measurement"},
     {"experiments"},

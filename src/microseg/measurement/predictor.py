@@ -42,7 +42,7 @@ class Predictor:
         return None if size is None else float(size)
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
-        """Return the logits of a micrograph, (height, width), calibrated and rounded as by the stage predict.
+        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
 
         With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
         """
@@ -73,5 +73,6 @@ class Predictor:
         inputs = network_input(micrograph, self.card.normalization, statistics)[None]
         with self._fabric.autocast():
             logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
+        # So that the probabilities are true ones; it does not move the limit of 0.5.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return np.clip(values, -LARGEST, LARGEST).astype(np.float16)

@@ -20,7 +20,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     network, card = read_model(arguments.model)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
     write_logits_folder(
-        fabric, network, card.normalization, arguments.images, names, arguments.logits, params.predict
+        fabric, network, card.grey_values, arguments.images, names, arguments.logits, params.predict
     )
 
 

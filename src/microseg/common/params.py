@@ -15,6 +15,8 @@ from microseg.common.errors import InputError
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+SMALLEST_NORMALISED_CROP = 32
+
 SizeOrShare = Annotated[int | float, Field(ge=0)]
 
 
@@ -91,6 +93,7 @@ class TrainParams(Section):
     """Parameters of the stage train."""
 
     base_channels: Count
+    normalisation: Literal["batch", "none"]
     epochs: Count
     crop: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
@@ -99,14 +102,15 @@ class TrainParams(Section):
     accumulate_batches: Count
     loss: Literal["bce", "dice_bce"]
     lr: float = Field(gt=0)
-    schedule: Literal["constant", "cosine", "one_cycle"]
+    schedule: Literal["constant", "rise_hold_fall", "cosine", "one_cycle"]
     warmup_epochs: NotNegative
+    fall: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     gradient_clip: Annotated[float, Field(gt=0)] | None
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
-    normalization: Literal["per_image", "none"]
+    grey_values: Literal["per_image", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "bf16", "fp16"]
     activation_checkpointing: bool
@@ -121,6 +125,16 @@ class TrainParams(Section):
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ValueError(
                 "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
+        if self.normalisation == "batch" and self.crop is not None and self.crop < SMALLEST_NORMALISED_CROP:
+            raise ValueError(
+                f"crop is {self.crop}, but of a crop below {SMALLEST_NORMALISED_CROP} pixels one single value is "
+                "left where the network is narrowest, which normalisation batch cannot normalise; raise crop or set "
+                "normalisation to none"
             )
         return self
 

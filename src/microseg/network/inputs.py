@@ -12,17 +12,17 @@ from torch import Tensor
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph
 
-Normalization = Literal["per_image", "none"]
+GreyValues = Literal["per_image", "none"]
 
 # A micrograph of one single grey value has no deviation to divide by; this is one step of 8-bit grey values.
 SMALLEST_DEVIATION = 1 / 255
 
 
 def normalize(
-    grey: NDArray[np.float32], micrograph: NDArray[np.uint8], normalization: Normalization
+    grey: NDArray[np.float32], micrograph: NDArray[np.uint8], grey_values: GreyValues
 ) -> NDArray[np.float32]:
     """Shift and scale `grey`, values from 0 to 1, by mean and deviation of the whole `micrograph` it is from."""
-    if normalization == "none":
+    if grey_values == "none":
         return grey
     counts = np.bincount(micrograph.ravel(), minlength=256)
     values = np.arange(256) / 255
@@ -31,9 +31,9 @@ def normalize(
     return (grey - np.float32(mean)) / np.float32(max(deviation, SMALLEST_DEVIATION))
 
 
-def network_input(micrograph: NDArray[np.uint8], normalization: Normalization) -> Tensor:
+def network_input(micrograph: NDArray[np.uint8], grey_values: GreyValues) -> Tensor:
     """Return a whole micrograph as the network sees it: (1, height, width), normalised."""
-    grey = normalize(to_grey(micrograph), micrograph, normalization)
+    grey = normalize(to_grey(micrograph), micrograph, grey_values)
     return torch.from_numpy(grey[np.newaxis])
 
 

@@ -35,6 +35,8 @@ class Workload:
     bytes_per_number: int
     """4 for float32, 2 for bf16 and fp16."""
     activation_checkpointing: bool
+    normalised: bool = False
+    """Whether batch normalisation, which stores its input, follows each 3 x 3 convolution."""
 
     @property
     def needed_bytes(self) -> float:
@@ -60,7 +62,8 @@ class Workload:
             values = (self.base_channels << level) * self.height * self.width / (1 << 2 * level)
             # On the way down a level stores both convolutions' results, and for the pooled quarter of them also
             # where the largest value was (8 bytes); on the way up the joined input and again both results.
-            down, up = (1, 3) if self.activation_checkpointing else (2, 4)
+            own = 4 if self.normalised else 2
+            down, up = (1, 3) if self.activation_checkpointing else (own, own + 2)
             total += values * down * self.bytes_per_number
             if level < LEVELS - 1:
                 total += values * up * self.bytes_per_number + values / 4 * (self.bytes_per_number + 8)

@@ -11,7 +11,8 @@ from torch import Tensor
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest, write_json
 from microseg.common.params import TrainParams
-from microseg.network.inputs import MaskedMicrographs, Normalization
+from microseg.network.inputs import MaskedMicrographs, GreyValues
+from microseg.network.normalisation import Normalisation
 from microseg.network.unet import UNet
 
 WEIGHTS_FILE, CARD_FILE = "unet.pt", "unet.json"
@@ -24,8 +25,9 @@ class ModelCard:
     network: str
     """Always "UNet", of `microseg.network.unet`."""
     base_channels: int
-    """The argument the network is rebuilt with."""
-    normalization: Normalization
+    normalisation: Normalisation
+    """The arguments the network is rebuilt with."""
+    grey_values: GreyValues
     """What is done to a micrograph before the network sees it."""
     epoch: int
     """The epoch the weights are from."""
@@ -54,7 +56,8 @@ def describe(
     return ModelCard(
         network=UNet.__name__,
         base_channels=params.base_channels,
-        normalization=params.normalization,
+        normalisation=params.normalisation,
+        grey_values=params.grey_values,
         epoch=epoch,
         validation_iou=validation_iou,
         seed=seed,
@@ -85,13 +88,20 @@ def read_model(folder: Path) -> tuple[UNet, ModelCard]:
         content = json.loads(card_path.read_text(encoding="utf-8"))
         for key in ("training_micrographs", "validation_micrographs"):
             content[key] = tuple(content[key])
-        card = ModelCard(**content)
+        card = ModelCard(**_with_newer_keys(content))
     except FileNotFoundError:
         raise InputError(f"{card_path}: no such model card; run the stage train") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{card_path}: not a model card ({error}); rerun the stage train") from error
     if not weights_path.is_file() or file_digest(weights_path) != card.weights_sha256:
         raise InputError(f"{weights_path}: not the weights that {card_path} describes; rerun the stage train")
-    network = UNet(card.base_channels)
+    network = UNet(card.base_channels, normalisation=card.normalisation)
     network.load_state_dict(torch.load(weights_path, map_location="cpu", weights_only=True))
     return network.eval(), card
+
+
+def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a card as it would be written today: older ones know no normalisation layers."""
+    if "normalization" in content:
+        content["grey_values"] = content.pop("normalization")
+    return {"normalisation": "none"} | content

@@ -15,7 +15,7 @@ from microseg.common.params import PredictParams
 from microseg.common.progress import progress
 from microseg.micrographs.images import read_micrograph
 from microseg.network.devices import connected
-from microseg.network.inputs import Normalization, network_input
+from microseg.network.inputs import GreyValues, network_input
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
 
@@ -60,7 +60,7 @@ def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int
 def write_logits_folder(
     fabric: Fabric,
     network: UNet,
-    normalization: Normalization,
+    grey_values: GreyValues,
     images: Path,
     names: Sequence[str],
     folder: Path,
@@ -76,7 +76,7 @@ def write_logits_folder(
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
         for name in progress(mine, "logits from micrographs", shown=fabric.is_global_zero):
-            micrograph = network_input(read_micrograph(images / name), normalization)
+            micrograph = network_input(read_micrograph(images / name), grey_values)
             with fabric.autocast():
                 logits = logits_of(module, fabric.to_device(micrograph[None]), params.tile, params.overlap)
             write_logits(partial, name, logits[0, 0].cpu().numpy())

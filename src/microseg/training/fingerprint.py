@@ -12,7 +12,6 @@ import torch
 from microseg.common.files import file_digest
 from microseg.common.params import TrainParams
 from microseg.network.inputs import MaskedMicrographs
-from microseg.training.schedules import depends_on_epochs
 
 CODE = (
     "common.randomness",
@@ -20,6 +19,7 @@ CODE = (
     "network.devices",
     "network.inputs",
     "network.losses",
+    "network.normalisation",
     "network.unet",
     "training.augmentation",
     "training.datasets",
@@ -30,8 +30,11 @@ CODE = (
 )
 """The modules of this package whose code has a part in the weights."""
 
-WITHOUT_EFFECT = {"epochs", "early_stopping", "keep", "keep_epochs", "workers", "accelerator", "precision"}
-"""Parameters that say when a training ends and what is kept of it, or that `device` says better."""
+WITHOUT_EFFECT = {"epochs", "fall", "early_stopping", "keep", "keep_epochs", "workers", "accelerator", "precision"}
+"""Parameters that say when a training ends and what is kept of it, or that `device` says better.
+
+The states of epochs in which the learning rate depends on the end of the training carry it in their names.
+"""
 
 
 def fingerprint(
@@ -39,15 +42,11 @@ def fingerprint(
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
 
-    `device` says where and with which numbers the training computes. The number of epochs only counts where the
-    learning rate depends on it: otherwise a longer training passes through all states of a shorter one.
+    `device` says where and with which numbers the training computes.
     """
-    settings = params.model_dump(exclude=WITHOUT_EFFECT)
-    if depends_on_epochs(params.schedule):
-        settings["epochs"] = params.epochs
     content: dict[str, Any] = {
         "seed": seed,
-        "settings": settings,
+        "settings": params.model_dump(exclude=WITHOUT_EFFECT),
         "device": device,
         "torch": torch.__version__,
         "code": {module: code_digest(module) for module in CODE},

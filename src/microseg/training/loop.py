@@ -59,7 +59,7 @@ class TrainingLoop:
             rank=fabric.global_rank,
         )
         self.schedule = Schedule(
-            params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs
+            params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
         self.network = new_network(params, seed)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
@@ -119,7 +119,7 @@ class TrainingLoop:
             self.seed,
             self.params.crop,
             self.params.foreground_fraction,
-            self.params.normalization,
+            self.params.grey_values,
             self.params.augment,
         )
         # One stream for all epochs: while an epoch is being validated the next one is already read.
@@ -127,7 +127,7 @@ class TrainingLoop:
         return loader(crops, batches, self.params.workers, pin_memory=self.fabric.device.type == "cuda")
 
     def _validation_batches(self) -> DataLoader[Sample]:
-        whole = WholeMicrographs(self.validation, self.params.normalization)
+        whole = WholeMicrographs(self.validation, self.params.grey_values)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
         return loader(whole, own, self.params.workers, pin_memory=self.fabric.device.type == "cuda")
 
@@ -193,7 +193,7 @@ def new_network(params: TrainParams, seed: int) -> UNet:
     """Return the untrained network, with the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
-        return UNet(params.base_channels, params.activation_checkpointing)
+        return UNet(params.base_channels, params.activation_checkpointing, params.normalisation)
 
 
 def copy_weights(network: UNet) -> Weights:

@@ -1,7 +1,7 @@
 """From micrographs and masks to a trained network, without repeating what an earlier training has done."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from microseg.training.checkpoints import CheckpointFolder, TrainingState
 from microseg.training.fingerprint import fingerprint
 from microseg.training.history import EpochRecord, waiting_share
 from microseg.training.loop import TrainingLoop
+from microseg.training.schedules import shared_epochs
 
 WAITING_LIMIT = 0.05
 
@@ -49,7 +50,7 @@ def train(
             device = f"{fabric.world_size} x {describe(fabric.device)}, {fabric.strategy.precision.precision}"
             name = fingerprint(training, validation, params, seed, device)
             held.enter_context(exclusive(checkpoints / name))
-            folder = CheckpointFolder(checkpoints / name, params.keep_epochs)
+            folder = CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
         loop = TrainingLoop(fabric, training, validation, params, seed)
         state = fabric.broadcast(folder.latest(params.epochs, params.early_stopping) if folder else None)
         if state is not None:
@@ -57,7 +58,7 @@ def train(
             log.info("the state after epoch %d was already there", state.epoch)
         for _ in loop.epochs(params.epochs, params.early_stopping):
             if folder:
-                folder.save(loop.state())
+                folder.save(loop.state(), params.epochs)
     final = loop.state()
     if fabric.is_global_zero:
         warn_if_empty(final.model(params.keep)[1])
@@ -65,11 +66,17 @@ def train(
     return final
 
 
+def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
+    """Return how many of its first epochs a training of so many epochs shares with longer ones."""
+    return lambda epochs: shared_epochs(params.schedule, epochs, params.fall)
+
+
 def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> Workload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
     height, width = training.read(0)[0].shape if params.crop is None else (params.crop, params.crop)
     return Workload(
         base_channels=params.base_channels,
+        normalised=params.normalisation == "batch",
         batch_size=params.batch_size,
         height=height,
         width=width,

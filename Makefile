@@ -4,6 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 1
+# Make 3.81, which comes with macOS, finds programs on the PATH that is exported here only where it uses another shell
+# than its own default.
+SHELL := /bin/bash
 # Stages and tests start programs of the environment by name, whether or not a shell has activated it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -15,23 +18,27 @@ help: ## show what there is to make
 
 setup: $(BIN)/installed ## make .venv with the pinned packages
 
-$(BIN)/installed: requirements.lock pyproject.toml
+$(BIN)/installed: requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--requirement requirements.lock --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 repro: setup ## run the pipeline: everything that changed, nothing else
+	python -m microseg.experiments.leftovers
 	dvc repro
 
 test: setup lint ## run every check and every test
 	pytest
 
-lint: setup ## check style and types
+lint: setup ## check style, and types as they are on Linux, macOS and Windows
 	ruff format --check .
 	ruff check .
 	mypy
+	mypy --platform darwin --cache-dir .mypy_cache/darwin
+	mypy --platform win32 --cache-dir .mypy_cache/windows
 
 # The study's values: make sweep-sample-size SIZES=100,500,1000,1300 EPOCHS=20; make sweep-epochs EPOCHS=20,50,250 SIZE=1300
 sweep-sample-size: SIZES = 10,20,40,80

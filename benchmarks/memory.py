@@ -61,8 +61,9 @@ def train_here(folder: Path, changes: dict[str, object]) -> None:
     training, validation = (
         MaskedMicrographs(folder / "images", folder / "masks", chosen) for chosen in (names, names[:1])
     )
-    with tempfile.TemporaryDirectory() as checkpoints:
-        train(start("cpu", params.precision), training, validation, params, 1, Path(checkpoints))
+    fabric = start("cpu", params.precision)
+    with tempfile.TemporaryDirectory() as checkpoints, tempfile.TemporaryDirectory() as pixels:
+        train(fabric, training, validation, params, 1, Path(checkpoints), Path(pixels))
     gc.collect()  # ends the readers, which are counted only then
     peaks = {
         name: round(resource.getrusage(who).ru_maxrss * 1024 / 1e6)

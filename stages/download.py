@@ -25,7 +25,9 @@ def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) 
             write_synthetic(raw, download.synthetic, seed)
         case "folder":
             from microseg.sources.folder import write_folder
+            from microseg.sources.kept_folder import require_kept
 
+            require_kept(folder)
             write_folder(raw, folder, download.crop_bottom)
         case "published":
             from microseg.sources.published import write_published

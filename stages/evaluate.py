@@ -6,19 +6,20 @@ import argparse
 import logging
 
 from microseg.common.command import run_stage
-from microseg.common.figure_style import save_figure
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
-from microseg.common.progress import progress
-from microseg.evaluation.figures import Example, evaluation_figures
 from microseg.evaluation.scores import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.network.card import origin, read_card
 from microseg.prediction.postprocessing import METHODS
 from microseg.splits import images_of, measured_part, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the metrics, a table with a row for each micrograph and method, and the pictures."""
+    # Not at the top: every process that measures reads this file, and none needs matplotlib.
+    from microseg.common.figure_style import save_figure
+    from microseg.evaluation.figures import Example, evaluation_figures
 
     def load(image: str) -> Example:
         return Example(
@@ -31,9 +32,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     rows = read_split(arguments.split)
     part = measured_part(rows)
     images = images_of(rows, part)
-    measured = list(
-        measure(progress(images, f"measuring {part}"), arguments.masks, arguments.predictions, METHODS)
-    )
+    measured = list(measure(images, arguments.masks, arguments.predictions, METHODS))
     metrics = metrics_of(measured, METHODS)
     for method, values in metrics.items():
         logging.info("%s: mean IoU %.4f on %d %s micrographs", method, values["mean_iou"], len(images), part)
@@ -48,7 +47,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         "images": len(images),
         "truth": digest(images, arguments.masks),
     }
-    write_json(arguments.metrics, {"measured_on": source, **metrics})
+    model = origin(read_card(arguments.model))
+    write_json(arguments.metrics, {"measured_on": source, "model": model, **metrics})
 
 
 if __name__ == "__main__":
@@ -60,6 +60,7 @@ if __name__ == "__main__":
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
             "predictions": "the folder of predicted masks, data/predictions",
+            "model": "the folder of the trained network, whose card says where the predictions are from, models",
             "metrics": "the metrics to write, metrics/evaluation.json",
             "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",
             "ranks": "the curve to write, IoU from the worst micrograph to the best, plots/ranked_iou.csv",

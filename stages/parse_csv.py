@@ -16,22 +16,24 @@ from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
 from microseg.micrographs.images import image_sizes
 from microseg.micrographs.metadata import read_metadata
+from microseg.micrographs.origins import read_origins
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the polygons, the metrics, the list of findings and the plots."""
     table = arguments.raw / "annotations.csv"
-    masks, unusable = scan_annotations(table)
+    origins = read_origins(table)
+    masks, unusable = scan_annotations(table, origins)
     about = arguments.raw / "metadata.csv"
     metadata = read_metadata(about) if about.is_file() else None
     checked = check_annotations(masks, unusable, image_sizes(arguments.raw / "images"), metadata)
-    refuse_invalid(checked.findings, params.parse_csv.on_invalid, table)
-    refuse_emptiness(checked.masks, table)
+    refuse_invalid(checked.findings, params.parse_csv.on_invalid, origins)
+    refuse_emptiness(checked.masks, origins)
     metrics = annotation_metrics(checked)
     logging.info("%d polygons on %d micrographs", metrics["polygons"], metrics["images"])
     write_polygons(arguments.polygons, checked.masks)
     write_json(arguments.metrics, metrics)
-    write_findings(arguments.findings, checked.findings)
+    write_findings(arguments.findings, checked.findings, origins.of)
     with output_folder(arguments.plots) as folder:
         for name, header, rows in annotation_tables(checked, metadata or {}):
             write_csv(folder / name, header, rows)

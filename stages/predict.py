@@ -1,4 +1,4 @@
-"""Predict the logits of the validation and test micrographs."""
+"""Predict the logits of the micrographs that are measured, or of all validation and test micrographs."""
 
 import this_copy  # noqa: F401 (first: it decides which package is imported below)
 
@@ -6,7 +6,7 @@ import argparse
 
 from microseg.common.command import run_stage
 from microseg.common.params import Params
-from microseg.splits import TEST, VALIDATION, images_of, read_split
+from microseg.splits import predicted_images, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -16,7 +16,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.model_card import read_model
     from microseg.prediction.inference import write_logits_folder
 
-    names = images_of(read_split(arguments.split), VALIDATION, TEST)
+    names = predicted_images(read_split(arguments.split), params.predict.parts)
     network, card = read_model(arguments.model)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
     write_logits_folder(

@@ -27,7 +27,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     metrics = mask_metrics(summaries)
     logging.info("%d masks, %.1f %% foreground", len(summaries), 100 * metrics["foreground_fraction"]["mean"])
     write_json(arguments.metrics, metrics)
-    write_findings(arguments.findings, [finding for summary in summaries for finding in summary.overlaps])
+    origins = {polygon.line: polygon.origin for mask in polygons for polygon in mask.polygons}
+    overlaps = [finding for summary in summaries for finding in summary.overlaps]
+    write_findings(arguments.findings, overlaps, origins.get)
     annotated = [mask for mask in polygons if len(mask)]
     order = generator(params.seed, "examples").permutation(len(annotated))
     examples = [annotated[index] for index in order[: params.rasterize_masks.examples]]

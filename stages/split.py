@@ -1,4 +1,4 @@
-"""Decide which micrographs train the network, which watch the training and which are measured."""
+"""Decide which micrographs train the network, which validate it while it trains, and which are measured."""
 
 import this_copy  # noqa: F401 (first: it decides which package is imported below)
 
@@ -9,7 +9,7 @@ from microseg.annotations.polygons_file import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
-from microseg.micrographs.metadata import values_of
+from microseg.micrographs.metadata import group_name, values_of
 from microseg.splits import draw_split, part_sizes, split_from_column, write_split
 
 
@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         columns = params.split.group_by
         values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
         rows = draw_split(
-            {image: " / ".join(values[image]) for image in images},
+            {image: group_name(values[image]) for image in images},
             test_size=params.split.test_size,
             sample_size=params.split.sample_size,
             validation_size=params.split.validation_size,

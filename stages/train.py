@@ -9,7 +9,7 @@ from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split
 from microseg.training.checkpoint_space import checkpoint_root
-from microseg.training.history import training_metrics, write_log
+from microseg.training.report import training_metrics, write_tables
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -18,6 +18,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
+    from microseg.network.provenance import provenance
+    from microseg.training.pixels import pixel_root
     from microseg.training.train import train
 
     rows = read_split(arguments.split)
@@ -26,14 +28,25 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    state = train(fabric, training, validation, params.train, params.seed, checkpoint_root())
+    state = train(
+        fabric,
+        training,
+        validation,
+        params.train,
+        params.seed,
+        checkpoint_root(),
+        pixel_root(),
+        params.predict.tile,
+        params.predict.overlap,
+    )
     if fabric.is_global_zero:
-        weights, record = state.model(params.train.keep)
+        weights, kept, measured = state.model(params.train.keep)
+        used = provenance(fabric)
         with output_folder(arguments.model) as folder:
-            card = describe(record.epoch, record.validation_iou, training, validation, params.train, params.seed)
+            card = describe(kept.epoch, measured.iou, training, validation, params.train, params.seed, used)
             write_model(folder, weights, card)
-        write_json(arguments.metrics, training_metrics(state.records, record))
-        write_log(arguments.history, state.records)
+        write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))
+        write_tables(arguments.history, arguments.validation, state.records)
 
 
 if __name__ == "__main__":
@@ -47,6 +60,7 @@ if __name__ == "__main__":
             "model": "the folder to write the weights and the model card into, models",
             "metrics": "the figures to write, metrics/train.json",
             "history": "the table of epochs to write, plots/train.csv",
+            "validation": "the table of validated epochs to write, plots/validation.csv",
         },
         on_every_device=True,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import find_browser
 from project_copy import commit, copy_project, run
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so all that they start.
@@ -21,6 +22,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real inputs are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a browser; skips without one, or fails where MICROSEG_REQUIRE_BROWSER is set."""
+    return find_browser()
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,21 @@
 """Who trains, who validates and who is tested: fixed test set, nested samples, whole groups, clear refusals."""
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from microseg.common.errors import InputError
+from microseg.micrographs.metadata import group_name
 from microseg.splits import (
     SplitRow,
     draw_split,
     images_of,
     measured_part,
     part_sizes,
+    predicted_images,
     read_split,
     split_from_column,
     write_split,
@@ -64,6 +68,34 @@ def test_samples_are_nested_in_training_and_in_validation(columns):
         smaller = larger
 
 
+def test_a_number_for_validation_is_a_count():
+    assert part_sizes(draw(validation_size=1)) == {"train": 79, "validation": 1, "test": 20}
+    assert part_sizes(draw(validation_size=16)) == part_sizes(draw(validation_size=0.2))
+    assert part_sizes(draw(validation_size=20, sample_size=21)) == {"train": 1, "validation": 20, "test": 20}
+
+
+def test_samples_of_any_size_share_a_counted_validation_part():
+    expected = images_of(draw(validation_size=5), "validation")
+    smaller = draw(sample_size=6, validation_size=5)
+    for size in (7, 30, 80):
+        larger = draw(sample_size=size, validation_size=5)
+        assert images_of(larger, "validation") == expected
+        assert set(images_of(smaller, "train")) < set(images_of(larger, "train"))
+        smaller = larger
+
+
+def test_a_count_for_validation_of_whole_groups_comes_as_near_as_it_can():
+    groups = {name: f"g{index // 10}" for index, name in enumerate(NAMES)}
+    assert part_sizes(draw(groups, validation_size=11)) == {"train": 70, "validation": 10, "test": 20}
+
+
+@pytest.mark.parametrize(("size", "sample_size", "sample"), [(80, None, 80), (100, None, 80), (10, 10, 10)])
+def test_a_count_that_leaves_none_to_train_with_is_refused(size, sample_size, sample):
+    message = f"split.validation_size asks for {size} of the {sample} micrographs of the sample"
+    with pytest.raises(InputError, match=message):
+        draw(validation_size=size, sample_size=sample_size)
+
+
 def test_order_of_the_images_does_not_matter_and_the_seed_does():
     assert draw(dict.fromkeys(reversed(NAMES), "")) == draw()
     assert images_of(draw(seed=8), "test") != images_of(draw(), "test")
@@ -94,6 +126,13 @@ def test_no_test_set_is_the_protocol_of_the_study():
     assert measured_part(draw()) == "test"
 
 
+@pytest.mark.parametrize(("test_size", "measured"), [(0.2, "test"), (0, "validation")])
+def test_what_is_predicted_is_what_is_measured_or_all_but_what_trains(test_size, measured):
+    rows = draw(test_size=test_size)
+    assert predicted_images(rows, "measured") == images_of(rows, measured)
+    assert set(predicted_images(rows, "all")) == set(NAMES) - set(images_of(rows, "train"))
+
+
 def test_asking_for_more_than_there_is_says_how_many_there_are():
     with pytest.raises(InputError, match=r"sample_size asks for 81 micrographs, but there are 80"):
         draw(sample_size=81)
@@ -105,6 +144,21 @@ def test_too_few_groups_are_refused():
     groups = {name: "ab"[index % 2] for index, name in enumerate(NAMES)}
     with pytest.raises(InputError, match=r"group_by makes 2 groups, but 3 are needed"):
         draw(groups)
+
+
+def test_a_blank_value_makes_a_group_in_one_column_as_in_several():
+    assert group_name([]) == ""
+    assert group_name(["01"]) == "01"
+    assert group_name([" "]) == "(blank)"
+    assert group_name(["01", ""]) == "01 / (blank)"
+    assert group_name(["", ""]) == "(blank) / (blank)"
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_images_with_blank_values_stay_on_one_side(columns: int):
+    groups = {name: group_name([["a", "b", "c", ""][index % 4]] * columns) for index, name in enumerate(NAMES)}
+    rows = draw(groups, test_size=25)
+    assert len({row.split for row in rows if "(blank)" in row.group}) == 1
 
 
 def test_parts_named_by_a_column():
@@ -137,3 +191,24 @@ def test_written_and_read_back(tmp_path: Path):
     assert read_split(tmp_path / "split.csv") == rows
     with pytest.raises(InputError, match="no such split"):
         read_split(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize("content", ["", "image,split\na.png,train\n", "image,split,group\na.png,train\n,,,\n"])
+def test_a_damaged_split_is_named(tmp_path: Path, content: str):
+    (tmp_path / "split.csv").write_text(content)
+    with pytest.raises(InputError, match=r"split\.csv: not a table .*rerun the stage split"):
+        read_split(tmp_path / "split.csv")
+
+
+def nearest_by_trying_all(sizes: list[int], count: int, most: int) -> tuple[int, int]:
+    """Return the distance and the sum of the best choice, found by trying all."""
+    choices = (choice for number in range(1, most + 1) for choice in combinations(sizes, number))
+    return min((abs(sum(choice) - count), sum(choice)) for choice in choices)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_chosen_groups_come_nearest_of_all_choices(seed: int):
+    sizes = np.random.default_rng(seed).integers(1, 30, 9).tolist()
+    groups = {f"{group}_{number}": f"g{group}" for group, size in enumerate(sizes) for number in range(size)}
+    tested = part_sizes(draw(groups, test_size=20, seed=seed))["test"]
+    assert (abs(tested - 20), tested) == nearest_by_trying_all(sizes, 20, most=7)

@@ -1,15 +1,20 @@
-"""Who trains, who watches the training, and who is measured."""
+"""Who trains, who validates, and who is measured.
 
-import csv
+The draws are our own: scikit-learn's GroupShuffleSplit counts groups, not images, and knows no nested samples.
+"""
+
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from microseg.common.errors import InputError
-from microseg.common.files import write_csv
+from microseg.common.files import output_file
 from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -26,6 +31,9 @@ class SplitRow:
     group: str
 
 
+COLUMNS = ("image", "split", "group")
+
+
 @dataclass(frozen=True)
 class _Parts:
     """All images, each in one part, in the random order in which samples take them."""
@@ -40,13 +48,14 @@ def draw_split(
     *,
     test_size: int | float,
     sample_size: int | None,
-    validation_size: float,
+    validation_size: int | float,
     seed: int,
 ) -> list[SplitRow]:
-    """Draw the test set first, then a sample of the rest, of which a share is set aside for validation.
+    """Draw the test set first, then a sample of the rest, of which a part is set aside for validation.
 
     The test set depends on nothing but the images, `test_size` and `seed`. Samples are nested, and so are their
-    training and validation parts: those of 100 micrographs are among those of 500.
+    training and validation parts: those of 100 micrographs are among those of 500. Where `validation_size` is a
+    number, samples of any size have the same validation micrographs.
 
     Args:
         groups: each image's group. Where they differ, whole groups stay together and are chosen so that
@@ -54,14 +63,15 @@ def draw_split(
             the group "" (none), are drawn one by one.
         test_size: a share of the images (rounded up) or their number; 0 for no test set.
         sample_size: number of micrographs for training and validation together; None for all that are left.
-        validation_size: share of the sample, above 0 and below 1, that watches the training (rounded up).
+        validation_size: what of the sample is for validation: a share of it, above 0 and below 1 (rounded up), or
+            a number of micrographs, >= 1. Whole groups come as near to it as they can.
         seed: the seed of params.yaml.
 
     Raises:
-        InputError: there are fewer micrographs or groups than asked for.
+        InputError: there are fewer micrographs or groups than asked for, or none would be left to train with.
     """
     images = [str(name) for name in generator(seed, "split").permutation(sorted(groups))]
-    test_count = math.ceil(_exact(test_size) * len(images)) if isinstance(test_size, float) else test_size
+    test_count = _count(test_size, len(images))
     if test_count + 2 > len(images):
         raise InputError(
             f"split.test_size asks for {test_count} micrographs and training needs two more, but there are "
@@ -74,13 +84,17 @@ def draw_split(
             f"split.group_by makes {len(units)} groups, but {parts_needed} are needed, one for each part; "
             "group by more columns or by none"
         )
-    test = _choose(units, test_count, leave=2) if test_count else []
-    rest = [unit for unit in units if unit not in test]
-    validation_count = math.ceil(_exact(validation_size) * sum(map(len, rest)))
-    validation = _choose(rest, validation_count, leave=1)
-    train = [unit for unit in rest if unit not in validation]
+    test, rest = _choose(units, test_count, leave=2) if test_count else ([], units)
+    available = sum(map(len, rest))
+    sample = _sample_size(sample_size, available, len(images) - available)
+    if isinstance(validation_size, int) and validation_size >= sample:
+        raise InputError(
+            f"split.validation_size asks for {validation_size} of the {sample} micrographs of the sample, which "
+            "leaves none to train with; lower it"
+        )
+    validation, train = _choose(rest, _count(validation_size, available), leave=1)
     parts = _Parts(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
-    return _rows(parts, groups, sample_size, _exact(validation_size))
+    return _rows(parts, groups, sample, validation_size)
 
 
 def split_from_column(parts: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:
@@ -106,14 +120,27 @@ def split_from_column(parts: Mapping[str, str], sample_size: int | None, seed: i
     for part in (TRAIN, VALIDATION):
         if not chosen[part]:
             raise InputError(f"split.from_column: no image is in the part {part}; at least one is needed")
-    share = Fraction(len(chosen[VALIDATION]), len(chosen[VALIDATION]) + len(chosen[TRAIN]))
+    available = len(chosen[VALIDATION]) + len(chosen[TRAIN])
     every = _Parts(chosen[TRAIN], chosen[VALIDATION], chosen[TEST])
-    return _rows(every, dict.fromkeys(images, ""), sample_size, share)
+    sample = _sample_size(sample_size, available, len(chosen[TEST]))
+    return _rows(every, dict.fromkeys(images, ""), sample, Fraction(len(chosen[VALIDATION]), available))
 
 
-def _exact(share: float) -> Fraction:
+def _count(size: int | float | Fraction, total: int) -> int:
+    """Return the number that `size` means: itself, or a share of `total`, rounded up."""
+    if isinstance(size, int):
+        return size
     # 0.1 as a tenth: in floating point a tenth of thirty is a little more than three, and rounds up to four.
-    return Fraction(str(share))
+    return math.ceil(Fraction(str(size)) * total)
+
+
+def _sample_size(asked: int | None, available: int, tested: int) -> int:
+    if asked is not None and asked > available:
+        raise InputError(
+            f"split.sample_size asks for {asked} micrographs, but there are {available} beside the "
+            f"{tested} of the test set; ask for at most {available}, or null for all"
+        )
+    return available if asked is None else asked
 
 
 def _units(images: Sequence[str], groups: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -124,18 +151,52 @@ def _units(images: Sequence[str], groups: Mapping[str, str]) -> list[tuple[str, 
     return [tuple(unit) for unit in members.values()]
 
 
-def _choose(units: Sequence[tuple[str, ...]], count: int, leave: int) -> list[tuple[str, ...]]:
-    """Choose units with nearest to `count` images in all, at least one unit, and `leave` or more left over."""
+Units = list[tuple[str, ...]]
+
+
+def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
+    """Choose units with nearest to `count` images in all, at least one unit, and `leave` or more left over.
+
+    Returns:
+        The chosen units and the others, both in the order given.
+    """
     if all(len(unit) == 1 for unit in units):
-        return list(units[: min(count, len(units) - leave)])
-    # For each number of images that can be reached, the first choice of units found to reach it.
-    choices: dict[int, tuple[int, ...]] = {0: ()}
-    for index, unit in enumerate(units):
-        for total, chosen in list(choices.items()):
-            if len(chosen) < len(units) - leave:
-                choices.setdefault(total + len(unit), (*chosen, index))
-    nearest = min((total for total in choices if total), key=lambda total: (abs(total - count), total))
-    return [units[index] for index in choices[nearest]]
+        number = min(count, len(units) - leave)
+        return units[:number], units[number:]
+    chosen = _nearest_sum([len(unit) for unit in units], count, len(units) - leave)
+    return (
+        [unit for index, unit in enumerate(units) if index in chosen],
+        [unit for index, unit in enumerate(units) if index not in chosen],
+    )
+
+
+def _nearest_sum(sizes: Sequence[int], count: int, most: int) -> set[int]:
+    """Return the positions of one to `most` of `sizes` whose sum is nearest to `count`, the smaller of two.
+
+    Of several choices with one sum, the first that is found counts: each number of images remembers the last of
+    the units that first made it up, which leads back through all of them.
+    """
+    # A sum further from `count` than zero is wanted only where no other can be reached: one unit, the smallest.
+    largest = max(2 * count, min(sizes))
+    last_unit = np.full(largest + 1, -1)
+    units_used = np.full(largest + 1, -1)
+    units_used[0] = 0
+    for index, size in enumerate(sizes):
+        if size > largest:
+            continue
+        extendable = (units_used[: largest + 1 - size] >= 0) & (units_used[: largest + 1 - size] < most)
+        fresh = np.flatnonzero(extendable & (units_used[size:] < 0)) + size
+        units_used[fresh] = units_used[fresh - size] + 1
+        last_unit[fresh] = index
+        if last_unit[count] >= 0:
+            break
+    reached = np.flatnonzero(last_unit >= 0)
+    total = int(reached[np.argmin(np.abs(reached - count))])
+    chosen = set()
+    while total:
+        chosen.add(int(last_unit[total]))
+        total -= sizes[last_unit[total]]
+    return chosen
 
 
 def _in_order(images: Iterable[str], units: Iterable[tuple[str, ...]]) -> list[str]:
@@ -143,41 +204,43 @@ def _in_order(images: Iterable[str], units: Iterable[tuple[str, ...]]) -> list[s
     return [image for image in images if image in members]
 
 
-def _rows(parts: _Parts, groups: Mapping[str, str], sample_size: int | None, share: Fraction) -> list[SplitRow]:
-    available = len(parts.train) + len(parts.validation)
-    if sample_size is not None and sample_size > available:
-        raise InputError(
-            f"split.sample_size asks for {sample_size} micrographs, but there are {available} beside the "
-            f"{len(parts.test)} of the test set; ask for at most {available}, or null for all"
-        )
-    size = available if sample_size is None else sample_size
-    train, validation = _take_sample(parts, size, share)
+def _rows(
+    parts: _Parts, groups: Mapping[str, str], size: int, validation_size: int | float | Fraction
+) -> list[SplitRow]:
+    train, validation = _take_sample(parts, size, validation_size)
     named = [(image, TRAIN) for image in train] + [(image, VALIDATION) for image in validation]
     named += [(image, TEST) for image in parts.test]
     return sorted((SplitRow(image, split, groups[image]) for image, split in named), key=lambda row: row.image)
 
 
-def _take_sample(parts: _Parts, size: int, share: Fraction) -> tuple[list[str], list[str]]:
-    """Take `size` images: `share` of any leading part of the sample, rounded up, is for validation."""
-    wanted = min(math.ceil(size * share), size - 1)
+def _take_sample(parts: _Parts, size: int, validation_size: int | float | Fraction) -> tuple[list[str], list[str]]:
+    """Take `size` images; of any leading part of the sample the same share, or the same number, validates."""
+    wanted = min(_count(validation_size, size), size - 1)
     validation_count = min(max(wanted, size - len(parts.train)), len(parts.validation))
     return parts.train[: size - validation_count], parts.validation[:validation_count]
 
 
 def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
     """Write data/split.csv."""
-    write_csv(path, ("image", "split", "group"), ((row.image, row.split, row.group) for row in rows))
+    import pandas as pd
+
+    table = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+    with output_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
 
 
 def read_split(path: Path) -> list[SplitRow]:
     """Read data/split.csv; InputError where it is missing or not as `write_split` wrote it."""
+    import pandas as pd
+
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [SplitRow(row["image"], row["split"], row["group"]) for row in csv.DictReader(file)]
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = table[list(COLUMNS)].itertuples(index=False, name=None)
+        return [SplitRow(image, split, group) for image, split, group in rows]
     except FileNotFoundError:
         raise InputError(f"{path}: no such split; run the stage split first") from None
-    except KeyError as error:
-        raise InputError(f"{path}, line 1: no column {error}; rerun the stage split") from None
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: not a table of {', '.join(COLUMNS)}; rerun the stage split") from None
 
 
 def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
@@ -188,6 +251,11 @@ def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
 def measured_part(rows: Sequence[SplitRow]) -> str:
     """Return the part that evaluation measures: the test set or, where none was drawn, the validation part."""
     return TEST if any(row.split == TEST for row in rows) else VALIDATION
+
+
+def predicted_images(rows: Sequence[SplitRow], parts: Literal["measured", "all"]) -> list[str]:
+    """Return the images that get logits and masks: those that are measured, or all that are not trained with."""
+    return images_of(rows, measured_part(rows)) if parts == "measured" else images_of(rows, VALIDATION, TEST)
 
 
 def part_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:

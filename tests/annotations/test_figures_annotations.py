@@ -9,6 +9,7 @@ from microseg.annotations.figures import (
     plot_polygon,
     plot_sheet,
 )
+from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.annotations.quality import check_annotations
 from microseg.annotations.quality_figures import annotation_figures, plot_most_annotated
@@ -44,6 +45,9 @@ def test_vertices_beside_the_filled_shape():
     points, shape = figure.axes
     assert np.column_stack(points.lines[0].get_data()).tolist() == MASK[0].nodes.tolist()
     assert shape.images[0].get_array().sum() > 400
+    # Nodes reach from x = -5 to 30, y = 10 to 30: five pixels around them are shown, inside the micrograph.
+    assert shape.images[0].get_extent() == [-0.5, 35.5, 35.5, 4.5]
+    assert np.array_equal(shape.images[0].get_array(), create_binary_mask(MASK, 60, 80)[5:36, :36])
 
 
 def test_a_row_for_each_example():

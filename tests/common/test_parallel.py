@@ -8,12 +8,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from microseg.common import parallel
 from microseg.common.errors import InputError
-from microseg.common.parallel import map_in_processes
+from microseg.common.parallel import map_in_processes, usable_cores
 
 
 def square(number):
     return number * number
+
+
+def process_of(_):
+    return os.getpid()
 
 
 def refuse_seven(number):
@@ -35,6 +40,30 @@ def test_an_error_in_a_worker_reaches_the_caller(workers):
 
 def test_nothing_to_do():
     assert list(map_in_processes(square, [], "squaring")) == []
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="no process can be kept to some cores")
+def test_cores_that_this_process_may_not_use_do_not_count():
+    process = psutil.Process()
+    allowed = process.cpu_affinity()
+    try:
+        process.cpu_affinity(allowed[:1])
+        assert usable_cores() == 1
+    finally:
+        process.cpu_affinity(allowed)
+    assert usable_cores() == len(allowed)
+
+
+def test_all_cores_count_where_the_system_does_not_keep_processes_to_some(monkeypatch):
+    monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)
+    assert usable_cores() == psutil.cpu_count()
+
+
+def test_many_items_go_to_a_process_on_each_core_and_few_stay_here(monkeypatch):
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
+    few, many = range(parallel.ITEMS_FOR_A_PROCESS), range(-1, 2 * parallel.ITEMS_FOR_A_PROCESS)
+    assert set(map_in_processes(process_of, few, "few")) == {os.getpid()}
+    assert os.getpid() not in set(map_in_processes(process_of, many, "many"))
 
 
 def test_workers_end_when_their_parent_is_killed():

@@ -9,7 +9,7 @@ from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
 from microseg.experiments.comparison import Comparison, compare
 from microseg.experiments.crossings import describe_crossings, find_crossings
-from microseg.experiments.dvc_access import FAILED, FINISHED, QUEUED, Cell, Row, cell
+from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.report import write_report
 
 from pipeline_files import ROOT
@@ -65,8 +65,8 @@ def test_the_others_are_left_out_each_with_its_reason() -> None:
         row(""),
         row("n1", split_sample_size=1.0),
         row("n2", split_sample_size=2.0),
-        row("n3", state=FAILED, split_sample_size=3.0),
-        row("n4", state=QUEUED, split_sample_size=4.0),
+        row("n3", state="failed", split_sample_size=3.0),
+        row("n4", state="queued", split_sample_size=4.0),
         row("n5", split_sample_size=5.0, train_lr=0.25),
         row("n6", split_sample_size=6.0, truth="cd34"),
         row("n7", split_sample_size=7.0, download_source="folder"),

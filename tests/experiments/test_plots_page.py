@@ -16,11 +16,6 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE_FOLDER = ROOT / ".dvc/plots"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the PATH"
-)
-
 BROWSER_OPTIONS = (
     *(
         "--headless",
@@ -152,14 +147,13 @@ def compared(repository: Path) -> Path:
     return repository / "dvc_plots"
 
 
-def in_browser(page_folder: Path, tmp_path: Path) -> tuple[str, dict[str, list[str]], list[str]]:
+def in_browser(browser: str, page_folder: Path, tmp_path: Path) -> tuple[str, dict[str, list[str]], list[str]]:
     """Open a copy of the page, network off: the drawn document, the probe's answer, the console's lines."""
-    assert BROWSER
     copy = Path(shutil.copytree(page_folder, tmp_path / "copy"))
     with (copy / "index.html").open("a") as page:
         page.write(PROBE)
     command = [
-        BROWSER,
+        browser,
         *BROWSER_OPTIONS,
         f"--user-data-dir={tmp_path / 'profile'}",
         (copy / "index.html").as_uri(),
@@ -222,9 +216,8 @@ def test_remote_resources_of_the_default_page_are_recognised():
     assert len(remote_resources(VegaRenderer.SCRIPTS)) == 3
 
 
-@needs_browser
-def test_browser_draws_the_page_of_plots_show(shown: Path, tmp_path: Path):
-    document, probe, console = in_browser(shown, tmp_path)
+def test_browser_draws_the_page_of_plots_show(browser: str, shown: Path, tmp_path: Path):
+    document, probe, console = in_browser(browser, shown, tmp_path)
     assert console == []
     assert all(address.startswith("file:") for address in probe["loaded"])
     charts = drawings(document)
@@ -234,9 +227,8 @@ def test_browser_draws_the_page_of_plots_show(shown: Path, tmp_path: Path):
     assert probe["images"] == [[f"plots/worst/rank_{rank:02}.png, workspace", 320] for rank in (1, 2)]
 
 
-@needs_browser
-def test_browser_draws_the_page_of_plots_diff(compared: Path, tmp_path: Path):
-    document, probe, console = in_browser(compared, tmp_path)
+def test_browser_draws_the_page_of_plots_diff(browser: str, compared: Path, tmp_path: Path):
+    document, probe, console = in_browser(browser, compared, tmp_path)
     assert console == []
     assert all(address.startswith("file:") for address in probe["loaded"])
     charts = drawings(document)
@@ -256,12 +248,11 @@ def test_browser_draws_the_page_of_plots_diff(compared: Path, tmp_path: Path):
     assert document.count("has no such file</p>") == 1
 
 
-@needs_browser
-def test_browser_check_sees_what_is_broken(tmp_path: Path):
+def test_browser_check_sees_what_is_broken(browser: str, tmp_path: Path):
     page = '<body><img src="absent.png" alt="absent"><script src="https://cdn.example/vega.js"></script><script>vegaEmbed()</script>'
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/index.html").write_text(page)
-    _, probe, console = in_browser(tmp_path / "broken", tmp_path)
+    _, probe, console = in_browser(browser, tmp_path / "broken", tmp_path)
     assert probe["images"] == [["absent", 0]]
     assert "https://cdn.example/vega.js" in probe["loaded"]
     assert any("vegaEmbed is not defined" in line for line in console)

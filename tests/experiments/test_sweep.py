@@ -1,4 +1,4 @@
-"""A sweep runs what is missing, once, through DVC's queue, and goes on after anything that stops it."""
+"""A sweep runs what is missing, once, and goes on after anything that stops it."""
 
 import shutil
 import signal
@@ -9,64 +9,75 @@ from pathlib import Path
 import psutil
 import pytest
 
+from microseg.console.program import main
+
 from project_copy import environment, run
 from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
+
+COPIES = ".dvc/tmp/exps/standalone"
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = make_toy(tmp_path_factory.mktemp("sweep") / "project")
     yield folder
-    for worker in workers(folder):
-        worker.kill()
+    for process in working_in(folder):
+        process.kill()
 
 
-def workers(project: Path) -> list[psutil.Process]:
+def working_in(project: Path) -> list[psutil.Process]:
+    """Return the processes of stages and of DVC that work in a project."""
     return [
         process
         for process in psutil.process_iter(["cmdline", "cwd"])
-        if "queue-worker" in (process.info["cmdline"] or []) and process.info["cwd"] == str(project)
+        if Path(process.info["cwd"] or "/").is_relative_to(project) and "python" in str(process.info["cmdline"])
     ]
 
 
-def sweep(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(*microseg("sweep", *arguments), cwd=project, check=False, **toy_environment(project))
+def sweep(project: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return run(*microseg("sweep", *arguments), cwd=project, check=False, **toy_environment(project), **more)
 
 
 def names(project: Path) -> set[str]:
     return set(run("git", "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps", cwd=project).stdout.split())
 
 
-def start(project: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        microseg("sweep", *arguments), cwd=project, env=environment(**toy_environment(project))
+        microseg("sweep", *arguments),
+        cwd=project,
+        env=environment(**toy_environment(project)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
 def test_a_sweep_runs_what_is_missing_and_says_what_failed(project: Path) -> None:
     settings = ("-S", "split.sample_size=10", "-S", "train.lr=0.01,5")
+    unreadable = project / ".dvc" / "tmp" / "rwlock"
+    unreadable.write_text("")
     dry = sweep(project, *settings, "--dry-run")
     assert dry.returncode == 0, dry.stdout
+    assert "removed .dvc/tmp/rwlock, left by a DVC command that was killed" in dry.stdout
+    assert not unreadable.exists() or unreadable.read_text()
     assert "would run n10-e20-lr5" in dry.stdout
     assert not names(project)
 
-    first = sweep(project, *settings)
+    first = sweep(project, *settings, "--jobs", "2")
     assert first.returncode == 1, first.stdout
     assert names(project) == {"n10-e20-lr0.01"}
-    assert "dvc queue logs n10-e20-lr5" in first.stdout
+    assert "n10-e20-lr5 failed: failed to reproduce 'evaluate'" in first.stdout
     assert runs(project) == ["10 20", "10 20"]
-    assert "the loss is not finite" in run("dvc", "queue", "logs", "n10-e20-lr5", cwd=project).stdout
+    log = project / ".microseg" / "sweeps" / "n10-e20-lr5.log"
+    assert f"its log is {log}" in first.stdout
+    assert "the loss is not finite" in log.read_text()
 
-    # Only what failed is run again, and the failed task has made way for the new one.
+    # Only what failed is run again.
     again = sweep(project, *settings)
     assert again.returncode == 1, again.stdout
+    assert "2 experiments: 1 finished, 1 to run" in again.stdout
     assert runs(project) == ["10 20", "10 20", "10 20"]
-    assert run("dvc", "queue", "status", cwd=project).stdout.count("n10-e20-lr5") == 1
-
-    done = sweep(project, "-S", "split.sample_size=10", "-S", "train.lr=0.01")
-    assert done.returncode == 0, done.stdout
-    assert "1 experiments: 1 finished" in done.stdout
-    assert len(runs(project)) == 3
 
 
 def test_a_name_with_other_parameters_is_refused(project: Path) -> None:
@@ -82,45 +93,66 @@ def test_a_name_with_other_parameters_is_refused(project: Path) -> None:
     assert "dvc exp remove n10-e20-lr0.01" in refused.stdout
 
 
-def test_a_killed_sweep_and_its_killed_worker_go_on_where_they_stopped(project: Path) -> None:
-    settings = ("-S", "split.sample_size=20,30", "-S", "train.epochs=7")
+def test_a_sweep_goes_on_after_it_was_killed_and_with_it_an_experiment(project: Path) -> None:
+    """Of the two experiments that ran one outlives the sweep, the other leaves its copy of the project."""
+    settings = ("-S", "split.sample_size=20,30", "-S", "train.epochs=7", "--jobs", "2")
     hold_file(project).touch()
     killed = start(project, *settings)
-    wait_for(lambda: "20 7" in runs(project))
+    wait_for(lambda: {"20 7", "30 7"} <= set(runs(project)))
     killed.kill()
-    killed.wait()
-    (worker,) = workers(project)
-    left = worker.children(recursive=True)
-    worker.kill()
-    assert any("stage.py" in " ".join(one.cmdline()) for one in left), "the experiment was to be running"
+    killed.communicate()
+    (dvc,) = [one for one in working_in(project) if "n30-e7" in one.info["cmdline"]]
+    stages = dvc.children(recursive=True)
+    for one in (dvc, *stages):
+        one.kill()
+    psutil.wait_procs([dvc, *stages], timeout=10)
 
     going_on = start(project, *settings)
-    wait_for(lambda: len([one for one in runs(project) if one.endswith(" 7")]) == 2)
-    assert not [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    wait_for(lambda: runs(project).count("30 7") == 2)
     hold_file(project).unlink()
-    assert going_on.wait(timeout=60) == 0
+    said = going_on.communicate(timeout=60)[0]
+    assert going_on.returncode == 0, said
+    assert "n20-e7 there already" in said
+    assert "n30-e7 run" in said
     assert {"n20-e7", "n30-e7"} <= names(project)
-    assert not list((project / ".dvc" / "tmp" / "exps").glob("tmp*"))
+    assert runs(project).count("20 7") == 1
+    assert not list((project / COPIES).glob("tmp*"))
 
 
-def test_experiments_outlive_an_interrupted_sweep_and_the_loss_of_their_worker(project: Path) -> None:
-    settings = ("-S", "split.sample_size=22", "-S", "train.epochs=7")
+def test_an_interrupted_sweep_leaves_nothing_behind_and_says_what_is_left(project: Path) -> None:
+    settings = ("-S", "split.sample_size=22,24,26", "-S", "train.epochs=7", "--jobs", "2")
     hold_file(project).touch()
     interrupted = start(project, *settings)
-    wait_for(lambda: "22 7" in runs(project))
+    wait_for(lambda: {"22 7", "24 7"} <= set(runs(project)))
+    refused = sweep(project, *settings)
+    assert "another sweep is at work in this project" in refused.stdout
     interrupted.send_signal(signal.SIGINT)
-    assert interrupted.wait(timeout=60) == 130
-    (worker,) = workers(project)
-    assert worker.children(), "the experiment was to be running"
-
-    watching = start(project, *settings)
-    wait_for(lambda: psutil.Process(watching.pid).cpu_times().user > 1)
-    worker.kill()
-    wait_for(lambda: runs(project).count("22 7") == 2)
+    said = interrupted.communicate(timeout=60)[0]
     hold_file(project).unlink()
-    assert watching.wait(timeout=60) == 0
+    assert interrupted.returncode == 130, said
+    assert "left for the same command, to go on: n22-e7, n24-e7, n26-e7" in said
+    assert working_in(project) == []
+    assert not list((project / COPIES).glob("tmp*"))
+    assert "26 7" not in runs(project)
+    assert run("git", "status", "--short", cwd=project).stdout == ""
+    assert sweep(project, "-S", "split.sample_size=22", "-S", "train.epochs=7").returncode == 0
     assert "n22-e7" in names(project)
-    assert runs(project).count("22 7") == 2
+
+
+def test_while_another_command_has_locked_the_project_dvc_is_asked_again(project: Path) -> None:
+    lock = (
+        "import time, zc.lockfile; held = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); "
+        "time.sleep(6)"
+    )
+    with subprocess.Popen(
+        ["python", "-c", lock], cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        done = sweep(project, "-S", "split.sample_size=10", "-S", "train.epochs=2")
+        holder.kill()
+    assert done.returncode == 0, done.stdout
+    assert runs(project).count("10 2") == 1
 
 
 def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(project: Path) -> None:
@@ -129,7 +161,7 @@ def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(proje
     # 20, 22 and 30 are below 40, where the lines of the toy's scores cross.
     assert "| n22-e7 | 22 | sigmoid | 0.110 | 0.050 | 0.120 |" in said
     assert "Morphology is ahead everywhere." in said
-    assert "- n10-e20-lr5: failed" in said
+    assert "n10-e20-lr5" not in said
     assert "- n10-e20-lr0.01: train.epochs is 20, not 7; train.lr is 0.01, not 0.001" in said
     assert sorted(path.name for path in (project / "drawn").iterdir()) == [
         "split.sample_size.csv",
@@ -139,34 +171,29 @@ def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(proje
     shutil.rmtree(project / "drawn")
 
 
-def test_too_few_experiments_and_unknown_parameters_are_refused(project: Path) -> None:
-    environment_ = toy_environment(project)
-    for arguments, message in (
-        (("--x", "train.batch_size"), "it takes two comparable experiments"),
-        (("--x", "train.epoch"), "did you mean train.epochs?"),
-        (("--x", "train.epochs", "--where", "train.epochs=7"), "not for the parameter to draw against"),
-        (("--x", "train.epochs", "--rev", "nowhere"), "unknown Git revision"),
-    ):
-        refused = run(*microseg("experiments", *arguments), cwd=project, check=False, **environment_)
-        assert refused.returncode == 1
-        assert message in refused.stdout
-
-
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("arguments", "message"),
     [
-        ("train.epoch=5", "did you mean train.epochs?"),
-        ("train.epochs=0", "train.epochs: input should be greater than or equal to 1"),
-        ("train.epochs", "KEY=VALUE"),
-        ("train.epochs=5,,6", "KEY=VALUE"),
+        (("experiments", "--x", "train.batch_size"), "it takes two comparable experiments"),
+        (("experiments", "--x", "train.epoch"), "did you mean train.epochs?"),
+        (
+            ("experiments", "--x", "train.epochs", "--where", "train.epochs=7"),
+            "not for the parameter to draw against",
+        ),
+        (("experiments", "--x", "train.epochs", "--rev", "nowhere"), "nowhere: no such commit"),
+        (("sweep", "-S", "train.epoch=5"), "did you mean train.epochs?"),
+        (("sweep", "-S", "train.epochs=0"), "train.epochs: input should be greater than or equal to 1"),
+        (("sweep", "-S", "train.epochs"), "KEY=VALUE"),
+        (("sweep", "-S", "train.epochs=5,,6"), "KEY=VALUE"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_before_anything_runs(
-    project: Path, setting: str, message: str
+def test_what_cannot_be_is_refused_before_anything_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
-    refused = sweep(project, "-S", setting)
-    assert refused.returncode == 1
-    assert message in refused.stdout
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit) as refused:
+        main(arguments)
+    assert message in str(refused.value.code)
 
 
 def test_a_project_without_a_committed_lock_file_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from microseg.common.params import TrainParams, read_params
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import MaskedMicrographs
-from microseg.training.checkpoints import TrainingState
+from microseg.training.state import TrainingState
 from microseg.training.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +53,16 @@ def blobs(folder: Path, names: Sequence[str]) -> MaskedMicrographs:
 
 TINY = {
     "base_channels": 2,
+    "normalisation": "none",
+    "lr": 0.001,
+    "schedule": "constant",
+    "warmup_epochs": 0,
     "epochs": 3,
     "crop": 32,
     "crops_per_micrograph": 2,
     "batch_size": 4,
     "keep_epochs": [],
+    "validate_every": 1,
     "precision": "float32",
     "workers": 0,
     "accelerator": "cpu",
@@ -75,18 +80,21 @@ def tiny_train(folder: Path, checkpoints: Path, seed: int = 1, **changes: object
     names = sorted(path.name for path in (folder / "images").iterdir())
     params = tiny_params(**changes)
     fabric = start(params.accelerator, params.precision)
-    return train(fabric, blobs(folder, names[:-2]), blobs(folder, names[-2:]), params, seed, checkpoints)
+    training, validation = blobs(folder, names[:-2]), blobs(folder, names[-2:])
+    return train(fabric, training, validation, params, seed, checkpoints, folder / "pixels")
 
 
 def assert_same(first: TrainingState, second: TrainingState) -> None:
     """Assert that two states agree in every bit but the wall times."""
     timeless = [
-        [replace(record, seconds=0.0, waiting_seconds=0.0) for record in state.records]
+        [replace(record, seconds=0.0, waiting_seconds=0.0, validation_seconds=0.0) for record in state.records]
         for state in (first, second)
     ]
     assert timeless[0] == timeless[1]
     for name in first.weights:
         assert torch.equal(first.weights[name], second.weights[name]), name
+    assert first.best_weights.keys() == second.best_weights.keys()
+    for name in first.best_weights:
         assert torch.equal(first.best_weights[name], second.best_weights[name]), name
     for number, averages in first.optimizer["state"].items():
         for name, values in averages.items():

@@ -22,6 +22,7 @@ stages:
     metrics:
       - metrics/evaluation.json:
           cache: false
+    outs: [scores.txt]
 """
 
 # The mean IoU follows from the parameters: sigmoid n / 200, morphology 0.1 + n / 400, so they cross at n = 40.
@@ -49,6 +50,7 @@ measured_on = {"dataset": "synthetic", "split": "test", "images": 20, "truth": "
 content = {"measured_on": measured_on, "sigmoid": scores(size / 200), "morphology": scores(0.1 + size / 400)}
 Path("metrics").mkdir(exist_ok=True)
 Path("metrics/evaluation.json").write_text(json.dumps(content))
+Path("scores.txt").write_text(f"{size} {epochs}")
 """
 
 

@@ -1,11 +1,14 @@
+import zipfile
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.micrographs.conversion import bits_in_use, read_grey, to_8_bit
+from microseg.micrographs.conversion import bits_in_use, colour_to_grey, count_bits, read_grey, to_8_bit
 from microseg.micrographs.images import read_micrograph
+from microseg.sources.archive import unpack_micrographs
 from microseg.sources.folder import write_folder
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -66,8 +69,56 @@ def test_16_bit_png_keeps_all_its_bits(tmp_path):
 )
 def test_the_8_highest_bits_in_use_are_kept(largest, bits, converted):
     grey = np.array([[0, largest]], np.uint16)
-    assert bits_in_use(grey) == bits
+    assert bits_in_use([count_bits(grey)]) == (bits, 0)
     assert to_8_bit(grey, bits).tolist() == [[0, converted]]
+
+
+def test_bits_are_counted_by_hand():
+    grey = np.array([[0, 1, 1, 2, 3, 255, 256, 65535]], np.uint16)
+    assert count_bits(grey).tolist() == [1, 2, 2, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("hot", "expected"), [(1, (12, 1)), (2, (12, 2)), (3, (16, 0))])
+def test_hot_pixels_become_white_as_long_as_they_are_few(hot, expected):
+    grey = np.full((2, 10_000), 4095, np.uint16)
+    grey[0, :hot] = 65535
+    halves = [count_bits(half) for half in grey]
+    assert bits_in_use(halves) == expected
+    converted = to_8_bit(grey, expected[0])
+    assert (converted[0, :hot] == 255).all()
+    assert converted[1, 0] == (255 if hot < 3 else 15)
+
+
+def test_white_pixels_are_reported(tmp_path, caplog):
+    images = tmp_path / "mine" / "images"
+    images.mkdir(parents=True)
+    (images.parent / "annotations.csv").write_text("image_url;point;polygon\n")
+    grey = np.full((100, 100), 1000, np.uint16)
+    grey[5, 5] = 65535
+    saved(images / "a.tif", grey)
+    (tmp_path / "raw").mkdir()
+    write_folder(tmp_path / "raw", images.parent, 0)
+    assert "1 pixels of them are brighter than that and become white" in caplog.text
+    read = read_micrograph(tmp_path / "raw" / "images" / "a.png")
+    assert (read[5, 5], read[0, 0]) == (255, 1000 >> 2)
+
+
+@pytest.mark.parametrize(("bits", "byteorder"), [(8, "<"), (8, ">"), (16, "<")])
+def test_white_is_zero_is_no_negative(tmp_path, byteorder, bits):
+    positive = GREY.astype(f"uint{bits}") * (257 if bits == 16 else 1)
+    stored = np.iinfo(positive.dtype).max - positive
+    tifffile.imwrite(tmp_path / "a.tif", stored, byteorder=byteorder, photometric="miniswhite")
+    assert np.array_equal(read_grey(tmp_path / "a.tif"), positive)
+
+
+def test_a_published_colour_picture_becomes_the_same_grey_as_one_of_a_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "PNG.zip", "w") as archive:
+        archive.write(saved(tmp_path / "IMG_00001.png", COLOUR), "PNG/IMG_00001.png")
+    (tmp_path / "out").mkdir()
+    unpack_micrographs(tmp_path / "PNG.zip", ["IMG_00001.png"], tmp_path / "out")
+    unpacked = read_micrograph(tmp_path / "out" / "IMG_00001.png")
+    assert np.array_equal(unpacked, read_grey(tmp_path / "IMG_00001.png"))
+    assert np.array_equal(unpacked, colour_to_grey(COLOUR))
 
 
 def test_a_set_of_16_bit_micrographs_keeps_one_scale(tmp_path):

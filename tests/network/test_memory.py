@@ -2,17 +2,26 @@ import errno
 import gc
 import subprocess
 import sys
+import weakref
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from microseg.common.errors import InputError
-from microseg.network.memory import Workload, explained, free_bytes
+from microseg.network.devices import start
+from microseg.network.losses import LOSSES
+from microseg.network.memory import InferenceWorkload, TrainingWorkload, explained, free_bytes
 from microseg.network.unet import UNet
+from microseg.prediction.inference import predict, predict_in_all_symmetries
+from microseg.training.datasets import WholeMicrographs, loader
+from microseg.training.validation import validate, validation_workload
 
-from tiny_training import ROOT, write_blobs
+from tiny_training import ROOT, blobs, tiny_params, write_blobs
 
-STUDY = Workload(
+STUDY = TrainingWorkload(
     base_channels=64,
     batch_size=16,
     height=768,
@@ -23,9 +32,10 @@ STUDY = Workload(
 )
 
 
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
-def test_the_estimate_is_what_the_network_stores(activation_checkpointing):
-    network = UNet(8, activation_checkpointing)
+def test_the_estimate_is_what_the_network_stores(activation_checkpointing, normalisation):
+    network = UNet(8, activation_checkpointing, normalisation)
     weights = sum(weight.nbytes for weight in network.parameters())
     image = torch.zeros(2, 1, 64, 96)
     gc.collect()
@@ -41,7 +51,16 @@ def test_the_estimate_is_what_the_network_stores(activation_checkpointing):
     # What checkpointed blocks start again from is held by functions of Python, all else by the graph.
     stored = sizes | {storage.data_ptr(): storage.nbytes() for storage in living_storages()}
     activations = sum(size for place, size in stored.items() if place not in others)
-    workload = Workload(8, 2, 64, 96, False, 4, activation_checkpointing)
+    workload = TrainingWorkload(
+        base_channels=8,
+        batch_size=2,
+        height=64,
+        width=96,
+        whole=False,
+        bytes_per_number=4,
+        activation_checkpointing=activation_checkpointing,
+        normalised=normalisation == "batch",
+    )
     # Biases and the logits are left out of the estimate.
     assert logits.requires_grad
     assert workload.needed_bytes == pytest.approx(4 * weights + activations, rel=0.01)
@@ -68,8 +87,109 @@ def test_every_remedy_names_its_parameter_and_what_it_saves():
     assert saved[1] == pytest.approx(STUDY.needed_bytes / 1e9 * 11 / 12, rel=0.05)
 
 
+@dataclass
+class Peak(TorchDispatchMode):
+    """Keeps the largest sum of bytes that the results of operations held at once."""
+
+    alive: list[weakref.ref[torch.Tensor]] = field(default_factory=list)
+    bytes: int = 0
+
+    def __post_init__(self):
+        super().__init__()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.alive += [weakref.ref(one) for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
+        self.alive = [reference for reference in self.alive if reference() is not None]
+        storages = [one.untyped_storage() for reference in self.alive if (one := reference()) is not None]
+        self.bytes = max(self.bytes, sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
+        return result
+
+
+@pytest.mark.parametrize("tile", [None, 32])
+@pytest.mark.parametrize("symmetries", [False, True])
+def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries):
+    network = UNet(8).eval()
+    function = predict_in_all_symmetries if symmetries else predict
+    with Peak() as peak:
+        function(network, torch.zeros(1, 1, 96, 128), tile, overlap=0.25)
+    workload = InferenceWorkload(
+        base_channels=8,
+        height=96,
+        width=128,
+        bytes_per_number=4,
+        tile=tile,
+        validating=False,
+        symmetries=symmetries,
+    )
+    assert workload.needed_bytes - 4 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
+
+
+@pytest.mark.parametrize("tile", [None, 32])
+def test_the_estimate_of_a_validation_is_what_is_held_at_once(tile, tmp_path):
+    write_blobs(tmp_path, count=1, height=96, width=128)
+    fabric, files = start("cpu", "float32"), blobs(tmp_path, ["IMG_00001.png"])
+    batches = loader(WholeMicrographs(files, "none"), [[0]], workers=0, pin_memory=False)
+    network = UNet(8)
+    with Peak() as peak:
+        validate(fabric, network, batches, LOSSES["dice_bce"], 1, tile, overlap=0.25)
+    workload = validation_workload(files, tiny_params(base_channels=8), "32-true", tile)
+    assert (workload.height, workload.width) == (96, 128)
+    assert workload.needed_bytes - 12 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
+
+
+MOSAIC = InferenceWorkload(
+    base_channels=16, height=6000, width=8000, bytes_per_number=4, tile=None, validating=True
+)
+
+
+def test_a_validation_that_is_too_large_is_told_of_tiles_first():
+    lines = MOSAIC.remedies()
+    parameters = ["predict.tile 1024", "train.precision bf16", "train.base_channels 8"]
+    assert all(line.startswith(name) for line, name in zip(lines, parameters, strict=True))
+    # 16 channels of 48 million pixels: 4.5 x 16 x 4 bytes each, of which tiles leave a forty-fifth and two maps.
+    assert float(lines[0].split("saves about ")[1].split()[0]) == pytest.approx(13, rel=0.03)
+    message = r"validating 16 base channels on a micrograph of 6000 x 8000 pixels in one piece"
+    with pytest.raises(InputError, match=message), explained(MOSAIC):
+        raise MemoryError
+
+
+def test_where_no_parameter_helps_none_is_named():
+    tiled = replace(MOSAIC, base_channels=1, bytes_per_number=2, tile=64)
+    assert tiled.remedies() == []
+    with (
+        pytest.raises(InputError, match=r"GB; use smaller micrographs or a machine with more memory$"),
+        explained(tiled),
+    ):
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("tile", "width", "smaller"),
+    [(None, 8000, "1024"), (None, 256, "128"), (None, 100, None), (512, 1000, "256"), (640, 1000, "256")],
+)
+def test_the_tile_to_try_next(tile, width, smaller):
+    lines = replace(MOSAIC, width=width, height=width, tile=tile).remedies()
+    suggested = [line.split(":")[0].removeprefix("predict.tile ") for line in lines if "tile" in line]
+    assert suggested == ([smaller] if smaller else [])
+
+
+def test_a_prediction_is_told_nothing_that_trains_anew():
+    lines = replace(MOSAIC, validating=False, symmetries=True).remedies()
+    assert [line.split(" ")[0] for line in lines] == ["predict.tile", "predict.symmetries"]
+
+
 def test_what_cannot_be_changed_is_not_suggested():
-    smallest = Workload(1, 1, 64, 64, False, 2, True)
+    smallest = replace(
+        STUDY,
+        base_channels=1,
+        batch_size=1,
+        height=64,
+        width=64,
+        whole=False,
+        bytes_per_number=2,
+        activation_checkpointing=True,
+    )
     assert smallest.remedies() == []
 
 

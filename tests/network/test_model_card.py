@@ -1,18 +1,27 @@
 import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from importlib.metadata import version
 
 import pytest
 import torch
 
 from microseg.common.errors import InputError
+from microseg.network.devices import start
 from microseg.network.model_card import describe, read_model, write_model
+from microseg.network.provenance import provenance
 from microseg.network.unet import UNet
 
-from tiny_training import blobs, tiny_params
+from tiny_training import ROOT, blobs, tiny_params
 
 
 @pytest.fixture
 def card(tmp_path):
-    return describe(3, 0.7, blobs(tmp_path, ["a.png", "b.png"]), blobs(tmp_path, ["c.png"]), tiny_params(), seed=5)
+    training, validation = blobs(tmp_path, ["a.png", "b.png"]), blobs(tmp_path, ["c.png"])
+    used = provenance(start("cpu", "float32"))
+    return describe(3, 0.7, training, validation, tiny_params(precision="auto", accelerator="auto"), 5, used)
 
 
 @pytest.fixture
@@ -33,6 +42,48 @@ def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
     assert (read.epoch, read.validation_iou, read.seed) == (3, 0.7, 5)
     assert (read.training_micrographs, read.validation_micrographs) == (("a.png", "b.png"), ("c.png",))
     assert read.training == card.training
+    assert read.computed_with == card.computed_with
+
+
+def test_the_origin_of_a_score_is_read_without_torch(model):
+    code = "import sys; from pathlib import Path; from microseg.network.card import origin, read_card; "
+    code += f"card = origin(read_card(Path({str(model)!r}))); "
+    code += "print(card['epoch'], card['training_micrographs'], len(card['weights']), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["3", "2", "16", "False"]
+
+
+def test_the_card_says_what_was_used_where_the_parameters_say_auto(card):
+    assert (card.training["precision"], card.training["accelerator"]) == ("float32", "cpu")
+    assert card.computed_with.precision == "float32"
+    assert f"{torch.get_num_threads()} threads" in card.computed_with.device
+    for name in ("numpy", "scipy", "lightning-fabric"):
+        assert f"{name} {version(name)}" in card.computed_with.libraries
+    assert f"torch {torch.__version__}" in card.computed_with.libraries
+    assert "auto" not in asdict(card.computed_with).values()
+
+
+def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
+    network = UNet(2, normalisation="batch")
+    network(torch.randn(2, 1, 32, 32))
+    write_model(tmp_path, network.state_dict(), replace(card, normalisation="batch"))
+    back, _ = read_model(tmp_path)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in back.state_dict().items())
+
+
+def test_a_card_from_before_there_was_normalisation_is_read(model):
+    content = json.loads((model / "unet.json").read_text())
+    content["normalization"] = content.pop("grey_values")
+    del content["normalisation"]
+    (model / "unet.json").write_text(json.dumps(content))
+    _, card = read_model(model)
+    assert (card.grey_values, card.normalisation) == ("per_image", "none")
 
 
 def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):

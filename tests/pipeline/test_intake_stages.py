@@ -14,7 +14,7 @@ from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.micrographs.images import read_mask
 
-from dataset_forms import write_csv_form, write_images
+from dataset_forms import write_coco_form, write_csv_form, write_images
 from pipeline_files import ROOT
 from project_copy import set_params
 
@@ -23,6 +23,7 @@ MASKS = [
     ImageMask("a.png", [AnnotatedPolygon((9, 9), [(5, 5), (20, 7), (12, 30)])]),
     ImageMask("b.png", [AnnotatedPolygon((45, 35), [(40, 30), (49, 30), (49, 39), (40, 39)])]),
 ]
+OUTSIDE_THE_IMAGE = {"image_id": 0, "category_id": 1, "segmentation": [[60, 0, 70, 0, 70, 9, 60, 9]]}
 COMMANDS = {
     "download": "--folder mine --output raw",
     "parse_csv": "--raw raw --polygons polygons.jsonl --metrics annotations.json --findings findings.csv "
@@ -44,6 +45,7 @@ def workplace(tmp_path):
 def run_stages(folder, *stages):
     """Run stages in `folder` until one fails; return that one's error, None where all succeed."""
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "stages")
         for stage in stages or COMMANDS:
             script = str(ROOT / "stages" / f"{stage}.py")
             patch.setattr(sys, "argv", [script, *COMMANDS[stage].split()])
@@ -100,13 +102,38 @@ def test_from_a_folder_to_masks(workplace):
 )
 def test_an_unusable_annotation_is_refused_or_skipped_and_listed(workplace, line, complaint):
     append(workplace, line)
-    assert f"parse_csv: error: raw/{complaint}" in run_stages(workplace)
+    assert f"parse_csv: error: mine/{complaint}" in run_stages(workplace)
     assert not (workplace / "polygons.jsonl").exists()
     set_params(workplace, {"parse_csv.on_invalid": "skip"})
     assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
     metrics = json.loads((workplace / "annotations.json").read_text())
     assert (metrics["images"], metrics["polygons"], metrics["skipped"]) == (2, 2, 1)
     assert [(image, place) for _, image, place in read_findings(workplace / "findings.csv")] == [(line[:5], "4")]
+
+
+def test_a_converted_annotation_is_named_where_the_user_has_it(workplace):
+    (workplace / "mine" / "annotations.csv").unlink()
+    write_coco_form(workplace / "mine", [MASKS[0], ImageMask("b.png", [MASKS[1][0]] * 2)], SIZE)
+    file = workplace / "mine" / "annotations.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "annotations": [*content["annotations"], OUTSIDE_THE_IMAGE]}))
+    complaint = run_stages(workplace)
+    assert complaint.startswith("parse_csv: error: mine/annotations.json, annotations.3: the polygon lies outside")
+    set_params(workplace, {"parse_csv.on_invalid": "skip"})
+    assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
+    for table in ("findings.csv", "overlaps.csv"):
+        rows = list(csv.DictReader((workplace / table).open(newline="")))
+        (repeated,) = [row for row in rows if row["finding"] in ("repeated_polygon", "overlap")]
+        assert repeated["origin"] == "mine/annotations.json, annotations.2"
+        assert repeated["detail"].endswith(" mine/annotations.json, annotations.1")
+
+
+def test_metadata_is_named_where_the_user_has_it(workplace):
+    lines = "image_url;type\n\na.png;01\n\nb.png;02\na.png;03\n"
+    (workplace / "mine" / "metadata.csv").write_text(lines)
+    assert run_stages(workplace).startswith(
+        "parse_csv: error: mine/metadata.csv, line 6: a.png stands in an earlier"
+    )
 
 
 def test_the_information_bar_takes_polygons_along(workplace):
@@ -129,7 +156,7 @@ def test_a_damaged_image_and_an_empty_table(workplace):
     assert not (workplace / "raw").exists()
     image.write_bytes(content)
     (workplace / "mine" / "annotations.csv").write_text("")
-    assert "parse_csv: error: raw/annotations.csv: the table is empty" in run_stages(workplace)
+    assert "parse_csv: error: mine/annotations.csv: the table is empty" in run_stages(workplace)
 
 
 def test_micrographs_of_different_sizes(workplace):

@@ -23,6 +23,10 @@ def test_every_stage_leaves_its_outputs(finished: Path):
     split = list(csv.DictReader((finished / "data" / "split.csv").open()))
     measured = [row["image"] for row in split if row["split"] == "test"]
     assert len(measured) == 2
+    for folder in ("logits", "predictions/sigmoid", "predictions/morphology"):
+        assert {path.stem for path in (finished / "data" / folder).iterdir()} == {
+            Path(name).stem for name in measured
+        }
     for image in measured:
         shape = np.asarray(Image.open(finished / "data" / "raw" / "images" / image)).shape
         logits = np.load(finished / "data" / "logits" / Path(image).with_suffix(".npy"))
@@ -34,6 +38,9 @@ def test_every_stage_leaves_its_outputs(finished: Path):
     evaluation = json.loads((finished / "metrics" / "evaluation.json").read_text())
     assert evaluation["measured_on"]["dataset"] == "synthetic"
     assert evaluation["measured_on"]["split"] == "test"
+    card = json.loads((finished / "models" / "unet.json").read_text())
+    assert evaluation["model"]["computed_with"] == card["computed_with"]
+    assert card["weights_sha256"].startswith(evaluation["model"]["weights"])
     assert evaluation["sigmoid"]["images"] == evaluation["morphology"]["images"] == 2
 
 

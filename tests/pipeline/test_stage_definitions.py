@@ -56,6 +56,11 @@ def test_a_module_that_is_missing_from_the_dependencies_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_new_versions_of_the_libraries_run_a_stage_again(stage):
+    assert "requirements.lock" in STAGES[stage]["deps"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_a_script_uses_is_listed_leaf_by_leaf(stage):
     assert set(STAGES[stage].get("params", [])) == parameters_of(script_of(stage), PARAMETER_KEYS)
 
@@ -104,7 +109,7 @@ def test_the_lock_file_is_true(stage):
     digests = {entry["path"]: entry["md5"] for entry in locked["deps"]}
     listed = {path.replace("${download.path}", value_of("download.path")) for path in STAGES[stage]["deps"]}
     assert set(digests) == listed
-    for path in code_dependencies(stage):
+    for path in {*code_dependencies(stage), "requirements.lock"}:
         assert digests[path] == dvc_digest(ROOT / path), (
             f"{path} has changed since dvc.lock was written: run dvc repro and commit dvc.lock"
         )

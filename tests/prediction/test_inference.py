@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from microseg.common.params import PredictParams
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.unet import UNet
-from microseg.prediction.inference import predict, predict_in_all_symmetries, write_logits_folder
+from microseg.prediction.inference import predict, predict_in_all_symmetries, read_ahead, write_logits_folder
 from microseg.prediction.logits import read_logits
 
 from tiny_training import blobs, write_blobs
@@ -77,7 +79,7 @@ def test_averaged_logits_turn_with_the_micrograph(network):
 
 
 def write(network, data, names, folder, grey_values="per_image", symmetries=False):
-    params = PredictParams(tile=None, overlap=0.25, symmetries=symmetries)
+    params = PredictParams(parts="measured", tile=None, overlap=0.25, symmetries=symmetries)
     write_logits_folder(start("cpu", "float32"), network, grey_values, data / "images", names, folder, params)
 
 
@@ -114,3 +116,36 @@ def test_a_missing_micrograph_leaves_no_half_folder(network, tmp_path):
     with pytest.raises(InputError, match=r"IMG_00009\.png: no such image"):
         write(network, tmp_path, [*names, "IMG_00009.png"], tmp_path / "logits")
     assert not (tmp_path / "logits").exists()
+
+
+def test_a_prediction_without_enough_memory_names_tiles(network, tmp_path, monkeypatch):
+    names = write_blobs(tmp_path, count=2, height=160, width=320)
+
+    def starved(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(UNet, "forward", starved)
+    message = (
+        r"predicting with 2 base channels on a micrograph of 160 x 320 (.|\n)*predict\.tile 64(.|\n)*symmetries"
+    )
+    with pytest.raises(InputError, match=message):
+        write(network, tmp_path, names, tmp_path / "logits", symmetries=True)
+    assert not (tmp_path / "logits").exists()
+
+
+def test_the_next_micrograph_is_read_while_one_is_in_use():
+    read, second = [], threading.Event()
+
+    def reading(name):
+        read.append(name)
+        if name == "b":
+            second.set()
+        return name.upper()
+
+    results = read_ahead(reading, ["a", "b", "c", "d"])
+    assert next(results) == "A"
+    assert second.wait(timeout=30)
+    assert "d" not in read
+    assert list(results) == ["B", "C", "D"]
+    assert read == ["a", "b", "c", "d"]
+    assert list(read_ahead(reading, [])) == []

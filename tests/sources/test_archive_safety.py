@@ -123,7 +123,7 @@ def test_picture_of_far_too_many_pixels(tmp_path: Path) -> None:
     content = bytearray(png(picture()))
     content[16:24] = struct.pack(">II", 60_000, 60_000)
     content[29:33] = struct.pack(">I", zipfile.crc32(content[12:29]))
-    with pytest.raises(InputError, match=r"IMG_00001.png: cannot be decoded .*decompression bomb"):
+    with pytest.raises(InputError, match=r"IMG_00001.png: has 60,000 x 60,000 pixels"):
         unpack(zipped(tmp_path / "a.zip", {NAME: bytes(content)}))
 
 

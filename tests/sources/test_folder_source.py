@@ -43,7 +43,7 @@ def write_table(folder, rows, delimiter=";", name="annotations.csv"):
 
 def test_images_and_annotations_arrive_unchanged(source, target):
     write_folder(target, source, 0)
-    assert sorted(path.name for path in target.iterdir()) == ["annotations.csv", "images"]
+    assert sorted(path.name for path in target.iterdir()) == ["annotations.csv", "images", "origins.csv"]
     for name, picture in pictures().items():
         assert np.array_equal(read_micrograph(target / "images" / name), picture)
     assert read_annotations(target / "annotations.csv") == read_annotations(source / "annotations.csv")

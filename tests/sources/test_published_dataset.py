@@ -13,6 +13,7 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph
+from microseg.micrographs.origins import read_origins
 from microseg.sources import transfer
 from microseg.sources.published import AACHEN_HEERLEN, PublishedDataset, write_published
 from microseg.sources.transfer import Patience, PublishedFile, misfit
@@ -99,7 +100,10 @@ def write(
 def check_raw_dataset(folder: Path) -> None:
     assert (folder / "annotations.csv").read_bytes() == POLYGONS
     assert (folder / "metadata.csv").read_bytes() == METADATA
-    assert sorted(path.name for path in folder.iterdir()) == ["annotations.csv", "images", "metadata.csv"]
+    content = ["annotations.csv", "images", "metadata.csv", "origins.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == content
+    for table, name in zip(("annotations.csv", "metadata.csv"), CONTENTS, strict=False):
+        assert read_origins(folder / table).place(7) == f"{name}, line 7"
     images = {path.name: read_micrograph(path) for path in (folder / "images").iterdir()}
     assert sorted(images) == ["IMG_00001.png", "IMG_00003.png"]
     for name, values in images.items():

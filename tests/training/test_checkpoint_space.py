@@ -1,11 +1,15 @@
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from microseg.common.errors import InputError
@@ -82,6 +86,67 @@ def test_the_right_to_train_is_one_process_s_at_a_time_and_free_when_it_is_kille
             assert not second_started.wait(1)
             first.kill()
             assert second_started.wait(60)
+
+
+HOLDER_WITH_A_READER = """
+import os, sys, time
+from pathlib import Path
+from microseg.training.checkpoint_space import exclusive
+
+with exclusive(Path(sys.argv[1])):
+    reader = os.fork()
+    if not reader:
+        time.sleep(20)
+    print(reader, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing can be forked here")
+def test_the_right_of_a_killed_process_is_free_at_once_even_while_a_reader_that_it_forked_lives(tmp_path, caplog):
+    command = [sys.executable, "-c", HOLDER_WITH_A_READER, tmp_path / "a"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as training:
+        reader = psutil.Process(int(training.stdout.readline()))
+        training.kill()
+        training.wait()
+        try:
+            with caplog.at_level("INFO"), exclusive(tmp_path / "a"):
+                assert reader.is_running()
+            assert "waiting" not in caplog.text
+        finally:
+            reader.kill()
+
+
+def test_the_wait_for_another_process_is_logged_and_ends_with_its_right(tmp_path, caplog):
+    with holder(tmp_path / "a") as (first, started):
+        assert started.wait(60)
+        threading.Timer(0.2, first.kill).start()
+        with caplog.at_level("INFO"), exclusive(tmp_path / "a"):
+            assert "another process trains the same network" in caplog.text
+
+
+def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeypatch):
+    current, old = fill(tmp_path, "current", 300), fill(tmp_path, "old", 100)
+    vanishing, shrinking = fill(tmp_path, "vanishing", 100), fill(tmp_path, "shrinking", 200)
+    (shrinking / "epoch_00002.pt").write_bytes(bytes(5_000_000))
+    monkeypatch.setenv(LIMIT_VARIABLE, "0.0021")
+    listed = Path.iterdir
+
+    def list_then_change(folder: Path) -> Iterator[Path]:
+        paths = list(listed(folder))
+        if folder == tmp_path:
+            shutil.rmtree(vanishing)
+        if folder == shrinking:
+            (shrinking / "epoch_00002.pt").rename(tmp_path / "elsewhere")
+        return iter(paths)
+
+    monkeypatch.setattr(Path, "iterdir", list_then_change)
+    make_room(current)
+    monkeypatch.undo()
+    # Of 3 MB that are left one goes, not the 8 MB that a listing would have shown.
+    assert not old.exists()
+    assert names(tmp_path) == ["current", "shrinking"]
 
 
 def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):

@@ -3,15 +3,17 @@ import logging
 import pytest
 import torch
 
-from microseg.training.checkpoints import CheckpointFolder, TrainingState
-from microseg.training.history import EpochRecord
+from microseg.training import checkpoints
+from microseg.training.checkpoints import CheckpointFolder
+from microseg.training.history import EpochRecord, Validation
+from microseg.training.state import TrainingState
 
 from tiny_training import assert_same
 
 
 def state_after(epoch: int, ious: dict[int, float] | None = None) -> TrainingState:
     records = tuple(
-        EpochRecord(number, 0.5, 0.5, (ious or {}).get(number, number / 100), 0.1, 1.5, 0.01, 0.2)
+        EpochRecord(number, 0.5, 0.1, 1.5, 0.01, Validation(0.5, (ious or {}).get(number, number / 100), 0.2), 0.3)
         for number in range(1, epoch + 1)
     )
     weights = {"layer": torch.full((2, 3), float(epoch))}
@@ -38,6 +40,24 @@ def test_a_state_comes_back_as_it_was(folder):
     assert back.records == state_after(3).records
     assert back.optimizer["param_groups"] == state_after(3).optimizer["param_groups"]
     assert back.scaler == {"scale": 65536.0}
+
+
+def test_the_first_state_the_kept_ones_and_one_a_minute_are_due(folder, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
+    assert folder.is_due(1, epochs=9)
+    folder.save(state_after(1), epochs=9)
+    clock[0] += 59
+    assert [folder.is_due(epoch, epochs=9) for epoch in (2, 3, 4, 5)] == [
+        True,
+        False,
+        True,
+        False,
+    ]  # 2 and 4 are kept
+    clock[0] += 1
+    assert folder.is_due(5, epochs=9)
+    folder.save(state_after(5), epochs=9)
+    assert not folder.is_due(6, epochs=9)
 
 
 def test_the_newest_state_and_the_kept_ones_stay(folder):

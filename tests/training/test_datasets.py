@@ -6,6 +6,7 @@ from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph, write_mask
 from microseg.network.inputs import network_input
 from microseg.training.datasets import Sample, TrainingCrops, WholeMicrographs, collate, loader, random_crop
+from microseg.training.pixels import PixelStore
 from microseg.training.sampling import Draw, Sampler
 
 from tiny_training import blobs, tiny_params, write_blobs
@@ -17,7 +18,14 @@ def files(tmp_path):
 
 
 def crops(files, crop=32, foreground_fraction=0.5, grey_values="per_image") -> TrainingCrops:
-    return TrainingCrops(files, 1, crop, foreground_fraction, grey_values, tiny_params().augment)
+    return TrainingCrops(
+        PixelStore(files, files.images.parent / "pixels"),
+        1,
+        crop,
+        foreground_fraction,
+        grey_values,
+        tiny_params().augment,
+    )
 
 
 def test_per_image_normalisation_gives_mean_0_and_deviation_1():

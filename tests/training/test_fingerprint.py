@@ -1,7 +1,10 @@
 import ast
+from importlib.metadata import version
 
 import pytest
+import torch
 
+from microseg.network import provenance
 from microseg.training.fingerprint import CODE, code_digest, fingerprint
 
 from tiny_training import ROOT, blobs, tiny_params, write_blobs
@@ -13,8 +16,8 @@ def files(tmp_path):
     return blobs(tmp_path, names[:2]), blobs(tmp_path, names[2:])
 
 
-def name(files, seed=1, device="cpu", **changes) -> str:
-    return fingerprint(*files, tiny_params(**changes), seed, device)
+def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
+    return fingerprint(*files, tiny_params(**changes), seed, device, tile, overlap)
 
 
 @pytest.mark.parametrize(
@@ -22,10 +25,11 @@ def name(files, seed=1, device="cpu", **changes) -> str:
     [
         {"base_channels": 3}, {"crop": 48}, {"crops_per_micrograph": 3}, {"foreground_fraction": 0.75},
         {"batch_size": 3}, {"accumulate_batches": 2}, {"loss": "bce"}, {"lr": 0.1}, {"warmup_epochs": 1},
-        {"weight_decay": 0.1}, {"gradient_clip": None}, {"grey_values": "none"}, {"compile": True},
+        {"weight_decay": 0.1}, {"gradient_clip": None}, {"normalisation": "batch"},
+        {"grey_values": "none"}, {"compile": True},
         {"activation_checkpointing": True}, {"devices": 2}, {"nodes": 2}, {"schedule": "cosine"},
         {"augment": {"symmetries": True, "brightness": 0.1, "contrast": 0.1, "noise": 0.02, "blur": 1.0}},
-        {"seed": 2}, {"device": "another"},
+        {"seed": 2}, {"device": "another"}, {"validate_every": 2},
     ],
     ids=str,
 )  # fmt: skip
@@ -35,16 +39,17 @@ def test_whatever_changes_the_weights_changes_the_fingerprint(files, change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 9}, {"workers": 2}, {"keep": "last"}, {"keep_epochs": [1]}, {"early_stopping": 2}],
+    [{"epochs": 9}, {"fall": 0.5}, {"workers": 2}, {"keep": "last"}, {"keep_epochs": [1]}, {"early_stopping": 2}],
     ids=str,
 )
 def test_what_changes_no_epoch_does_not(files, change):
     assert name(files, **change) == name(files)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
-def test_the_number_of_epochs_counts_where_the_schedule_depends_on_it(files, schedule):
-    assert name(files, schedule=schedule, epochs=4) != name(files, schedule=schedule, epochs=5)
+def test_tiles_count_and_their_overlap_only_where_there_are_any(files):
+    names = [name(files, tile=tile, overlap=overlap) for tile in (None, 32, 64) for overlap in (0.25, 0.5)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 5
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -62,17 +67,63 @@ def test_the_place_of_the_files_does_not_count(files, tmp_path):
     assert name([blobs(moved, part.names) for part in files]) == before
 
 
-def test_comments_and_layout_of_the_code_do_not_count(tmp_path, monkeypatch):
+def test_comments_docstrings_and_layout_of_the_code_do_not_count(tmp_path, monkeypatch):
     sources = {
         "first": "x = 1  # one\n",
         "second": "\n\nx = (1)\n",
         "third": "x = 2\n",
+        "fourth": '"""What it is."""\n\nx = 1\n"""What x is."""\n',
     }
     for module, source in sources.items():
         (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.setattr("microseg.__path__", [str(tmp_path)])
-    first, second, third = (code_digest(module) for module in sources)
-    assert first == second != third
+    first, second, third, fourth = (code_digest(module) for module in sources)
+    assert first == second == fourth != third
+
+
+@pytest.mark.parametrize("library", ["numpy", "scipy", "lightning-fabric"])
+def test_the_versions_of_the_libraries_count(files, monkeypatch, library):
+    before = name(files)
+    monkeypatch.setattr(provenance, "version", lambda asked: "0.0" if asked == library else version(asked))
+    assert name(files) != before
+
+
+def test_the_version_of_torch_counts(files, monkeypatch):
+    before = name(files)
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert name(files) != before
+
+
+SAMPLE = '''"""A module."""
+
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Point:
+    """A point."""
+
+    x: float = 1.5
+    """Its place."""
+
+    def moved(self, *steps: int, by: float = 0.0) -> "Point":
+        """Return another one."""
+        if steps and (last := steps[-1]) > 0:
+            return Point(self.x + last * by)
+        return Point(*[self.x for _ in steps if not None])
+
+async def name(point: Point, /) -> str:
+    return f"{point.x:>{8}} " "of" f"{point!r}" + 'it"s'
+
+def nothing() -> None:
+    """Only a docstring."""
+'''
+
+
+def test_the_version_of_python_does_not_count(tmp_path, monkeypatch):
+    # The digest was worked out with Python 3.11, 3.12 and 3.13.
+    (tmp_path / "sample.py").write_text(SAMPLE)
+    monkeypatch.setattr("microseg.__path__", [str(tmp_path)])
+    assert code_digest("sample") == "646cba42016ee51645a1ea713d5102c1f86be312006ebc9ac0897cb379bd4d4a"
 
 
 def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_only_reports():
@@ -82,9 +133,8 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_onl
         "common.params",
         "common.progress",
         "common.workspace",
-        "training.checkpoint_space",
-        "training.checkpoints",
-        "training.history",
+        "network.memory",
+        "training.running_loss",
     }
     found, waiting = set(), ["training.loop"]
     while waiting:

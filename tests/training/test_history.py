@@ -1,17 +1,45 @@
 import pytest
 
-from microseg.training.history import EpochRecord, best_record, is_over, training_metrics, write_log
+from microseg.training.history import EpochRecord, Validation, best_record, going_on, is_over
 
 
-def records(*ious: float) -> tuple[EpochRecord, ...]:
+def record(epoch: int, iou: float | None, loss: float = 0.5, foreground: float = 0.1) -> EpochRecord:
+    """Return an epoch; without an IoU it was not validated."""
+    measured = None if iou is None else Validation(loss, iou, foreground)
+    return EpochRecord(epoch, 1 / epoch, 0.001, 10.0, 0.5, measured, 0.0 if measured is None else 2.0)
+
+
+def records(*ious: float | None, losses: tuple[float, ...] = ()) -> tuple[EpochRecord, ...]:
     return tuple(
-        EpochRecord(epoch, 1 / epoch, 2 / epoch, iou, 0.001, 10.0, 0.5, 0.1)
-        for epoch, iou in enumerate(ious, start=1)
+        record(epoch, iou, losses[epoch - 1] if losses else 0.5) for epoch, iou in enumerate(ious, start=1)
     )
 
 
-def test_of_equally_good_epochs_the_first_is_the_best():
-    assert best_record(records(0.1, 0.3, 0.3, 0.2)).epoch == 2
+def silent(*losses: float) -> tuple[EpochRecord, ...]:
+    """Return epochs in which the network predicts no foreground at all."""
+    return tuple(record(epoch, 0.0, loss, foreground=0.0) for epoch, loss in enumerate(losses, start=1))
+
+
+def test_the_epoch_of_the_highest_iou_is_the_best():
+    assert best_record(records(0.1, 0.3, 0.2)).epoch == 2
+
+
+def test_of_equally_good_epochs_the_one_of_the_lowest_loss_is_the_best():
+    assert best_record(records(0.1, 0.3, 0.3, 0.2, losses=(0.1, 0.6, 0.4, 0.2))).epoch == 3
+
+
+def test_while_the_network_is_silent_the_lowest_loss_decides():
+    assert best_record(silent(0.7, 0.4, 0.5)).epoch == 2
+
+
+def test_of_epochs_alike_in_both_the_first_is_the_best():
+    assert best_record(records(0.1, 0.3, 0.3)).epoch == 2
+
+
+def test_only_a_validated_epoch_can_be_the_best():
+    assert best_record(records(None, 0.2, None, 0.1, None)).epoch == 2
+    with pytest.raises(ValueError, match="empty"):
+        best_record(records(None))
 
 
 @pytest.mark.parametrize(
@@ -20,35 +48,30 @@ def test_of_equally_good_epochs_the_first_is_the_best():
         ((), None, False),
         ((0.1, 0.2), None, False),
         ((0.1, 0.2, 0.3, 0.4), None, True),
+        ((None, None, None, None), None, True),
         ((0.3, 0.2), 2, False),
         ((0.3, 0.2, 0.2), 2, True),
         ((0.3, 0.3, 0.3), 2, True),
         ((0.1, 0.2, 0.3), 2, False),
         ((), 1, False),
+        ((0.3, None, None), 2, False),
+        ((0.3, None, 0.2), 2, True),
+        ((None, 0.3, None), 1, False),
     ],
 )
-def test_a_training_is_over_after_its_epochs_or_without_a_better_one(ious, patience, over):
+def test_a_training_is_over_after_its_epochs_or_at_a_validated_one_without_a_better_one(ious, patience, over):
     assert is_over(records(*ious), epochs=4, early_stopping=patience) == over
 
 
-def test_the_log_has_one_line_an_epoch(tmp_path):
-    write_log(tmp_path / "train.csv", records(0.25, 0.5))
-    assert (tmp_path / "train.csv").read_text() == (
-        "epoch,train_loss,validation_loss,validation_iou,lr,seconds\n"
-        "1,1.0,2.0,0.25,0.001,10.0\n"
-        "2,0.5,1.0,0.5,0.001,10.0\n"
-    )
+def test_early_stopping_waits_until_the_network_has_predicted_foreground():
+    history = silent(0.3, 0.4, 0.5, 0.6, 0.7)
+    assert not is_over(history, epochs=99, early_stopping=2)
+    history = (*history, record(6, 0.0, foreground=0.01), record(7, 0.0, foreground=0.01))
+    assert not is_over(history, epochs=99, early_stopping=2)
+    assert is_over((*history, record(8, 0.0, foreground=0.0)), epochs=99, early_stopping=2)
 
 
-def test_the_figures_are_those_of_the_epoch_that_became_the_model():
-    history = records(0.1, 0.4, 0.2, 0.3)
-    assert training_metrics(history, best_record(history)) == {
-        "epochs": 4,
-        "model_epoch": 2,
-        "validation_iou": 0.4,
-        "validation_loss": 1.0,
-        "train_loss": 0.5,
-        "predicted_foreground": 0.1,
-        "seconds": 40.0,
-        "waiting_for_data": 0.05,
-    }
+def test_a_longer_training_forgets_the_validation_that_was_only_made_because_of_the_end():
+    assert going_on(records(None, 0.2, 0.3), validate_every=2) == records(None, 0.2, None)
+    assert going_on(records(None, 0.2), validate_every=2) == records(None, 0.2)
+    assert going_on((), validate_every=2) == ()

@@ -8,6 +8,7 @@ import torch
 from microseg.common.errors import InputError
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
+from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.history import EpochRecord, best_record
 from microseg.training.loop import new_network
 from microseg.training.train import train, warn_if_waiting
@@ -25,8 +26,13 @@ def test_learns_to_see_bright_blobs(data, tmp_path):
     state = tiny_train(
         data, tmp_path, base_channels=4, epochs=40, lr=0.01, crops_per_micrograph=4, augment=no_augmentation()
     )
-    assert best_record(state.records).validation_iou > 0.7
+    assert iou_of(best_record(state.records)) > 0.7
     assert state.records[-1].train_loss < 0.5 * state.records[0].train_loss
+
+
+def iou_of(record: EpochRecord) -> float:
+    assert record.validation is not None
+    return record.validation.iou
 
 
 def no_augmentation() -> dict[str, object]:
@@ -112,12 +118,24 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data, tmp_path):
     assert len(state.records) == 4
 
 
+def test_checkpoints_are_written_for_the_first_epoch_the_kept_ones_and_the_last(data, tmp_path, monkeypatch):
+    saved = []
+    original = CheckpointFolder.save
+    monkeypatch.setattr(
+        CheckpointFolder,
+        "save",
+        lambda self, state, epochs: saved.append(state.epoch) or original(self, state, epochs),
+    )
+    tiny_train(data, tmp_path, epochs=6, keep_epochs=[4])
+    assert saved == [1, 4, 6]
+
+
 def test_best_and_last_weights(data, tmp_path):
     state = tiny_train(data, tmp_path, epochs=6, lr=0.02)
-    best_weights, best = state.model("best")
-    last_weights, last = state.model("last")
+    best_weights, best, measured = state.model("best")
+    last_weights, last, _ = state.model("last")
     assert last.epoch == 6
-    assert best.validation_iou == max(record.validation_iou for record in state.records)
+    assert measured.iou == iou_of(best) == max(map(iou_of, state.records))
     stopped_at_best = tiny_train(data, tmp_path / "again", epochs=best.epoch, lr=0.02)
     assert all(torch.equal(best_weights[name], stopped_at_best.weights[name]) for name in best_weights)
     assert all(torch.equal(last_weights[name], state.weights[name]) for name in last_weights)
@@ -135,12 +153,12 @@ def test_a_network_that_predicts_no_foreground_is_reported(data, tmp_path, caplo
         write_mask(path, np.zeros((64, 64), dtype=bool))
     with caplog.at_level(logging.WARNING):
         state = tiny_train(data, tmp_path, epochs=5, lr=0.05, loss="bce")
-    assert state.records[-1].predicted_foreground == 0
+    assert state.model("last")[2].predicted_foreground == 0
     assert "no foreground on any validation micrograph" in caplog.text
 
 
 def test_waiting_for_data_is_reported(caplog):
-    record = EpochRecord(1, 0.5, 0.5, 0.5, 0.1, seconds=10.0, waiting_seconds=0.4, predicted_foreground=0.1)
+    record = EpochRecord(1, 0.5, 0.1, seconds=8.0, waiting_seconds=0.4, validation_seconds=2.0)
     warn_if_waiting([record])
     assert caplog.text == ""
     warn_if_waiting([record, replace(record, waiting_seconds=1.6)])
@@ -151,9 +169,9 @@ def test_a_split_without_training_micrographs_is_refused(data, tmp_path):
     fabric = start("cpu", "float32")
     nothing, something = blobs(data, []), blobs(data, ["IMG_00001.png"])
     with pytest.raises(InputError, match="no training micrographs"):
-        train(fabric, nothing, something, tiny_params(), 1, tmp_path)
+        train(fabric, nothing, something, tiny_params(), 1, tmp_path, tmp_path)
     with pytest.raises(InputError, match="no validation micrographs"):
-        train(fabric, something, nothing, tiny_params(), 1, tmp_path)
+        train(fabric, something, nothing, tiny_params(), 1, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
-from microseg.common.figure_style import BLUE, ORANGE
+from microseg.common.figure_style import BLUE, ORANGE, show_picture
 
 Micrograph = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -45,7 +45,9 @@ def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -
     points.plot(*polygon.center, "x", color=ORANGE, markersize=9, label="point of the island")
     figure.legend(loc="outside lower center", ncols=2)
     points.set(title="vertices", xlabel="x in pixels", ylabel="y in pixels", aspect="equal")
-    shape.imshow(mask, cmap="gray", interpolation="nearest")
+    left, top = np.clip(polygon.nodes.min(axis=0) - MARGIN, 0, (size[1] - 1, size[0] - 1)).astype(int)
+    right, bottom = np.maximum(polygon.nodes.max(axis=0) + MARGIN, 0).astype(int) + 1
+    show_picture(shape, mask[top:bottom, left:right], left, top)
     shape.set(title="filled shape", xlabel="x in pixels")
     for axes in (points, shape):
         axes.set_xlim(x.min() - MARGIN, x.max() + MARGIN)
@@ -105,5 +107,5 @@ def mask_figures(
 
 
 def _show(axes: Axes, picture: Micrograph | Mask) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1 if picture.dtype == bool else 255, interpolation="nearest")
+    show_picture(axes, picture)
     axes.set_axis_off()

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from microseg.annotations.points import parse_point, parse_points, shortened
 from microseg.common.errors import InputError
 from microseg.common.tables import delimiter_of, read_lines, split_line
+from microseg.micrographs.origins import Origins
 
 HEADER = ("image_url", "point", "polygon")
 FEWEST_VERTICES = 3
@@ -31,14 +32,20 @@ class AnnotatedPolygon:
         center: the point (x, y) that stands for the island.
         nodes: the vertices in order, a read-only float array (n, 2) of (x, y), n >= 3; the last joins the first.
         line: the line of the table that it was read from, None where it comes from no table.
+        origin: where the user's own files hold it, None where they are that table itself.
     """
 
     center: tuple[float, float]
     nodes: NDArray[np.float64]
     line: int | None = None
+    origin: str | None = None
 
     def __init__(
-        self, center: Sequence[float] | NDArray[np.float64], nodes: ArrayLike, line: int | None = None
+        self,
+        center: Sequence[float] | NDArray[np.float64],
+        nodes: ArrayLike,
+        line: int | None = None,
+        origin: str | None = None,
     ) -> None:
         x, y = center
         vertices = np.array(nodes, dtype=np.float64)
@@ -48,6 +55,12 @@ class AnnotatedPolygon:
         object.__setattr__(self, "center", (float(x), float(y)))
         object.__setattr__(self, "nodes", vertices)
         object.__setattr__(self, "line", line)
+        object.__setattr__(self, "origin", origin)
+
+    @property
+    def place(self) -> str:
+        """Where the polygon stands, for a person who looks for it."""
+        return self.origin or f"line {self.line}"
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -102,33 +115,40 @@ def read_annotations(csv_path: Path | str) -> list[ImageMask]:
     masks, unusable = scan_annotations(csv_path)
     for problem in unusable:
         raise InputError(
-            f"{csv_path}, line {problem.line}: {problem.reason}; mend or delete the line, "
+            f"{csv_path}, line {problem.line}: {problem.reason}; fix or delete the line, "
             "or set parse_csv.on_invalid to skip"
         )
     return masks
 
 
-def scan_annotations(csv_path: Path | str) -> tuple[list[ImageMask], list[UnusableLine]]:
+def scan_annotations(
+    csv_path: Path | str, origins: Origins | None = None
+) -> tuple[list[ImageMask], list[UnusableLine]]:
     """Read a table of polygons like `read_annotations`, but return the unusable lines beside the usable ones.
+
+    Args:
+        csv_path: the table.
+        origins: where its lines come from, None where from nowhere else.
 
     Raises:
         InputError: the file cannot be read, is empty, has another header, or has no line below it.
     """
     path = Path(csv_path)
+    origins = origins or Origins(path)
     lines = read_lines(path)
     _, header = next(lines, (0, ""))
     if not header:
         raise InputError(
-            f"{path}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
+            f"{origins.place()}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
         )
     delimiter = delimiter_of(header)
     if not _is_header(header, delimiter):
-        raise InputError(f"{path}, line 1: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
+        raise InputError(f"{origins.place(1)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
     masks: dict[str, ImageMask] = {}
     unusable = []
     for number, line in lines:
         try:
-            name, polygon = _parse_line(split_line(line, delimiter), number)
+            name, polygon = _parse_line(split_line(line, delimiter), number, origins.of(number))
         except ValueError as error:
             unusable.append(UnusableLine(number, line.split(delimiter)[0].strip(' "')[:80], str(error)))
             continue
@@ -138,7 +158,7 @@ def scan_annotations(csv_path: Path | str) -> tuple[list[ImageMask], list[Unusab
         if polygon is not None:
             mask.add_polygon(polygon)
     if not masks and not unusable:
-        raise InputError(f"{path}: no annotation below the header; add one polygon a line")
+        raise InputError(f"{origins.place()}: no annotation below the header; add one polygon a line")
     return list(masks.values()), unusable
 
 
@@ -161,7 +181,7 @@ def _is_header(line: str, delimiter: str) -> bool:
         return False
 
 
-def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | None]:
+def _parse_line(fields: list[str], line: int, origin: str | None) -> tuple[str, AnnotatedPolygon | None]:
     """Return a line's image and its polygon, None where it says that there is none; ValueError says why not."""
     if len(fields) != len(HEADER):
         raise ValueError(f"{len(fields)} fields instead of 3 (image; point; polygon)")
@@ -173,4 +193,4 @@ def _parse_line(fields: list[str], line: int) -> tuple[str, AnnotatedPolygon | N
     center, nodes = parse_point(point, "the point"), parse_points(polygon, "the polygon")
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
-    return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line)
+    return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, origin)

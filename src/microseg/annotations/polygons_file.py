@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.common.errors import InputError
@@ -11,13 +12,15 @@ from microseg.common.files import output_file
 
 def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:
     """Write the polygons of all micrographs, in the order given."""
-    with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for mask in masks:
-            polygons = [
-                {"center": polygon.center, "nodes": polygon.nodes.tolist(), "line": polygon.line}
-                for polygon in mask.polygons
-            ]
+            polygons = [_record(polygon) for polygon in mask.polygons]
             file.write(json.dumps({"image": mask.img_name, "polygons": polygons}, ensure_ascii=False) + "\n")
+
+
+def _record(polygon: AnnotatedPolygon) -> dict[str, Any]:
+    record = {"center": polygon.center, "nodes": polygon.nodes.tolist(), "line": polygon.line}
+    return record if polygon.origin is None else {**record, "origin": polygon.origin}
 
 
 def read_polygons(path: Path) -> list[ImageMask]:
@@ -40,7 +43,7 @@ def _read_line(line: str, place: str) -> ImageMask:
     try:
         record = json.loads(line)
         polygons = [
-            AnnotatedPolygon(polygon["center"], polygon["nodes"], polygon["line"])
+            AnnotatedPolygon(polygon["center"], polygon["nodes"], polygon["line"], polygon.get("origin"))
             for polygon in record["polygons"]
         ]
         return ImageMask(record["image"], polygons)

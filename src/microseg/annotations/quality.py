@@ -108,13 +108,13 @@ def _odd_shapes(masks: Sequence[ImageMask], shapes: Shapes) -> Iterator[Finding]
 
 
 def _odd_places(mask: ImageMask, height: int, width: int) -> Iterator[Finding]:
-    first_lines: dict[bytes, int | None] = {}
+    first_places: dict[bytes, str] = {}
     for polygon in mask.polygons:
         name, line = mask.img_name, polygon.line
         outline = polygon.nodes.tobytes()
-        if outline in first_lines:
-            yield Finding("repeated_polygon", name, line, f"the same outline as line {first_lines[outline]}")
-        first_lines.setdefault(outline, line)
+        if outline in first_places:
+            yield Finding("repeated_polygon", name, line, f"the same outline as {first_places[outline]}")
+        first_places.setdefault(outline, polygon.place)
         beyond = reaches_outside(polygon, height, width)
         if beyond > 0:
             yield Finding("out_of_bounds", name, line, f"by {beyond:g} pixels; cut off at the border")

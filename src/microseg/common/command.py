@@ -4,6 +4,8 @@ import argparse
 import logging
 import os
 import shlex
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +19,9 @@ DVC_STAGE = "DVC_STAGE"
 """The environment variable in which DVC names the stage whose command it starts."""
 
 LAUNCHER = "MICROSEG_LAUNCHER"
-"""The environment variable with the program, such as "srun", that starts a stage once on each of its devices."""
+"""The environment variable with the program, such as "srun --exact", that starts a stage on every device.
+
+It is split into words as a POSIX shell does, whatever the shell of the user."""
 LAUNCHED = "MICROSEG_LAUNCHED"
 """Set in the processes that the launcher starts."""
 
@@ -61,19 +65,38 @@ def run_stage(
 
 
 def _hand_over_to_launcher() -> None:
-    """Let the launcher take the place of this process, and start the same script again."""
-    launcher = shlex.split(os.environ.get(LAUNCHER, ""))
-    if not launcher or LAUNCHED in os.environ:
+    """Let the launcher start the same script again, and end as it ends; without a launcher, do nothing.
+
+    This process stays: where DVC is gone, or this process is told to end, it ends the launcher.
+
+    Raises:
+        InputError: MICROSEG_LAUNCHER cannot be split into words, or names no program that can be started.
+    """
+    if LAUNCHED in os.environ:
         return
-    os.environ[LAUNCHED] = "1"
     try:
-        os.execvp(launcher[0], [*launcher, sys.executable, *sys.argv])  # noqa: S606 (the user names the program)
+        launcher = shlex.split(os.environ.get(LAUNCHER, ""))
+    except ValueError as error:
+        raise InputError(f"{LAUNCHER}: its quotes do not match ({error}); correct it") from None
+    if not launcher:
+        return
+    command = [*launcher, sys.executable, *sys.argv]
+    try:
+        process = subprocess.Popen(command, env=os.environ | {LAUNCHED: "1"})
     except OSError as error:
         raise InputError(f"{LAUNCHER}: {launcher[0]} cannot be started ({error.strerror}); correct it") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_with_dvc(process.terminate)
+    try:
+        sys.exit(process.wait())
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
 
 
-def _end_with_dvc() -> None:
-    """End this process when the DVC that started it is gone.
+def _end_with_dvc(tidy_up: Callable[[], None] = lambda: None) -> None:
+    """End this process, after `tidy_up`, when the DVC that started it is gone.
 
     A killed DVC leaves the commands of its stages running. Such a leftover would finish later, perhaps in the
     middle of the next run, and put its outputs in the place of newer ones.
@@ -85,6 +108,7 @@ def _end_with_dvc() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
+        tidy_up()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

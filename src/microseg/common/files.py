@@ -1,4 +1,7 @@
-"""Outputs that are either complete or not there: everything is written beside its place, then renamed."""
+"""Outputs that are either complete or not there: everything is written beside its place, then renamed.
+
+Tables are written by Python's csv: their rows come one by one, and pandas would have to hold them all.
+"""
 
 import csv
 import hashlib
@@ -53,7 +56,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, refusing the NaN and Infinity that JSON does not have."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with output_file(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

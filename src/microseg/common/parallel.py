@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+import psutil
+
 from microseg.common.progress import progress
 
 Item = TypeVar("Item")
@@ -34,7 +36,7 @@ def map_in_processes(
     Raises:
         Exception: what `function` raised for the first item that failed; items not yet begun are left out.
     """
-    count = workers or min(len(os.sched_getaffinity(0)), len(items) // ITEMS_FOR_A_PROCESS)
+    count = workers or min(usable_cores(), len(items) // ITEMS_FOR_A_PROCESS)
     if count <= 1:
         yield from progress(map(function, items), description, total=len(items))
         return
@@ -43,6 +45,14 @@ def map_in_processes(
     with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         results = pool.map(function, items, chunksize=ITEMS_AT_A_TIME)
         yield from progress(results, description, total=len(items))
+
+
+def usable_cores() -> int:
+    """Return on how many cores this process may run, where the system says so, else how many there are."""
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):
+        return len(process.cpu_affinity())
+    return psutil.cpu_count() or 1
 
 
 def _end_with_parent() -> None:

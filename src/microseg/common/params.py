@@ -15,6 +15,7 @@ from microseg.common.errors import InputError
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+# The narrowest level of the network has a sixteenth of the height and width.
 SMALLEST_NORMALISED_CROP = 32
 
 SizeOrShare = Annotated[int | float, Field(ge=0)]
@@ -107,15 +108,16 @@ class TrainParams(Section):
     fall: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     gradient_clip: Annotated[float, Field(gt=0)] | None
+    validate_every: Count
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
     grey_values: Literal["per_image", "none"]
     augment: AugmentParams
-    precision: Literal["auto", "float32", "bf16", "fp16"]
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
     compile: bool
-    workers: NotNegative
+    workers: NotNegative | Literal["auto"]
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Count
     nodes: Count
@@ -126,14 +128,20 @@ class TrainParams(Section):
             raise ValueError(
                 "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
             )
+        # A constant rate may still be rising where a shorter training ends: a longer one goes on from there.
+        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
+                "of schedule cosine; set it to less than epochs"
+            )
         return self
 
     @model_validator(mode="after")
     def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
         if self.normalisation == "batch" and self.crop is not None and self.crop < SMALLEST_NORMALISED_CROP:
             raise ValueError(
-                f"crop is {self.crop}, but of a crop below {SMALLEST_NORMALISED_CROP} pixels one single value is "
-                "left where the network is narrowest, which normalisation batch cannot normalise; raise crop or set "
+                f"crop is {self.crop}, of which one single value is left where the network is narrowest: nothing "
+                f"for normalisation batch to normalise; set crop to {SMALLEST_NORMALISED_CROP} or more, or "
                 "normalisation to none"
             )
         return self
@@ -142,6 +150,7 @@ class TrainParams(Section):
 class PredictParams(Section):
     """Parameters of the stage predict."""
 
+    parts: Literal["measured", "all"]
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
     symmetries: bool
@@ -184,6 +193,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     """
     try:
         # DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error.
+        # For PyYAML, which knows YAML 1.1 only, 1e-4 would be a text.
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such parameter file; run from the top folder of the project") from None

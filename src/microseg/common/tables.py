@@ -1,4 +1,7 @@
-"""Delimited text tables as people save them: semicolons, commas or tabs, any line ends, byte order mark or not."""
+"""Delimited text tables as people save them: semicolons, commas or tabs, any line ends, byte order mark or not.
+
+They are not read by pandas because an error has to name the line of the user's file that is wrong.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -64,12 +67,12 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         try:
             fields = [field.strip() for field in split_line(line, delimiter)]
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; mend the line") from None
+            raise InputError(f"{path}, line {number}: {error}; fix the line") from None
         rows.append((number, fields))
     header = rows[0][1]
     for number, fields in rows:
         if len(fields) != len(header):
             raise InputError(
-                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; mend the line"
+                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; fix the line"
             )
     return header, rows[1:]

@@ -11,6 +11,7 @@ from microseg.common.errors import InputError
 
 COMMANDS = {
     "sweep": "run the experiments of a grid that are not there yet",
+    "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "draw what comparable experiments show",
     "review": "compare with a commit, as Markdown for a review",
     "agreement": "find the points that several annotators agree upon",

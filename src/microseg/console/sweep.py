@@ -1,13 +1,7 @@
 """`microseg sweep`: the experiments of a grid."""
 
 import argparse
-import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from microseg.experiments.grid import Experiment
 
 PARAMS = Path("params.yaml")
 
@@ -15,7 +9,7 @@ PARAMS = Path("params.yaml")
 def define(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command its description and arguments."""
     parser.description = (
-        "Run an experiment for each combination of the values, through DVC's queue. What there is already is not "
+        "Run an experiment for each combination of the values, beside the workspace. What there is already is not "
         "run again; the same command goes on after an interruption."
     )
     parser.add_argument(
@@ -27,46 +21,43 @@ def define(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         help="a parameter of params.yaml and its values; may be given several times",
     )
-    parser.add_argument("-j", "--jobs", type=int, default=1, help="experiments at a time (default: %(default)s)")
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="experiments at a time on this machine (default: 1); with several GPUs each has one of its own",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what there is to do")
     parser.add_argument(
-        "--share",
-        metavar="REMOTE",
-        help="work on the sweep together with others: claim, run and push one experiment after the other",
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of this Dask scheduler, such as tcp://127.0.0.1:8786, run and push the experiments",
     )
     parser.add_argument(
-        "--release", metavar="NAME", help="with --share: remove the claim of a worker that is dead"
+        "--remote",
+        default="origin",
+        metavar="NAME",
+        help="with --scheduler: the git repository that the workers push to (default: %(default)s)",
     )
     parser.set_defaults(run=_sweep, refuse=parser.error)
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
+    jobs = 1 if parsed.jobs is None else parsed.jobs
+    if not parsed.settings or jobs < 1:
+        parsed.refuse("give -S KEY=VALUE,VALUE; --jobs is at least 1")
+    if parsed.scheduler and parsed.jobs is not None:
+        parsed.refuse("--scheduler takes no --jobs; start as many workers as experiments are to run at a time")
     from microseg.experiments.grid import build_grid
-    from microseg.experiments.shared_sweep import release_claim, run_shared_sweep
 
-    if parsed.release and parsed.share and not parsed.settings:
-        release_claim(parsed.share, parsed.release)
-        return 0
-    if parsed.release or not parsed.settings or parsed.jobs < 1:
-        parsed.refuse("give -S KEY=VALUE,VALUE, or --share REMOTE --release NAME; --jobs is at least 1")
     experiments = build_grid(parsed.settings, PARAMS)
-    if not parsed.share:
-        return _sweep_here(experiments, parsed.jobs, dry_run=parsed.dry_run)
-    if parsed.dry_run or parsed.jobs > 1:
-        parsed.refuse("--share takes neither --dry-run nor --jobs; start a worker in each of several clones")
-    failed = run_shared_sweep(experiments, parsed.share)
-    return 1 if failed else 0
+    if parsed.scheduler:
+        from microseg.experiments.cluster import run_cluster_sweep
 
+        failed = run_cluster_sweep(experiments, parsed.scheduler, parsed.remote, dry_run=parsed.dry_run)
+    else:
+        from microseg.experiments.sweep import run_sweep
 
-def _sweep_here(experiments: Sequence["Experiment"], jobs: int, *, dry_run: bool) -> int:
-    from microseg.experiments.sweep import run_sweep
-
-    log = logging.getLogger(__name__)
-    try:
-        failed = run_sweep(experiments, jobs, dry_run=dry_run)
-    except KeyboardInterrupt:
-        log.warning("experiments go on in the background; `dvc queue stop --kill` ends them")
-        raise
-    for name in failed:
-        log.error("%s failed; read its log with `dvc queue logs %s`", name, name)
+        failed = run_sweep(experiments, jobs, dry_run=parsed.dry_run)
     return 1 if failed else 0

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from microseg.common.figure_style import Picture, show_picture
 from microseg.evaluation.scores import MeasuredImage, calculate_iou
 
 Mask = NDArray[np.bool_]
@@ -36,8 +37,11 @@ def graph_iou(truth: Mask, prediction: Mask) -> NDArray[np.uint8]:
         (height, width, 3) of 0 to 255: true negatives black, true positives white, false negatives magenta, false
         positives cyan.
     """
-    colours = np.array([[TRUE_NEGATIVE, FALSE_POSITIVE], [FALSE_NEGATIVE, TRUE_POSITIVE]], np.uint8)
-    return colours[truth.astype(np.intp), prediction.astype(np.intp)]
+    colours = np.full((*truth.shape, 3), TRUE_NEGATIVE, np.uint8)
+    colours[truth & prediction] = TRUE_POSITIVE
+    colours[truth & ~prediction] = FALSE_NEGATIVE
+    colours[prediction & ~truth] = FALSE_POSITIVE
+    return colours
 
 
 def plot_examples(examples: Sequence[Example], method: str, title: str) -> Figure:
@@ -138,8 +142,8 @@ def evaluation_figures(
     )
 
 
-def _show(axes: Axes, picture: NDArray[np.generic], title: str) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1 if picture.dtype == bool else 255, interpolation="nearest")
+def _show(axes: Axes, picture: Picture, title: str) -> None:
+    show_picture(axes, picture)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 

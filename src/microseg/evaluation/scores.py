@@ -4,12 +4,14 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
+from microseg.common.parallel import map_in_processes
 from microseg.micrographs.images import read_mask
 
 EXCELLENT_IOU = 0.95
@@ -138,25 +140,28 @@ class MeasuredImage:
 
 
 def measure(
-    images: Iterable[str], masks: Path, predictions: Path, methods: Sequence[str]
+    images: Sequence[str], masks: Path, predictions: Path, methods: Sequence[str]
 ) -> Iterator[MeasuredImage]:
     """Score the predicted masks in the folder `predictions` (one folder a method) against those in `masks`.
 
     Raises:
         InputError: a mask is missing, cannot be read, or has another size than its truth.
     """
-    for image in images:
-        truth = read_mask(masks / image)
-        scores = {}
-        for method in methods:
-            prediction = read_mask(predictions / method / image)
-            if prediction.shape != truth.shape:
-                raise InputError(
-                    f"{predictions / method / image}: {prediction.shape} pixels, but the annotated mask has "
-                    f"{truth.shape}; rerun predict and postprocess"
-                )
-            scores[method] = score(truth, prediction)
-        yield MeasuredImage(image, float(truth.mean()), border_distance(truth), scores)
+    yield from map_in_processes(partial(_measure, masks, predictions, methods), images, "measuring")
+
+
+def _measure(masks: Path, predictions: Path, methods: Sequence[str], image: str) -> MeasuredImage:
+    truth = read_mask(masks / image)
+    scores = {}
+    for method in methods:
+        prediction = read_mask(predictions / method / image)
+        if prediction.shape != truth.shape:
+            raise InputError(
+                f"{predictions / method / image}: {prediction.shape} pixels, but the annotated mask has "
+                f"{truth.shape}; rerun predict and postprocess"
+            )
+        scores[method] = score(truth, prediction)
+    return MeasuredImage(image, float(truth.mean()), border_distance(truth), scores)
 
 
 def digest(images: Iterable[str], masks: Path) -> str:

@@ -22,6 +22,7 @@ NO_EFFECT = frozenset(
         "train.activation_checkpointing",
         "train.compile",
         "train.accelerator",
+        "predict.parts",
         "evaluate.examples",
     }
 )

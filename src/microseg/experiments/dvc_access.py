@@ -1,19 +1,20 @@
-"""The only door to DVC and git: what experiments there are, what the queue does, and the commands that change it.
+"""The only door to DVC and git: what experiments there are, and the commands of both.
 
-What is shown is read through DVC's Python interface, what is changed is changed by the commands that a user would
-type. DVC shows every value of its table as a number or as text; `cell` turns a parameter into the same form.
+The table of experiments and files of other commits are read through `dvc.api`, everything else is done by the
+commands that a user would type. DVC shows every value of its table as a number or as text; `cell` turns a
+parameter into the same form.
 """
 
 import logging
 import os
-import signal
+import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from microseg.common.errors import InputError
@@ -22,12 +23,17 @@ Cell = float | str
 MISSING = "None"
 """How DVC's table shows what is null, and what is not there at all."""
 
-FINISHED, RUNNING, QUEUED, FAILED = "finished", "running", "queued", "failed"
+FINISHED = "finished"
 
 ATTEMPTS = 3
 
+LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|index\.lock")
+"""What DVC says where another command, of DVC or git, is at work in the project."""
+PAUSES = (1, 2, 4, 8, 15, 30)
+"""Seconds to wait before each further try while the project is locked: a minute in all."""
+
 # Messages of libraries below DVC that mean nothing to the user of this package.
-for _library in ("dvc", "dvc_task", "celery", "kombu", "scmrepo"):
+for _library in ("dvc", "scmrepo"):
     logging.getLogger(_library).setLevel(logging.ERROR)
 
 
@@ -49,7 +55,7 @@ class Row:
     revision: str
     """The first digits of its commit or of its task; "workspace" for the workspace."""
     state: str
-    """FINISHED, RUNNING, QUEUED or FAILED. Unless finished, its metrics are those of the commit it starts from."""
+    """FINISHED, or what DVC says, such as "running": then its metrics are those of the commit it starts from."""
     cells: Mapping[str, Cell | None]
 
     def parameter(self, key: str) -> Cell:
@@ -75,8 +81,10 @@ def experiment_table(commits: int = 1, revision: str | None = None) -> list[Row]
         revision: the commit to start at, the current one by default.
 
     Raises:
-        InputError: DVC cannot read the project.
+        InputError: there is no such commit, or DVC cannot read the project.
     """
+    if revision and try_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
+        raise InputError(f"{revision}: no such commit")
     table = _retry_exp_show(commits, revision)
     return [
         Row(
@@ -92,75 +100,78 @@ def experiment_table(commits: int = 1, revision: str | None = None) -> list[Row]
 def _retry_exp_show(commits: int, revision: str | None) -> list[dict[str, Any]]:
     import dvc.api  # takes a second
     from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
 
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(1)
         try:
             return cast("list[dict[str, Any]]", dvc.api.exp_show(revs=revision, num=commits))
-        except (DvcException, SCMError, OSError) as error:
+        except (DvcException, OSError) as error:
             # DVC looks into the folders of running experiments too, which come and go meanwhile.
             reason = error
     raise InputError(f"DVC cannot read the experiments: {reason}")
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which the programs of this Python come first: DVC starts others by name."""
+def environment(changes: Mapping[str, str | None] = MappingProxyType({})) -> dict[str, str]:
+    """Return an environment in which the programs of this Python come first: DVC starts others by name.
+
+    `changes` are variables to set, or with None to leave out.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path}
+    changed = {**os.environ, "PATH": path, **changes}
+    return {key: value for key, value in changed.items() if value is not None}
 
 
-def run_dvc(*arguments: str, interruptible: bool = False, show: bool = False) -> None:
-    """Run a DVC command in the working directory; with `show`, its output goes where log lines go.
+def dvc_command(*arguments: str) -> list[str]:
+    """Return the command line of a DVC command, of this Python."""
+    return [sys.executable, "-m", "dvc", *arguments]
 
-    Ctrl-C ends the command where it is `interruptible`. Others end in their own time first: half-way through
-    queueing an experiment, DVC holds the user's uncommitted changes.
+
+def dvc_output(*arguments: str) -> str:
+    """Return what a DVC command prints; while another one has locked the project, try again.
 
     Raises:
-        InputError: the command failed; the message ends with what DVC said last.
+        InputError: it failed; the message ends with what DVC said last.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr if show else output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    for pause in (*PAUSES, None):
+        done = subprocess.run(
+            dvc_command(*arguments), env=environment(), capture_output=True, text=True, check=False
         )
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            if interruptible:
-                # The whole group: DVC itself leaves it to the stage to end.
-                os.killpg(process.pid, signal.SIGINT)
-            process.wait()
-            raise
-        output.seek(0)
-        lines = output.read().strip().splitlines()
-    if process.returncode:
-        said = "see above" if show else _last_error(lines)
-        raise InputError(f"`dvc {' '.join(arguments)}` failed: {said}")
+        if not done.returncode:
+            return done.stdout
+        if pause is None or not is_locked(done.stderr):
+            break
+        time.sleep(pause)
+    raise InputError(f"`dvc {' '.join(arguments)}` failed: {last_error(done.stderr)}")
 
 
-def _last_error(lines: list[str]) -> str:
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it said nothing"])[-1]
+def is_locked(said: str) -> bool:
+    """Return whether DVC failed only because another command was at work in the project."""
+    return any(LOCKED.search(line) for line in said.splitlines() if line.startswith("ERROR"))
 
 
-def try_git(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a git command in the working directory, giving it `text`, whether or not it succeeds."""
-    return subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, check=False)
+def last_error(said: str) -> str:
+    """Return the last error among the lines of a failed command, in the words of a stage where one has failed."""
+    lines = said.strip().splitlines()
+    for beginning in ("error: ", "ERROR: "):
+        errors = [line.removeprefix(beginning) for line in lines if line.startswith(beginning)]
+        if errors:
+            return errors[-1]
+    return lines[-1] if lines else "it said nothing"
 
 
-def run_git(*arguments: str, text: str | None = None) -> str:
-    """Run a git command in the working directory, giving it `text`; return what it says.
+def try_git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a git command in the working directory, whether or not it succeeds."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+
+
+def run_git(*arguments: str) -> str:
+    """Run a git command in the working directory; return what it says.
 
     Raises:
         InputError: it failed; the message ends with what git said.
     """
-    done = try_git(*arguments, text=text)
+    done = try_git(*arguments)
     if done.returncode:
         raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
@@ -168,23 +179,7 @@ def run_git(*arguments: str, text: str | None = None) -> str:
 
 def has_data_remote() -> bool:
     """Return whether DVC has a default remote to push data to."""
-    from dvc.repo import Repo  # takes a second
-
-    with Repo() as repo:
-        return bool(repo.config["core"].get("remote"))
-
-
-def dvc_output(*arguments: str) -> str:
-    """Return what a DVC command prints.
-
-    Raises:
-        InputError: it failed; the message ends with what DVC said last.
-    """
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"`dvc {' '.join(arguments)}` failed: {_last_error(done.stderr.strip().splitlines())}")
-    return done.stdout
+    return bool(dvc_output("config", "core.remote").strip())
 
 
 def file_at(revision: str, path: str) -> str | None:

@@ -43,7 +43,7 @@ def write_report(comparison: Comparison, folder: Path, settings: str) -> list[Pa
         ),
     )
     with output_file(paths[2]) as partial:
-        partial.write_text(to_markdown(comparison, settings), encoding="utf-8")
+        partial.write_text(to_markdown(comparison, settings), encoding="utf-8", newline="\n")
     return paths
 
 

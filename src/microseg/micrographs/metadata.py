@@ -1,12 +1,19 @@
-"""The table of what is known about each micrograph: one line an image, its columns free but for `image_url`."""
+"""The table of what is known about each micrograph: one line an image, its columns free but for `image_url`.
+
+It is read with the csv module rather than pandas, which does not tell the line that an error has to name.
+"""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
+from microseg.micrographs.origins import Origins, read_origins
 
 IMAGE_COLUMN = "image_url"
+
+BLANK = "(blank)"
+"""What stands in the name of a group for a value that is not given."""
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
@@ -14,31 +21,34 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
     Raises:
         InputError: there is no such file, it has no column `image_url`, a row is too short or too long, or an
-            image stands in it twice.
+            image stands in it twice. It names the file that the table comes from.
     """
+    origins = read_origins(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             if IMAGE_COLUMN not in (reader.fieldnames or []):
-                raise InputError(f"{path}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
-            return _collect_rows(path, reader)
+                raise InputError(
+                    f"{origins.place(1)}: no column {IMAGE_COLUMN}; add one with the names of the images"
+                )
+            return _collect_rows(origins, reader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; this dataset has no metadata") from None
+        raise InputError(f"{origins.place()}: no such file; this dataset has no metadata") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a comma-separated table in UTF-8 ({error}); export it again") from error
+        raise InputError(
+            f"{origins.place()}: not a comma-separated table in UTF-8 ({error}); export it again"
+        ) from error
 
 
-def _collect_rows(path: Path, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
+def _collect_rows(origins: Origins, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for row in reader:
         name = row[IMAGE_COLUMN]
         if None in row or None in row.values():
-            raise InputError(
-                f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or [])} fields like the header; "
-                "add or remove what differs"
-            )
+            expected = f"expected {len(reader.fieldnames or [])} fields like the header"
+            raise InputError(f"{origins.place(reader.line_num)}: {expected}; add or remove what differs")
         if name in rows:
-            raise InputError(f"{path}, line {reader.line_num}: {name} stands in an earlier line too; remove one")
+            raise InputError(f"{origins.place(reader.line_num)}: {name} stands in an earlier line too; remove one")
         rows[name] = row
     return rows
 
@@ -51,10 +61,20 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
     """
     metadata = read_metadata(path)
     known = list(next(iter(metadata.values()), {}))
+    table = read_origins(path).place()
     for column in columns:
         if column not in known:
-            raise InputError(f"{path}: no column {column}; there are {', '.join(known)}")
+            raise InputError(f"{table}: no column {column}; there are {', '.join(known)}")
     for image in images:
         if image not in metadata:
-            raise InputError(f"{path}: no line for the annotated image {image}; add one")
+            raise InputError(f"{table}: no line for the annotated image {image}; add one")
     return {image: tuple(metadata[image][column] for column in columns) for image in images}
+
+
+def group_name(values: Sequence[str]) -> str:
+    """Return the name of the group that an image's `values` of the grouping columns make; "" where there are none.
+
+    A blank value counts like any other. Images that nobody knows the type of may well be of one type: as a group
+    of their own they stay on one side, drawn one by one they could stand on both.
+    """
+    return " / ".join(value.strip() or BLANK for value in values)

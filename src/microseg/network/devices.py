@@ -2,12 +2,11 @@
 
 import ctypes
 import os
-import platform
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -19,18 +18,27 @@ from torch import Tensor
 from torch.distributed import DistError
 
 from microseg.common.errors import InputError
+from microseg.network.processor import computes_in_bf16
 
 Accelerator = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "bf16", "fp16"]
+Precision = Literal["auto", "float32", "tf32", "bf16", "fp16"]
+Result = TypeVar("Result")
 
 FABRIC_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "float32": "32-true",
+    "tf32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
 
-CPU_INFO = Path("/proc/cpuinfo")
-CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# The first GPUs with units for products of matrices of fp16 (Volta: V100, then T4); older ones gain nothing by it.
+FP16_CAPABILITY = (7, 0)
+
+# More processes than this read faster than one GPU learns, and take memory that the system's cache of files needs.
+MOST_WORKERS = 8
+
+# While one process works, the others are heard from this often: far below any time limit of a collective.
+SECONDS_BETWEEN_SIGNS = 1.0
 
 # Parameters of mallopt(3), as numbered in malloc.h of glibc.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -56,12 +64,14 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
     make_deterministic(accelerator)
     if accelerator == "cpu":
         keep_freed_memory()
+    numbers = resolve_precision(precision, accelerator)
+    allow_tf32(numbers == "tf32")
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=FABRIC_PRECISION[resolve_precision(precision, accelerator)],
+        precision=FABRIC_PRECISION[numbers],
         plugins=launcher(devices, nodes),
     )
     fabric.launch()
@@ -94,15 +104,52 @@ def launcher(devices: int, nodes: int) -> ClusterEnvironment:
 
 
 def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"]) -> str:
-    """Return float32, bf16 or fp16: `auto` is bf16 where the device computes with it, and does not imitate it."""
-    if precision == "fp16" and accelerator == "cpu":
-        raise InputError("train.precision: fp16 is for GPUs only; set it to auto, bf16 or float32")
+    """Return float32, tf32, bf16 or fp16.
+
+    `auto` is bf16 where the device computes with it and does not imitate it, fp16 on GPUs that have that instead,
+    and float32 elsewhere.
+    """
+    if precision in ("fp16", "tf32") and accelerator == "cpu":
+        raise InputError(f"train.precision: {precision} is for GPUs only; set it to auto, bf16 or float32")
     if precision != "auto":
         return precision
-    if accelerator == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    flags = CPU_INFO.read_text(encoding="utf-8").split() if CPU_INFO.is_file() else []
-    return "bf16" if CPU_BF16_FLAGS.intersection(flags) else "float32"
+    if accelerator == "cpu":
+        return "bf16" if computes_in_bf16() else "float32"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability() >= FP16_CAPABILITY else "float32"
+
+
+def allow_tf32(answer: bool) -> None:
+    """Say whether GPUs round the factors of float32 products to 10 bits; in convolutions torch does so unasked."""
+    torch.backends.cudnn.allow_tf32 = answer
+    torch.backends.cuda.matmul.allow_tf32 = answer
+
+
+def precision_of(fabric: Fabric) -> str:
+    """Return the numbers that a run computes with: float32, tf32, bf16 or fp16."""
+    used = fabric.strategy.precision.precision
+    if used == FABRIC_PRECISION["tf32"] and fabric.device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        return "tf32"
+    return next(name for name, fabrics in FABRIC_PRECISION.items() if fabrics == used)
+
+
+def resolve_workers(workers: int | Literal["auto"], device: torch.device, devices: int) -> int:
+    """Return how many processes read ahead for one of `devices` on this machine.
+
+    `auto` is one where the processor itself trains, as it is busy enough, and for a GPU one on each core that the
+    other processes leave free, up to 8.
+    """
+    if workers != "auto":
+        return workers
+    if device.type == "cpu":
+        return 1
+    return min(max(usable_cores() // devices - 1, 1), MOST_WORKERS)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:
@@ -145,9 +192,40 @@ def connected(fabric: Fabric) -> Iterator[None]:
         raise
 
 
-def describe(device: torch.device) -> str:
-    """Return what distinguishes devices whose results differ in the last bits."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {capability} with {torch.get_num_threads()} threads"
+def is_idle(device: torch.device) -> bool:
+    """Return whether a device has nothing left to do; the processor itself has not, whenever it is asked."""
+    return device.type != "cuda" or torch.cuda.current_stream(device).query()
+
+
+def while_others_wait(fabric: Fabric, work: Callable[[], Result]) -> Result | None:
+    """Run `work`, which may take hours, in the first process and return its result there, None in the others.
+
+    Waiting for a single collective would end with its time limit after some minutes. So the processes exchange a
+    sign of life every second, and the work is done in a thread beside that.
+
+    Raises:
+        BaseException: what `work` raised.
+    """
+    if fabric.world_size == 1:
+        return work()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # raised again in the thread that asked for the work
+            errors.append(error)
+
+    # A daemon, so that Ctrl-C does not have to wait for it.
+    thread = threading.Thread(target=run, daemon=True)
+    if fabric.is_global_zero:
+        thread.start()
+    working = True
+    while working:
+        if fabric.is_global_zero:
+            thread.join(SECONDS_BETWEEN_SIGNS)
+        working = fabric.broadcast(thread.is_alive())
+    if errors:
+        raise errors[0]
+    return results[0] if results else None

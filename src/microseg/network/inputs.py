@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,22 +18,39 @@ GreyValues = Literal["per_image", "none"]
 SMALLEST_DEVIATION = 1 / 255
 
 
-def normalize(
-    grey: NDArray[np.float32], micrograph: NDArray[np.uint8], grey_values: GreyValues
-) -> NDArray[np.float32]:
-    """Shift and scale `grey`, values from 0 to 1, by mean and deviation of the whole `micrograph` it is from."""
-    if grey_values == "none":
-        return grey
-    counts = np.bincount(micrograph.ravel(), minlength=256)
+# Counting grey values takes 8 bytes a pixel: in parts of this many pixels, for micrographs of any size.
+PIXELS_AT_A_TIME = 1 << 22
+
+
+class GreyStatistics(NamedTuple):
+    """Mean and standard deviation of the grey values, 0 to 1, of a whole micrograph."""
+
+    mean: np.float32
+    deviation: np.float32
+
+
+def grey_statistics(micrograph: NDArray[np.uint8]) -> GreyStatistics:
+    """Return the statistics of a micrograph, (height, width) of 0 to 255, which may be mapped into memory."""
+    rows = max(1, PIXELS_AT_A_TIME // micrograph.shape[1])
+    counts = np.zeros(256, dtype=np.int64)
+    for top in range(0, len(micrograph), rows):
+        counts += np.bincount(micrograph[top : top + rows].ravel(), minlength=256)
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
-    return (grey - np.float32(mean)) / np.float32(max(deviation, SMALLEST_DEVIATION))
+    return GreyStatistics(np.float32(mean), np.float32(max(deviation, SMALLEST_DEVIATION)))
+
+
+def normalize(grey: NDArray[np.float32], statistics: GreyStatistics) -> NDArray[np.float32]:
+    """Shift and scale `grey`, values from 0 to 1, by the statistics of the whole micrograph it is from."""
+    return (grey - statistics.mean) / statistics.deviation
 
 
 def network_input(micrograph: NDArray[np.uint8], grey_values: GreyValues) -> Tensor:
     """Return a whole micrograph as the network sees it: (1, height, width), normalised."""
-    grey = normalize(to_grey(micrograph), micrograph, grey_values)
+    grey = to_grey(micrograph)
+    if grey_values == "per_image":
+        grey = normalize(grey, grey_statistics(micrograph))
     return torch.from_numpy(grey[np.newaxis])
 
 

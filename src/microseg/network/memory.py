@@ -1,7 +1,9 @@
-"""How much memory a training needs, roughly, and what to change where it is too much."""
+"""How much memory a training or a prediction needs, roughly, and what to change where it is too much."""
 
 import errno
 import logging
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,43 +18,77 @@ from microseg.network.unet import LEVELS
 log = logging.getLogger(__name__)
 
 GIGABYTE = 1e9
+# What the loss of a validation holds at once for each pixel: logits, mask, and what is made of both.
+LOSS_BYTES = 22
+
+# Tiles to suggest: smaller ones see too little around a pixel, larger ones hardly save time.
+SMALLEST_TILE, LARGEST_TILE = 64, 1024
+
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 # What torch says where it does not raise OutOfMemoryError or MemoryError: the allocator of the CPU, and oneDNN.
 OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "could not create a memory object")
 
 
-@dataclass(frozen=True)
-class Workload:
-    """What the memory of a training depends on."""
+@dataclass(frozen=True, kw_only=True)
+class Workload(ABC):
+    """What the memory of a training, a validation or a prediction depends on."""
 
     base_channels: int
-    batch_size: int
     height: int
     width: int
-    whole: bool
-    """Whether height and width are those of the micrographs and not of crops."""
     bytes_per_number: int
     """4 for float32, 2 for bf16 and fp16."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What is done, as an error calls it."""
+
+    @property
+    @abstractmethod
+    def needed_bytes(self) -> float:
+        """A lower bound, good for comparisons: the program and what its libraries use in passing come on top."""
+
+    @abstractmethod
+    def changes(self) -> Iterator[tuple[str, "Workload"]]:
+        """Yield each parameter that can be changed to save memory, and the workload that this leaves."""
+
+    def remedies(self) -> list[str]:
+        """Return a line for each parameter that can be changed to save memory, with what that saves."""
+        saved = [(text, self.needed_bytes - changed.needed_bytes) for text, changed in self.changes()]
+        return [f"{text}: saves about {size / GIGABYTE:.2g} GB" for text, size in saved if size > 0]
+
+    @property
+    def weights(self) -> float:
+        """The number of weights: 3 x 3 convolutions of every level, and 2 x 2 ones on the way up; no biases."""
+        channels = [self.base_channels << level for level in range(LEVELS)]
+        down = sum(9 * (width * width // 2 + width * width) for width in channels)
+        up = sum(4 * 2 * width * width + 9 * 3 * width * width for width in channels[:-1])
+        return down + up
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingWorkload(Workload):
+    """What the memory of the steps of a training depends on."""
+
+    batch_size: int
+    whole: bool
+    """Whether height and width are those of the micrographs and not of crops."""
     activation_checkpointing: bool
     normalised: bool = False
     """Whether batch normalisation, which stores its input, follows each 3 x 3 convolution."""
 
     @property
-    def needed_bytes(self) -> float:
-        """Bytes of weights, gradients, Adam's two averages, and the activations stored for the backward pass.
-
-        The program itself and what its libraries use in passing come on top: a lower bound, good for comparisons.
-        """
-        return 16 * self._weights + self.batch_size * self._activation_bytes
+    def description(self) -> str:
+        """Network and batch."""
+        size = f"{self.batch_size} x {self.height} x {self.width} pixels"
+        return f"training {self.base_channels} base channels with {size} at a time"
 
     @property
-    def _weights(self) -> float:
-        # 3 x 3 convolutions of every level, and 2 x 2 ones on the way up; biases do not count here.
-        channels = [self.base_channels << level for level in range(LEVELS)]
-        down = sum(9 * (width * width // 2 + width * width) for width in channels)
-        up = sum(4 * 2 * width * width + 9 * 3 * width * width for width in channels[:-1])
-        return down + up
+    def needed_bytes(self) -> float:
+        """Bytes of weights, gradients, Adam's two averages, and the activations stored for the backward pass."""
+        return 16 * self.weights + self.batch_size * self._activation_bytes
 
     @property
     def _activation_bytes(self) -> float:
@@ -69,28 +105,81 @@ class Workload:
                 total += values * up * self.bytes_per_number + values / 4 * (self.bytes_per_number + 8)
         return total
 
-    def remedies(self) -> list[str]:
-        """Return a line for each parameter that can be changed to save memory, with what that saves."""
-        changes: list[tuple[str, Workload]] = []
+    def changes(self) -> Iterator[tuple[str, Workload]]:
+        """Smaller batches, crops, numbers and networks, and activations computed twice."""
         if self.batch_size > 1:
             half = self.batch_size // 2
             text = f"train.batch_size {half}, with train.accumulate_batches twice as large for the same gradient"
-            changes.append((text, replace(self, batch_size=half)))
+            yield text, replace(self, batch_size=half)
         if self.whole or min(self.height, self.width) > 64:
             side = min(256, self.height, self.width) if self.whole else self.height // 2
-            changes.append((f"train.crop {side}", replace(self, height=side, width=side)))
+            yield f"train.crop {side}", replace(self, height=side, width=side)
         if self.bytes_per_number > 2:
-            changes.append(("train.precision bf16", replace(self, bytes_per_number=2)))
+            yield "train.precision bf16", replace(self, bytes_per_number=2)
         if not self.activation_checkpointing:
             text = "train.activation_checkpointing true, for the same gradient in more time"
-            changes.append((text, replace(self, activation_checkpointing=True)))
+            yield text, replace(self, activation_checkpointing=True)
         if self.base_channels > 1:
             half = self.base_channels // 2
-            changes.append((f"train.base_channels {half}, another network", replace(self, base_channels=half)))
-        return [
-            f"{text}: saves about {(self.needed_bytes - changed.needed_bytes) / GIGABYTE:.2g} GB"
-            for text, changed in changes
-        ]
+            yield f"train.base_channels {half}, another network", replace(self, base_channels=half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceWorkload(Workload):
+    """What the memory of computing the logits of one micrograph depends on, in a training or after it."""
+
+    tile: int | None
+    """Side of the tiles; None for whole micrographs."""
+    validating: bool
+    """Whether this is a part of a training, whose state is then in memory too, and the loss is computed."""
+    symmetries: bool = False
+
+    @property
+    def description(self) -> str:
+        """Network, micrograph and tiles."""
+        task = "validating" if self.validating else "predicting with"
+        pieces = "in one piece" if self.tile is None else f"in tiles of {self.tile}"
+        size = f"{self.height} x {self.width} pixels"
+        return f"{task} {self.base_channels} base channels on a micrograph of {size} {pieces}"
+
+    @property
+    def needed_bytes(self) -> float:
+        """Bytes of weights, with Adam's two averages in a training, of activations, and of maps of all pixels."""
+        pixels = self.height * self.width
+        piece = pixels if self.tile is None else self.tile**2
+        # Where the last level joins what it gets: two inputs and their join, above the level below.
+        activations = 4.5 * self.base_channels * self.bytes_per_number * piece
+        # Maps of float32: what the network sees; for tiles the sum of their logits and that of their weights, and
+        # at the end their quotient; for symmetries the micrograph, the turned one, the logits of both views, and
+        # the sum so far. The annotated mask has a byte a pixel.
+        maps = 4 + 8 * (self.tile is not None) + 20 * self.symmetries + self.validating
+        quotient = 4 * pixels * (self.tile is not None)
+        held = (12 if self.validating else 4) * self.weights
+        return held + max(maps * pixels + max(activations, quotient), LOSS_BYTES * pixels * self.validating)
+
+    def changes(self) -> Iterator[tuple[str, Workload]]:
+        """Smaller tiles, no symmetries, and in a training smaller numbers and networks."""
+        smaller = smaller_tile(self.tile or math.isqrt(self.height * self.width))
+        if smaller is not None:
+            yield f"predict.tile {smaller}", replace(self, tile=smaller)
+        if self.symmetries:
+            yield "predict.symmetries false", replace(self, symmetries=False)
+        if self.validating and self.bytes_per_number > 2:
+            yield "train.precision bf16", replace(self, bytes_per_number=2)
+        if self.validating and self.base_channels > 1:
+            half = self.base_channels // 2
+            yield f"train.base_channels {half}, another network", replace(self, base_channels=half)
+
+
+def smaller_tile(side: int) -> int | None:
+    """Return the tile to try next, a power of two at most half of `side`; None below 64, too little to see by."""
+    half = 1 << max(0, side.bit_length() - 2)
+    return min(half, LARGEST_TILE) if half >= SMALLEST_TILE else None
+
+
+def bytes_per_number(precision: str) -> int:
+    """Return the bytes of an activation, for a precision as Fabric calls it."""
+    return 4 if precision == "32-true" else 2
 
 
 @contextmanager
@@ -132,11 +221,9 @@ def free_bytes(device: torch.device, cgroup_limit: Path = CGROUP_LIMIT) -> float
 
 
 def _advice(problem: str, workload: Workload) -> str:
-    size = f"{workload.batch_size} x {workload.height} x {workload.width} pixels"
-    return "\n  ".join(
-        [
-            f"{problem}: training {workload.base_channels} base channels with {size} at a time needs at least "
-            f"{workload.needed_bytes / GIGABYTE:.2g} GB; change one of these parameters:",
-            *workload.remedies(),
-        ]
+    needed = f"{workload.description} needs at least {workload.needed_bytes / GIGABYTE:.2g} GB"
+    remedies = workload.remedies()
+    what = (
+        "change one of these parameters:" if remedies else "use smaller micrographs or a machine with more memory"
     )
+    return "\n  ".join([f"{problem}: {needed}; {what}", *remedies])

@@ -18,15 +18,16 @@ class BatchNormalisation(nn.BatchNorm2d):
 
     Where several devices train together the batch is that of all of them, on GPUs and CPUs alike (torch's own
     SyncBatchNorm is for GPUs), so that a step does not depend on how its batch is spread over devices. It does
-    depend on how it is spread over accumulated batches, each of which is normalised by itself. A device that is
-    left without a crop takes part with one of the others' crops, which then counts twice in the statistics.
+    depend on how it is spread over accumulated batches, each of which is normalised by itself.
     """
 
     counts_batches = True
     """Whether a batch changes the averages."""
+    takes_part = True
+    """Whether the batch of this device counts among those of all devices."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the normalised features, of the shape and type of `features`: (batch, channels, height, width)."""
+        """Return features normalised, shape and type as they come: (batch, channels, height, width)."""
         if not self.training:
             return super().forward(features)
         if self.counts_batches:
@@ -39,11 +40,11 @@ class BatchNormalisation(nn.BatchNorm2d):
         )
 
     def _over_devices(self, features: Tensor, momentum: float) -> Tensor:
-        values = features.float()
-        count = sum_over_devices(torch.tensor(values.numel() / values.shape[1], device=values.device))
-        mean = sum_over_devices(values.sum(dim=(0, 2, 3))) / count
+        values, part = features.float(), float(self.takes_part)
+        count = sum_over_devices(torch.tensor(part * values.numel() / values.shape[1], device=values.device))
+        mean = sum_over_devices(part * values.sum(dim=(0, 2, 3))) / count
         centred = values - mean[:, None, None]
-        variance = sum_over_devices(centred.square().sum(dim=(0, 2, 3))) / count
+        variance = sum_over_devices(part * centred.square().sum(dim=(0, 2, 3))) / count
         with torch.no_grad():
             cast(Tensor, self.running_mean).lerp_(mean, momentum)
             cast(Tensor, self.running_var).lerp_(variance * count / (count - 1), momentum)
@@ -52,7 +53,7 @@ class BatchNormalisation(nn.BatchNorm2d):
 
 
 class _SumOverDevices(torch.autograd.Function):
-    """A sum to which every device adds its part, and whose gradient is therefore the sum of all their gradients."""
+    """A sum to which every device adds its part; its gradient is therefore the sum of all their gradients."""
 
     @staticmethod
     def forward(_context: Any, values: Tensor) -> Tensor:
@@ -78,18 +79,34 @@ def averages_kept(network: nn.Module) -> Iterator[None]:
 
     For activations that are computed a second time: their batch has been counted.
     """
+    with _marked(network, "counts_batches"):
+        yield
+
+
+@contextmanager
+def left_out(network: nn.Module) -> Iterator[None]:
+    """Let a batch pass through the batch normalisations of `network` without being counted among the devices' own.
+
+    For a device that is left without a crop, and takes one of the others' to take part in what all do together.
+    """
+    with _marked(network, "takes_part"):
+        yield
+
+
+@contextmanager
+def _marked(network: nn.Module, mark: str) -> Iterator[None]:
     layers = [layer for layer in network.modules() if isinstance(layer, BatchNormalisation)]
     for layer in layers:
-        layer.counts_batches = False
+        setattr(layer, mark, False)
     try:
         yield
     finally:
         for layer in layers:
-            layer.counts_batches = True
+            setattr(layer, mark, True)
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """Return a copy of a network for prediction whose batch normalisations are part of the convolutions before them.
+    """Return a copy, for prediction, whose batch normalisations are part of the convolutions before them.
 
     In prediction a batch normalisation is a fixed factor and summand for each channel. The logits stay the same up
     to rounding; what is saved is one pass over the values of every convolution.

@@ -17,7 +17,7 @@ SIZE_MULTIPLE = 2 ** (LEVELS - 1)
 
 
 class DoubleConvolution(nn.Sequential):
-    """Two 3 x 3 convolutions that keep height and width, each followed by the normalisation, if any, and a ReLU."""
+    """Two 3 x 3 convolutions that keep height and width, each with its normalisation, if any, and a ReLU."""
 
     def __init__(self, inputs: int, outputs: int, normalisation: Normalisation) -> None:
         layers: list[nn.Module] = []
@@ -90,7 +90,7 @@ class UNet(nn.Module):
 
 
 def recomputed(block: nn.Module, features: Tensor) -> Tensor:
-    """Return what `block` makes of `features`, storing nothing but those: the rest is computed again when needed."""
+    """Return what `block` makes of `features`, storing only those: all else is computed again when needed."""
     settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     # The compiler does not take contexts, and changes averages once by itself.
     if not torch.compiler.is_compiling():

@@ -1,46 +1,35 @@
 """From micrographs to logits, whole or in overlapping tiles, as they are or in all symmetries."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 from microseg.common.files import output_folder
 from microseg.common.params import PredictParams
 from microseg.common.progress import progress
-from microseg.micrographs.images import read_micrograph
+from microseg.micrographs.images import image_size, read_micrograph
 from microseg.network.devices import connected
 from microseg.network.inputs import GreyValues, network_input
+from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
+from microseg.network.normalisation import folded
+from microseg.network.tiles import tiled_logits
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
 
+Result = TypeVar("Result")
+
 
 def predict(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
-    """Return the logits, float32, of micrographs of shape (batch, 1, height, width).
-
-    Tiles of `tile` x `tile` pixels that overlap by the share `overlap` are blended with Gaussian weights, so that
-    pixels near the border of a tile, which lack surroundings, count little; None predicts in one piece.
-    """
+    """Return the logits, float32, of micrographs of shape (batch, 1, height, width), as `tiled_logits` does."""
     with torch.inference_mode():
-        if tile is None:
-            logits: Tensor = network(micrographs)
-        else:
-            tiled = sliding_window_inference(
-                micrographs,
-                roi_size=(tile, tile),
-                sw_batch_size=1,
-                predictor=network,
-                overlap=overlap,
-                mode="gaussian",
-                padding_mode="replicate",
-            )
-            logits = cast(Tensor, tiled)
-        return logits.float()
+        return tiled_logits(network, micrographs, tile, overlap).float()
 
 
 def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
@@ -68,16 +57,54 @@ def write_logits_folder(
 ) -> None:
     """Write the logits of the micrographs `names` in `images` into `folder`, shared out among the devices.
 
-    The folder takes its place once all devices are done; several machines need it on a disk that they share.
+    The folder takes its place once all devices are done; several machines need it on a disk that they share. While
+    a micrograph is predicted the next one is read.
+
+    Raises:
+        InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
-    module = fabric.to_device(network)
+    workload = workload_of(fabric, network, images, names, params)
     logits_of = predict_in_all_symmetries if params.symmetries else predict
-    with connected(fabric), output_folder(folder) if fabric.is_global_zero else nullcontext(folder) as own:
+    writing = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
+    with connected(fabric), explained(workload), writing as own:
+        if fabric.is_global_zero:
+            warn_if_short(workload, fabric.device)
+        module = fabric.to_device(folded(network))
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
-        for name in progress(mine, "logits from micrographs", shown=fabric.is_global_zero):
-            micrograph = network_input(read_micrograph(images / name), grey_values)
+        micrographs = read_ahead(lambda name: read_micrograph(images / name), mine)
+        shown = progress(mine, "logits from micrographs", shown=fabric.is_global_zero)
+        for name, micrograph in zip(shown, micrographs, strict=True):
+            inputs = fabric.to_device(network_input(micrograph, grey_values)[None])
             with fabric.autocast():
-                logits = logits_of(module, fabric.to_device(micrograph[None]), params.tile, params.overlap)
+                logits = logits_of(module, inputs, params.tile, params.overlap)
             write_logits(partial, name, logits[0, 0].cpu().numpy())
         fabric.barrier()
+
+
+def workload_of(
+    fabric: Fabric, network: UNet, images: Path, names: Sequence[str], params: PredictParams
+) -> InferenceWorkload:
+    """Return what the memory of a prediction depends on; the largest micrograph stands for all."""
+    height, width = max((image_size(images / name) for name in names), key=math.prod)
+    return InferenceWorkload(
+        base_channels=network.head.in_channels,
+        height=height,
+        width=width,
+        bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
+        tile=params.tile,
+        validating=False,
+        symmetries=params.symmetries,
+    )
+
+
+def read_ahead(read: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
+    """Yield `read(name)` for every name, in order; a thread reads the next one while this one is in use."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following: Future[Result] | None = None
+        for name in names:
+            current, following = following, reader.submit(read, name)
+            if current is not None:
+                yield current.result()
+        if following is not None:
+            yield following.result()

@@ -18,19 +18,20 @@ from PIL import Image, UnidentifiedImageError
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
-from microseg.micrographs.images import write_micrograph
+from microseg.micrographs.conversion import colour_to_grey
+from microseg.micrographs.images import open_picture, write_micrograph
 
 # Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
 LARGEST_MICROGRAPH = 64 * 1024**2
 LARGEST_SUM = 16 * 1024**3
 LARGEST_RATIO = 100
+LARGEST_PIXELS = 64 * 1024**2
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 SUPPORTED_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 UNDECODABLE = (
     UnidentifiedImageError,
-    Image.DecompressionBombError,
     zlib.error,
     struct.error,
     EOFError,
@@ -60,7 +61,7 @@ def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> N
             if picture.mode == "L":
                 (folder / name).write_bytes(content)
             else:
-                write_micrograph(folder / name, np.asarray(picture.convert("RGB").convert("L")))
+                write_micrograph(folder / name, colour_to_grey(np.asarray(picture.convert("RGB"))))
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def _check_sizes(archive: Path, entries: Collection[zipfile.ZipInfo]) -> None:
 
 def _decoded(content: bytes, where: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        with open_picture(io.BytesIO(content), where, ["PNG"], LARGEST_PIXELS) as picture:
             picture.load()
     except UNDECODABLE as error:
         raise InputError(

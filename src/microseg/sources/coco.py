@@ -1,20 +1,33 @@
-"""Reading the polygons of a COCO instance file, which CVAT, Label Studio and other annotation tools export.
+"""Reading a COCO instance file, which CVAT, Label Studio and other annotation tools export.
 
-Coordinates are taken as they are. An annotation of several polygons becomes several islands. Images without any
-annotation are not used: the file does not say whether anybody looked at them.
+An annotation's mask (see `coco_masks`) is traced, so that drawing the outlines gives exactly the mask again; parts
+that do not touch become islands of their own. Images without any annotation are not used: the file does not say
+whether anybody looked at them.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
 
-from microseg.annotations.polygons import is_file_name
+from microseg.annotations.polygons import FEWEST_VERTICES, is_file_name
+from microseg.annotations.tracing import trace_mask
 from microseg.common.errors import InputError
-from microseg.sources.annotation_lines import annotation_line
+from microseg.common.parallel import map_in_processes
+from microseg.sources.annotation_lines import annotation_line, empty_line
+from microseg.sources.coco_masks import Mask, Outline, fill_parts, mask_of_runs, runs_of_text
+
+log = logging.getLogger(__name__)
+
+CENTRE_OF_FIRST_PIXEL = 0.5
+Size = tuple[int, int]
+PlacedLine = tuple[str, str]
 
 
 class _Part(BaseModel):
@@ -30,10 +43,21 @@ class _Image(_Part):
     height: int | None = None
 
 
+class _RunLengths(_Part):
+    size: list[int]
+    counts: list[int] | str
+
+
+_Segmentation = Annotated[
+    Annotated[list[list[float]], Tag("polygons")] | Annotated[_RunLengths, Tag("run lengths")],
+    Discriminator(lambda value: "run lengths" if isinstance(value, dict) else "polygons"),
+]
+
+
 class _Annotation(_Part):
     image_id: int | str
     category_id: int | str | None = None
-    segmentation: list[list[float]]
+    segmentation: _Segmentation
 
 
 class _File(_Part):
@@ -41,47 +65,147 @@ class _File(_Part):
     annotations: list[_Annotation]
 
 
-def coco_lines(path: Path, sizes: Mapping[str, tuple[int, int]], new_names: Mapping[str, str]) -> Iterator[str]:
-    """Yield the lines of annotations.csv, below its header, for every polygon in the order of the file.
+@dataclass(frozen=True)
+class _Island:
+    """One annotation: its place in the file, the image's name there and in the pipeline, and the image's size."""
+
+    place: str
+    image: str
+    size: Size | None
+    segmentation: list[list[float]] | _RunLengths
+
+
+def coco_lines(
+    path: Path, sizes: Mapping[str, Size], new_names: Mapping[str, str], crop_bottom: int
+) -> Iterator[PlacedLine]:
+    """Yield the lines of annotations.csv, below its header, each with its place in the COCO file, in its order.
 
     Args:
         path: the COCO file.
         sizes: height and width of the images there are; the file must not say otherwise.
         new_names: the names that the lines are to use.
+        crop_bottom: rows that are cut off at the bottom of every image.
 
     Raises:
-        InputError: the file is not a COCO file, has run-length masks or boxes instead of polygons, annotates more
-            than one category, or does not fit the images.
+        InputError: the file is not a COCO file, has boxes instead of outlines, annotates more than one category,
+            or does not fit the images.
     """
     content = _read(path)
-    names: dict[int | str, str] = {}
-    for image in content.images:
-        name = image.file_name.replace("\\", "/").rsplit("/", 1)[-1]
-        if not is_file_name(name):
-            raise InputError(f"{path}: {name!r} is not the name of an image file; rename the image")
-        if image.id in names or name in names.values():
-            raise InputError(f"{path}: the image {name} (id {image.id}) stands there twice; export it again")
-        names[image.id] = name
-        _check_size(path, name, image, sizes)
+    names = _names(path, content.images, sizes)
     categories = {annotation.category_id for annotation in content.annotations}
     if len(categories) > 1:
         raise InputError(
             f"{path}: annotations of {len(categories)} categories; a mask has one foreground, export one of them"
         )
+    islands = []
     for number, annotation in enumerate(content.annotations):
-        place = f"{path}: annotations.{number}"
+        place = f"{path.as_posix()}, annotations.{number}"
         if annotation.image_id not in names:
             raise InputError(f"{place}: image_id {annotation.image_id} is not among the images; export it again")
-        if not annotation.segmentation:
-            raise InputError(f"{place}: has no polygon, only a box perhaps; draw the outline or delete it")
-        for flat in annotation.segmentation:
-            if not flat or len(flat) % 2:
-                raise InputError(f"{place}: a polygon of {len(flat)} numbers, which are no pairs (x, y); mend it")
-            name = names[annotation.image_id]
-            yield annotation_line(new_names.get(name, name), np.array(flat, np.float64).reshape(-1, 2))
+        name = names[annotation.image_id]
+        size = sizes.get(name)
+        islands.append(_Island(place, new_names.get(name, name), size, annotation.segmentation))
+    if not islands:
+        raise InputError(f"{path}: holds no annotation; outline some islands")
+    yield from _traced(islands, crop_bottom)
 
 
-def _check_size(path: Path, name: str, image: _Image, sizes: Mapping[str, tuple[int, int]]) -> None:
+def _traced(islands: list[_Island], crop_bottom: int) -> Iterator[PlacedLine]:
+    drawn = map_in_processes(partial(_lines, crop_bottom), islands, "reading COCO outlines")
+    without_pixels: list[_Island] = []
+    annotated = set()
+    for island, lines in zip(islands, drawn, strict=True):
+        if lines:
+            annotated.add(island.image)
+        else:
+            without_pixels.append(island)
+        yield from ((line, island.place) for line in lines)
+    if without_pixels:
+        log.warning(
+            "%d annotations hold no pixel's centre and are left out, the first at %s",
+            len(without_pixels),
+            without_pixels[0].place,
+        )
+    for image, place in {island.image: island.place for island in without_pixels}.items():
+        if image not in annotated:
+            yield empty_line(image), place
+
+
+def _lines(crop_bottom: int, island: _Island) -> list[str]:
+    """Return the lines of one annotation; what nobody can draw is handed on as it is, for parse_csv to judge."""
+    if isinstance(island.segmentation, _RunLengths):
+        mask = _mask_of_runs(island, island.segmentation)
+        return [annotation_line(island.image, nodes) for nodes in trace_mask(mask[: len(mask) - crop_bottom])]
+    outlines = [_outline(island, flat) for flat in island.segmentation]
+    if not outlines:
+        raise InputError(f"{island.place}: has no polygon, only a box perhaps; draw the outline or delete it")
+    drawable = [outline for outline in outlines if island.size is not None and _is_drawable(outline)]
+    traced = None
+    if island.size is not None and drawable:
+        traced = _trace_parts(drawable, island.size[0] - crop_bottom, island.size[1])
+    left = outlines if traced is None else [outline for outline in outlines if not _is_drawable(outline)]
+    lines = [annotation_line(island.image, outline - CENTRE_OF_FIRST_PIXEL) for outline in left]
+    return lines + [annotation_line(island.image, nodes) for nodes in traced or []]
+
+
+def _is_drawable(outline: Outline) -> bool:
+    return len(outline) >= FEWEST_VERTICES and bool(np.isfinite(outline).all())
+
+
+def _trace_parts(parts: list[Outline], height: int, width: int) -> list[Outline] | None:
+    """Trace the pixels that outlines in COCO's frame hold together; None where they lie outside the image."""
+    vertices = np.concatenate(parts)
+    low = np.clip(np.floor(vertices.min(axis=0)), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(vertices.max(axis=0)), 0, (width, height)).astype(int)
+    if (low >= high).any():
+        return None
+    columns, rows = (high - low).tolist()
+    mask = fill_parts([part - low for part in parts], rows, columns)
+    return [nodes + low for nodes in trace_mask(mask)]
+
+
+def _outline(island: _Island, flat: list[float]) -> Outline:
+    if not flat or len(flat) % 2:
+        raise InputError(
+            f"{island.place}: a polygon of {len(flat)} numbers, which are no pairs (x, y); correct it"
+        )
+    return np.array(flat, np.float64).reshape(-1, 2)
+
+
+def _mask_of_runs(island: _Island, runs: _RunLengths) -> Mask:
+    if island.size is None:
+        raise InputError(
+            f"{island.place}: there is no image {island.image}; put it there or delete the annotation"
+        )
+    if tuple(runs.size) != island.size:
+        raise InputError(
+            f"{island.place}: a run-length mask of the size {runs.size}, the image has {list(island.size)}; "
+            "export it again"
+        )
+    try:
+        counts = runs_of_text(runs.counts) if isinstance(runs.counts, str) else runs.counts
+        return mask_of_runs(counts, *island.size)
+    except ValueError as error:
+        raise InputError(f"{island.place}: {error}; export it again") from None
+
+
+def _names(path: Path, images: list[_Image], sizes: Mapping[str, Size]) -> dict[int | str, str]:
+    """Return the file name of each image by its id."""
+    names: dict[int | str, str] = {}
+    known = set()
+    for image in images:
+        name = image.file_name.replace("\\", "/").rsplit("/", 1)[-1]
+        if not is_file_name(name):
+            raise InputError(f"{path}: {name!r} is not the name of an image file; rename the image")
+        if image.id in names or name in known:
+            raise InputError(f"{path}: the image {name} (id {image.id}) stands there twice; export it again")
+        names[image.id] = name
+        known.add(name)
+        _check_size(path, name, image, sizes)
+    return names
+
+
+def _check_size(path: Path, name: str, image: _Image, sizes: Mapping[str, Size]) -> None:
     if name not in sizes or image.width is None or image.height is None:
         return
     height, width = sizes[name]
@@ -102,6 +226,4 @@ def _read(path: Path) -> _File:
     except ValidationError as error:
         problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the whole file"
-    if isinstance(problem["input"], dict) and "counts" in problem["input"]:
-        raise InputError(f"{path}: {place}: a run-length mask, not a polygon; export polygons")
-    raise InputError(f"{path}: {place}: {problem['msg']}; a COCO instance file with polygons is needed")
+    raise InputError(f"{path}: {place}: {problem['msg']}; a COCO instance file is needed")

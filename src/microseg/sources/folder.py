@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microseg.annotations.polygons import is_file_name
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
-from microseg.micrographs.conversion import SUFFIXES, bits_in_use, read_grey, to_8_bit
+from microseg.micrographs.conversion import SUFFIXES, bits_in_use, count_bits, read_grey, to_8_bit
 from microseg.micrographs.images import image_size, write_micrograph
+from microseg.micrographs.origins import write_origins
 from microseg.sources.annotation_lines import HEADER_LINE
 from microseg.sources.coco import coco_lines
 from microseg.sources.folder_tables import table_lines, write_metadata
@@ -23,6 +27,8 @@ TABLE, COCO, MASKS = "annotations.csv", "annotations.json", "masks"
 
 def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
     """Fill the existing, empty folder `target` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
+
+    The table origins.csv beside them says where in the user's folder their lines come from.
 
     Args:
         target: the raw dataset to write.
@@ -42,9 +48,17 @@ def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
     names = {picture.name: f"{picture.stem}.png" for picture in pictures}
     if (source / METADATA).exists():
         write_metadata(source / METADATA, target / METADATA, names)
+    origins: list[tuple[str, int | None, str]] = [
+        (TABLE, None, (source / form).as_posix()),
+        (METADATA, None, (source / METADATA).as_posix()),
+    ]
     lines = _annotation_lines(source / form, pictures, crop_bottom)
     with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        for number, (line, origin) in enumerate(lines, start=1):
+            file.write(f"{line}\n")
+            if origin is not None:
+                origins.append((TABLE, number, origin))
+    write_origins(target, origins)
 
 
 def _find_form(source: Path) -> str:
@@ -56,16 +70,21 @@ def _find_form(source: Path) -> str:
     return forms[0]
 
 
-def _annotation_lines(annotations: Path, pictures: list[Path], crop_bottom: int) -> Iterator[str]:
-    """Yield the lines of annotations.csv from annotations of any form."""
+def _annotation_lines(
+    annotations: Path, pictures: list[Path], crop_bottom: int
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the lines of annotations.csv from annotations of any form, and the origin of each.
+
+    The lines of a table stay on their lines and have none.
+    """
     names = {picture.name: f"{picture.stem}.png" for picture in pictures}
     if annotations.name == TABLE:
-        yield from table_lines(annotations, names)
+        yield from ((line, None) for line in table_lines(annotations, names))
         return
-    yield HEADER_LINE
+    yield HEADER_LINE, None
     if annotations.name == COCO:
         sizes = {picture.name: image_size(picture) for picture in pictures}
-        yield from coco_lines(annotations, sizes, names)
+        yield from coco_lines(annotations, sizes, names, crop_bottom)
     else:
         yield from mask_lines(annotations, pictures, crop_bottom)
 
@@ -98,22 +117,24 @@ def _write_images(pictures: list[Path], folder: Path, crop_bottom: int) -> None:
     inspect = partial(_write_image, folder, crop_bottom)
     deep = [picture for picture in map_in_processes(inspect, pictures, "converting") if picture is not None]
     if deep:
-        bits = max(bits for _, bits in deep)
+        bits, saturated = bits_in_use(counts for _, counts in deep)
         log.info("%d micrographs have 16-bit grey values: the 8 highest of %d bits are kept", len(deep), bits)
+        if saturated:
+            log.warning("%d pixels of them are brighter than that and become white", saturated)
         scale = partial(_write_scaled, folder, crop_bottom, bits)
         for _ in map_in_processes(scale, [picture for picture, _ in deep], "16 to 8 bits"):
             pass
 
 
-def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, int] | None:
-    """Convert an 8-bit picture; return a 16-bit one with the bits it uses, to be scaled when all are known."""
+def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, NDArray[np.int64]] | None:
+    """Convert an 8-bit picture; return a 16-bit one with the bits its pixels need, to be scaled with the rest."""
     grey = read_grey(picture)
     if crop_bottom >= len(grey):
         raise InputError(
             f"{picture}: has {len(grey)} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
         )
     if grey.dtype != "uint8":
-        return picture, bits_in_use(grey[: len(grey) - crop_bottom])
+        return picture, count_bits(grey[: len(grey) - crop_bottom])
     write_micrograph(folder / f"{picture.stem}.png", to_8_bit(grey, 8)[: len(grey) - crop_bottom])
     return None
 

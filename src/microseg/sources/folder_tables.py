@@ -28,7 +28,7 @@ def table_lines(table: Path, names: Mapping[str, str]) -> Iterator[str]:
         try:
             fields = [field.strip() for field in split_line(line, delimiter)]
         except ValueError as error:
-            raise InputError(f"{table}, line {number}: {error}; mend the line") from None
+            raise InputError(f"{table}, line {number}: {error}; fix the line") from None
         if ";" in "".join(fields):
             raise InputError(f"{table}, line {number}: a field holds a semicolon; take it out")
         yield from [""] * (number - next_number)
@@ -37,7 +37,7 @@ def table_lines(table: Path, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def write_metadata(table: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Write the user's table of metadata with commas and the new names of the images."""
+    """Write the user's metadata with commas and the new names of the images; every line stays on its line."""
     header, rows = read_table(table)
     if IMAGE_COLUMN not in header:
         raise InputError(f"{table}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
@@ -45,6 +45,9 @@ def write_metadata(table: Path, target: Path, names: Mapping[str, str]) -> None:
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        for _, fields in rows:
+        next_number = 2
+        for number, fields in rows:
+            file.write("\n" * (number - next_number))
             fields[column] = names.get(fields[column], fields[column])
             writer.writerow(fields)
+            next_number = number + 1

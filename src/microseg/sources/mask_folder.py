@@ -16,8 +16,8 @@ from microseg.sources.annotation_lines import annotation_line, empty_line
 SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
 
-def mask_lines(folder: Path, pictures: Sequence[Path], crop_bottom: int) -> Iterator[str]:
-    """Yield the lines of annotations.csv, below its header, for every mask, in the order of the pictures.
+def mask_lines(folder: Path, pictures: Sequence[Path], crop_bottom: int) -> Iterator[tuple[str, str]]:
+    """Yield the lines of annotations.csv, below its header, each with its mask, in the order of the pictures.
 
     The polygons give exactly the masks when they are drawn. A mask without foreground says that its micrograph
     shows no island; a micrograph without a mask is not used.
@@ -33,8 +33,9 @@ def mask_lines(folder: Path, pictures: Sequence[Path], crop_bottom: int) -> Iter
     """
     masks = _find_masks(folder, {picture.stem: picture for picture in pictures})
     pairs = [(masks[picture.stem], picture) for picture in pictures if picture.stem in masks]
-    for lines in map_in_processes(partial(_trace, crop_bottom), pairs, "tracing masks"):
-        yield from lines
+    traced = map_in_processes(partial(_trace, crop_bottom), pairs, "tracing masks")
+    for (mask, _), lines in zip(pairs, traced, strict=True):
+        yield from ((line, mask.as_posix()) for line in lines)
 
 
 def _find_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from microseg.common.errors import InputError
 from microseg.common.workspace import project_root, shared_folder
+from microseg.micrographs.origins import write_origins
 from microseg.sources.archive import unpack_micrographs
 from microseg.sources.transfer import (
     PATIENCE,
@@ -92,6 +93,8 @@ def write_published(
     polygons, metadata, images = _obtain(files, by_hand, folder, patience)
     shutil.copyfile(polygons, folder / "annotations.csv")
     shutil.copyfile(metadata, folder / "metadata.csv")
+    published = ("annotations.csv", None, dataset.polygons.name), ("metadata.csv", None, dataset.metadata.name)
+    write_origins(folder, published)
     (folder / "images").mkdir()
     unpack_micrographs(images, _named_micrographs(polygons), folder / "images")
 

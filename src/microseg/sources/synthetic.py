@@ -6,18 +6,14 @@ matrix and from bright films and carbides by shape, rim and texture, hardly by b
 """
 
 import csv
-import multiprocessing
-import os
-import threading
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from microseg.common.parallel import map_in_processes
 from microseg.common.params import SyntheticParams
-from microseg.common.progress import progress
 from microseg.common.randomness import generator
 from microseg.micrographs.images import write_micrograph
 from microseg.sources.synthetic_outlines import Layout, Outline, place_blocks, place_islands
@@ -54,19 +50,16 @@ GROUPS = (
 # fmt: on
 
 
-def write_synthetic(
-    folder: Path, synthetic: SyntheticParams, seed: int, workers: int | None = os.cpu_count()
-) -> None:
+def write_synthetic(folder: Path, synthetic: SyntheticParams, seed: int, workers: int | None = None) -> None:
     """Draw micrographs into the existing, empty `folder` with their `annotations.csv` and `metadata.csv`.
 
-    The same seed gives the same bytes with any number of `workers` (processes). A micrograph depends on the seed,
-    its number and its size alone, so that a set of 100 is the start of a set of 1,700.
+    The same seed gives the same bytes with any number of `workers` (processes; None for as many as pay). A
+    micrograph depends on the seed, its number and its size alone, so that a set of 100 is the start of a set of
+    1,700.
     """
     (folder / "images").mkdir()
     draw = partial(_draw, folder / "images", synthetic.height, synthetic.width, seed)
     with (
-        # A fresh interpreter for each worker behaves the same on every system and inherits no locked threads.
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_the_stage) as pool,
         (folder / "annotations.csv").open("w", encoding="utf-8", newline="") as annotations,
         (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as metadata,
     ):
@@ -74,22 +67,9 @@ def write_synthetic(
         metadata_rows = csv.writer(metadata)
         metadata_rows.writerow(METADATA_HEADER)
         numbers = range(1, synthetic.images + 1)
-        drawn = pool.map(draw, numbers)
-        for lines, row in progress(drawn, "Drawing micrographs", total=len(numbers)):
+        for lines, row in map_in_processes(draw, numbers, "drawing micrographs", workers):
             annotations.writelines(lines)
             metadata_rows.writerow(row)
-
-
-def _end_with_the_stage() -> None:
-    """Make this worker end when the stage's process is killed; by itself it would wait for work for ever."""
-    threading.Thread(target=_exit_after_the_stage, daemon=True).start()
-
-
-def _exit_after_the_stage() -> None:
-    stage = multiprocessing.parent_process()
-    if stage is not None:
-        stage.join()
-        os._exit(1)
 
 
 def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tuple[list[str], tuple[object, ...]]:

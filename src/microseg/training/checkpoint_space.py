@@ -3,14 +3,14 @@
 `python -m microseg.training.checkpoint_space` empties it.
 """
 
-import fcntl
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from microseg.common.errors import InputError
 from microseg.common.files import remove
@@ -33,51 +33,71 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Two experiments that differ in the number of epochs share a folder: the second one waits, then finds its work
     done in part or in full. The right of a process that was killed is free at once, even while its reading
-    processes live on: locks of this kind do not pass to children.
+    processes live on: the lock closes itself in every fork of the process that holds it.
     """
-    with _lock_file(folder) as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process trains the same network; waiting for it")
-            fcntl.lockf(file, fcntl.LOCK_EX)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("another process trains the same network; waiting for it")
+        lock.acquire()
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
+    finally:
+        lock.release()
 
 
 def make_room(current: Path) -> None:
     """Remove the folders beside `current` that were unused for longest, until all are within the limit.
 
     The limit is 20 GB or what the environment variable MICROSEG_CHECKPOINTS_GB says. `current` stays, and so does
-    whatever another process trains in.
+    whatever another process trains in. Other processes may write, rename and remove here meanwhile.
     """
-    folders = [folder for folder in current.parent.iterdir() if folder.is_dir()]
-    excess = sum(map(_size, folders)) - _limit_bytes()
-    for folder in sorted(set(folders) - {current}, key=_last_use):
+    files = {folder: _files(folder) for folder in _folders(current.parent)}
+    excess = sum(size for found in files.values() for size, _ in found) - _limit_bytes()
+    last_use = {folder: max((time for _, time in found), default=0.0) for folder, found in files.items()}
+    for folder in sorted(files.keys() - {current}, key=lambda folder: last_use[folder]):
         if excess > 0:
             excess -= _remove_unused(folder)
 
 
 def clean(root: Path) -> int:
     """Remove all checkpoints that no running process uses and return how many bytes that freed."""
-    return sum(_remove_unused(folder) for folder in root.iterdir() if folder.is_dir())
+    return sum(map(_remove_unused, _folders(root)))
 
 
-def _lock_file(folder: Path) -> IO[str]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.with_suffix(".lock").open("w", encoding="utf-8")
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_suffix(".lock"))
 
 
 def _remove_unused(folder: Path) -> int:
-    size = _size(folder)
-    with _lock_file(folder) as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 0
-        remove(folder)
+    """Remove a folder unless a process trains in it; return how many bytes that freed."""
+    try:
+        with _lock(folder).acquire(blocking=False):
+            size = sum(size for size, _ in _files(folder))
+            remove(folder)
+    except Timeout:
+        return 0
     log.info("removed the checkpoints %s (%.1f MB)", folder, size / 1e6)
     return size
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir()]
+
+
+def _files(folder: Path) -> list[tuple[int, float]]:
+    """Return size in bytes and time of the last change of every file in a folder, if that is still there."""
+    found = []
+    # What vanishes between listing and looking was renamed or removed by another training: it takes no room.
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_size, status.st_mtime))
+    return found
 
 
 def _limit_bytes() -> float:
@@ -86,14 +106,6 @@ def _limit_bytes() -> float:
         return float(text) * 1e9
     except ValueError:
         raise InputError(f"{LIMIT_VARIABLE} is {text!r}; set it to a number of gigabytes") from None
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _last_use(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from microseg.common.errors import InputError
 from microseg.common.params import AugmentParams
 from microseg.common.randomness import generator
-from microseg.network.inputs import MaskedMicrographs, GreyValues, network_input, normalize, to_grey
+from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, to_grey
 from microseg.training.augmentation import augment
+from microseg.training.pixels import PixelStore, foreground_ends
 from microseg.training.sampling import Draw
 
 
@@ -65,14 +66,14 @@ class TrainingCrops(Dataset[Sample]):
 
     def __init__(
         self,
-        files: MaskedMicrographs,
+        pixels: PixelStore,
         seed: int,
         crop: int | None,
         foreground_fraction: float,
         grey_values: GreyValues,
         augmentation: AugmentParams,
     ) -> None:
-        self.files = files
+        self.pixels = pixels
         self.seed = seed
         self.crop = crop
         self.foreground_fraction = foreground_fraction
@@ -81,17 +82,17 @@ class TrainingCrops(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
-        micrograph, mask = self.files.read(draw.micrograph)
-        piece, mask_piece = micrograph, mask
+        micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
         if self.crop is not None:
-            piece, mask_piece = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random)
-        grey, mask_piece = augment(to_grey(piece), mask_piece, self.augmentation, random)
-        grey = normalize(grey, micrograph, self.grey_values)
+            micrograph, mask = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random, ends)
+        grey, mask = augment(to_grey(micrograph), mask, self.augmentation, random)
+        if self.grey_values == "per_image":
+            grey = normalize(grey, statistics)
         return Sample(
             micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),
-            mask=torch.from_numpy(np.ascontiguousarray(mask_piece)[np.newaxis]),
+            mask=torch.from_numpy(mask[np.newaxis].copy()),
             weight=draw.weight,
-            name=self.files.names[draw.micrograph],
+            name=self.pixels.files.names[draw.micrograph],
         )
 
 
@@ -101,26 +102,36 @@ def random_crop(
     side: int,
     foreground_fraction: float,
     random: np.random.Generator,
+    ends: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
 
     With a probability of `foreground_fraction` the square is centred, as far as the border allows, on a foreground
-    pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021).
+    pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
+    `foreground_ends` of the mask; with them no other pixels are looked at than those of the square and one row.
     """
     missing = [(0, max(0, side - size)) for size in mask.shape]
     if any(after for _, after in missing):
         micrograph = np.pad(micrograph, missing, mode="symmetric")
         mask = np.pad(mask, missing, mode="symmetric")
+        ends = None
+    if ends is None:
+        ends = foreground_ends(mask)
     room = np.array(mask.shape) - side
     corner = random.integers(room + 1)
-    if random.random() < foreground_fraction:
-        foreground = np.flatnonzero(mask)
-        if foreground.size:
-            centre = np.array(np.unravel_index(random.choice(foreground), mask.shape))
-            corner = np.clip(centre - side // 2, 0, room)
+    if random.random() < foreground_fraction and ends[-1]:
+        centre = foreground_pixel(mask, ends, int(random.integers(ends[-1])))
+        corner = np.clip(np.array(centre) - side // 2, 0, room)
     top, left = corner.tolist()
     window = (slice(top, top + side), slice(left, left + side))
     return micrograph[window], mask[window]
+
+
+def foreground_pixel(mask: NDArray[np.bool_], ends: NDArray[np.int64], number: int) -> tuple[int, int]:
+    """Return row and column of a foreground pixel, counted from 0 in the order of reading."""
+    row = int(np.searchsorted(ends, number, side="right"))
+    before = int(ends[row - 1]) if row else 0
+    return row, int(np.flatnonzero(mask[row])[number - before])
 
 
 def collate(samples: list[Sample]) -> Batch:

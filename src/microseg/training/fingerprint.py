@@ -4,14 +4,14 @@ import ast
 import hashlib
 import importlib.util
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from microseg.common.files import file_digest
 from microseg.common.params import TrainParams
 from microseg.network.inputs import MaskedMicrographs
+from microseg.network.provenance import library_versions
 
 CODE = (
     "common.randomness",
@@ -20,15 +20,20 @@ CODE = (
     "network.inputs",
     "network.losses",
     "network.normalisation",
+    "network.processor",
+    "network.tiles",
     "network.unet",
     "training.augmentation",
     "training.datasets",
+    "training.history",
     "training.loop",
+    "training.pixels",
     "training.sampling",
     "training.schedules",
+    "training.state",
     "training.validation",
 )
-"""The modules of this package whose code has a part in the weights."""
+"""The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
 WITHOUT_EFFECT = {"epochs", "fall", "early_stopping", "keep", "keep_epochs", "workers", "accelerator", "precision"}
 """Parameters that say when a training ends and what is kept of it, or that `device` says better.
@@ -36,19 +41,31 @@ WITHOUT_EFFECT = {"epochs", "fall", "early_stopping", "keep", "keep_epochs", "wo
 The states of epochs in which the learning rate depends on the end of the training carry it in their names.
 """
 
+HAVE_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 def fingerprint(
-    training: MaskedMicrographs, validation: MaskedMicrographs, params: TrainParams, seed: int, device: str
+    training: MaskedMicrographs,
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    seed: int,
+    device: str,
+    tile: int | None = None,
+    overlap: float = 0.0,
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
 
-    `device` says where and with which numbers the training computes.
+    `device` says where and with which numbers the training computes. Tiles change the figures of a validation, and
+    so which weights are the best.
     """
+    settings = params.model_dump(exclude=WITHOUT_EFFECT)
+    if tile is not None:
+        settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
     content: dict[str, Any] = {
         "seed": seed,
-        "settings": params.model_dump(exclude=WITHOUT_EFFECT),
+        "settings": settings,
         "device": device,
-        "torch": torch.__version__,
+        "libraries": library_versions(),
         "code": {module: code_digest(module) for module in CODE},
         "training": data_digests(training),
         "validation": data_digests(validation),
@@ -57,12 +74,40 @@ def fingerprint(
 
 
 def code_digest(module: str) -> str:
-    """Return the digest of what a module of this package does: comments and layout do not count."""
+    """Return the digest of what a module of this package does: comments, docstrings and layout do not count."""
     spec = importlib.util.find_spec(f"microseg.{module}")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"microseg.{module}")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(_spell(tree).encode()).hexdigest()
+
+
+def _spell(node: object) -> str:
+    """Return a node of a syntax tree, and all below it, in a spelling that is the same for all versions of Python.
+
+    Newer versions add fields, which are empty for what older ones can read, and Python 3.12 puts empty strings
+    behind format specifications: both are left out.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(_spell, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, _effective(node, value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({','.join(f'{name}={_spell(value)}' for name, value in fields)})"
+
+
+def _effective(node: ast.AST, value: object) -> object:
+    """Return the value of a field of a node without the strings in it that have no effect."""
+    if isinstance(node, ast.JoinedStr):
+        return [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+    if isinstance(node, HAVE_DOCSTRINGS) and value is node.body:
+        return [statement for statement in node.body if not _documents(statement)]
+    return value
+
+
+def _documents(statement: ast.stmt) -> bool:
+    """Return whether a statement is a string alone: a docstring, or what is said below an attribute."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def data_digests(files: MaskedMicrographs) -> list[tuple[str, str, str]]:

@@ -1,77 +1,75 @@
-"""What happened in each epoch of a training, and what follows from it."""
+"""What happened in each epoch of a training, and what follows from it: which one is best, and when it is over."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from microseg.common.files import write_csv
+
+@dataclass(frozen=True)
+class Validation:
+    """What is measured at the end of an epoch, averaged over the whole validation micrographs."""
+
+    loss: float
+    iou: float
+    """Intersection over union of logits above 0; 0 to 1."""
+    predicted_foreground: float
+    """Share of the pixels that are predicted as foreground; 0 to 1."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: a line of the training log, and what is reported beside it."""
+    """One epoch of a training."""
 
     epoch: int
     """Its number, the first being 1."""
     train_loss: float
     """Loss during training, averaged over the crops of the epoch."""
-    validation_loss: float
-    """Loss at the end of the epoch, averaged over the whole validation micrographs."""
-    validation_iou: float
-    """Intersection over union of logits above 0, averaged over the validation micrographs; 0 to 1."""
     lr: float
     """Learning rate of its last step."""
     seconds: float
-    """Wall time of the epoch, validation included."""
+    """Wall time of its steps."""
     waiting_seconds: float
-    """Wall time in which the training stood still because no batch was ready."""
-    predicted_foreground: float
-    """Share of the validation pixels that are predicted as foreground; 0 to 1."""
+    """The part of it in which the device stood still because no batch was ready."""
+    validation: Validation | None = None
+    """None where the epoch was not validated."""
+    validation_seconds: float = 0.0
+    """Wall time of its validation, which comes on top."""
 
 
-LOG_COLUMNS = tuple(field.name for field in fields(EpochRecord))[:6]
-"""The columns of the training log, which are the first fields of a record."""
+def is_regular(epoch: int, validate_every: int) -> bool:
+    """Return whether an epoch is validated however long the training is: the last one is validated in any case."""
+    return epoch % validate_every == 0
 
 
 def best_record(records: Sequence[EpochRecord]) -> EpochRecord:
-    """Return the epoch with the highest validation IoU, the first of several."""
-    return max(records, key=lambda record: record.validation_iou)
+    """Return the validated epoch with the highest IoU, of equal ones that with the lowest loss, then the first.
+
+    While the network is still silent all IoUs are 0, and the loss tells which weights are nearest to seeing
+    something. ValueError where no epoch was validated.
+    """
+    return max(_validated(records), key=lambda pair: (pair[1].iou, -pair[1].loss))[0]
 
 
 def is_over(records: Sequence[EpochRecord], epochs: int, early_stopping: int | None) -> bool:
     """Return whether a training of at most `epochs` ends after these epochs.
 
-    It ends early once `early_stopping` epochs have passed without a better validation IoU.
+    It ends early where `early_stopping` epochs have passed without a better one at the end of a validated epoch.
+    These count only once the network has predicted foreground: before, none can be better than another.
     """
     if len(records) >= epochs:
         return True
-    if early_stopping is None or not records:
+    speaking = [record.epoch for record, measured in _validated(records) if measured.predicted_foreground > 0]
+    if early_stopping is None or not speaking:
         return False
-    return len(records) - best_record(records).epoch >= early_stopping
+    latest = _validated(records)[-1][0].epoch
+    return latest - max(best_record(records).epoch, speaking[0]) >= early_stopping
 
 
-def waiting_share(records: Sequence[EpochRecord]) -> float:
-    """Return the share of the wall time in which the training stood still because no batch was ready; 0 to 1."""
-    waiting_seconds = math.fsum(record.waiting_seconds for record in records)
-    return waiting_seconds / math.fsum(record.seconds for record in records)
+def going_on(records: tuple[EpochRecord, ...], validate_every: int) -> tuple[EpochRecord, ...]:
+    """Return the records as a longer training has them, which does not validate where a shorter one ended."""
+    if records and not is_regular(records[-1].epoch, validate_every):
+        return (*records[:-1], replace(records[-1], validation=None, validation_seconds=0.0))
+    return records
 
 
-def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
-    """Write one line an epoch, with the columns `LOG_COLUMNS`."""
-    write_csv(path, LOG_COLUMNS, (astuple(record)[: len(LOG_COLUMNS)] for record in records))
-
-
-def training_metrics(records: Sequence[EpochRecord], kept: EpochRecord) -> dict[str, int | float]:
-    """Return the figures of metrics/train.json; `kept` is the epoch whose weights became the model."""
-    last = records[-1]
-    return {
-        "epochs": last.epoch,
-        "model_epoch": kept.epoch,
-        "validation_iou": kept.validation_iou,
-        "validation_loss": kept.validation_loss,
-        "train_loss": kept.train_loss,
-        "predicted_foreground": kept.predicted_foreground,
-        "seconds": math.fsum(record.seconds for record in records),
-        "waiting_for_data": waiting_share(records),
-    }
+def _validated(records: Sequence[EpochRecord]) -> list[tuple[EpochRecord, Validation]]:
+    return [(record, record.validation) for record in records if record.validation is not None]

@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -15,21 +17,20 @@ from microseg.common.errors import InputError
 from microseg.common.params import TrainParams
 from microseg.common.progress import progress
 from microseg.common.randomness import generator
-from microseg.network.devices import sum_over_devices
+from microseg.network.devices import is_idle, precision_of, resolve_workers, sum_over_devices
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import LOSSES
+from microseg.network.memory import explained
+from microseg.network.normalisation import left_out
 from microseg.network.unet import UNet
-from microseg.training.checkpoints import TrainingState, Weights
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader
-from microseg.training.history import EpochRecord, best_record, is_over
+from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
+from microseg.training.pixels import PixelStore
+from microseg.training.running_loss import REMEDIES, RunningLoss
 from microseg.training.sampling import Sampler
 from microseg.training.schedules import Schedule
-from microseg.training.validation import validate
-
-REMEDIES = (
-    "likely remedies: a lower train.lr, train.gradient_clip of 1.0 or less, some train.warmup_epochs, or "
-    "train.precision bf16 or float32 instead of fp16"
-)
+from microseg.training.state import TrainingState, Weights
+from microseg.training.validation import validate, validation_workload
 
 
 class TrainingLoop:
@@ -42,12 +43,19 @@ class TrainingLoop:
         validation: MaskedMicrographs,
         params: TrainParams,
         seed: int,
+        pixels: PixelStore,
+        tile: int | None = None,
+        overlap: float = 0.0,
     ) -> None:
         self.fabric = fabric
         self.params = params
+        self.pixels = pixels
         self.training = training
         self.validation = validation
         self.seed = seed
+        self.tile, self.overlap = tile, overlap
+        precision = fabric.strategy.precision.precision
+        self.validation_workload = validation_workload(validation, params, precision, tile)
         self.loss = LOSSES[params.loss]
         self.sampler = Sampler(
             seed=seed,
@@ -62,12 +70,13 @@ class TrainingLoop:
             params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
         self.network = new_network(params, seed)
+        self.workers = resolve_workers(params.workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=params.lr,
             weight_decay=params.weight_decay,
-            fused=params.precision != "fp16",
+            fused=precision_of(fabric) != "fp16",
         )
         module = cast(nn.Module, torch.compile(self.network)) if params.compile else self.network
         self.module, self.optimizer = fabric.setup(module, optimizer)
@@ -89,7 +98,8 @@ class TrainingLoop:
 
     def restore(self, state: TrainingState) -> None:
         """Go back or forth to the end of the last epoch of `state`."""
-        self.records = state.records
+        done = state.epoch >= self.params.epochs
+        self.records = state.records if done else going_on(state.records, self.params.validate_every)
         self.best_weights = state.best_weights
         self.network.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)
@@ -97,25 +107,47 @@ class TrainingLoop:
 
     def epochs(self, last: int, early_stopping: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, yielding the record of each epoch at its end."""
+        watched = self._validation_batches()
         if is_over(self.records, last, early_stopping):
+            if self.records[-1].validation is None:  # an epoch that a longer training went through
+                yield self._with_validation(self.records[-1], watched)
             return
         first = len(self.records) + 1
         batches = iter(self._training_batches(first, last))
-        watched = self._validation_batches()
         steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:
             while not is_over(self.records, last, early_stopping):
-                record = self._run_epoch(len(self.records) + 1, batches, watched, bar)
+                record = self._run_epoch(len(self.records) + 1, batches, bar)
                 self.records = (*self.records, record)
-                if best_record(self.records) is record:
-                    self.best_weights = copy_weights(self.network)
-                bar.set_postfix(epoch=record.epoch, validation_iou=f"{record.validation_iou:.3f}")
+                if record.epoch == last or is_regular(record.epoch, self.params.validate_every):
+                    record = self._with_validation(record, watched, bar)
                 yield record
+
+    def _with_validation(
+        self, record: EpochRecord, watched: DataLoader[Sample], bar: "tqdm[object] | None" = None
+    ) -> EpochRecord:
+        """Validate the last epoch, keep its weights if it is the best one, and return its record."""
+        start = time.perf_counter()
+        micrographs = len(self.validation.names)
+        with explained(self.validation_workload):
+            measured = validate(
+                self.fabric, self.network, watched, self.loss, micrographs, self.tile, self.overlap
+            )
+        if not math.isfinite(measured.loss):
+            raise InputError(f"epoch {record.epoch}: the validation loss is {measured.loss}; {REMEDIES}")
+        record = replace(record, validation=measured, validation_seconds=time.perf_counter() - start)
+        self.records = (*self.records[:-1], record)
+        # A longer training, which goes on from here, knows nothing of a validation only made because of the end.
+        if is_regular(record.epoch, self.params.validate_every) and best_record(self.records) is record:
+            self.best_weights = copy_weights(self.network)
+        if bar is not None:
+            bar.set_postfix(epoch=record.epoch, validation_iou=f"{measured.iou:.3f}")
+        return record
 
     def _training_batches(self, first: int, last: int) -> DataLoader[Sample]:
         crops = TrainingCrops(
-            self.training,
+            self.pixels,
             self.seed,
             self.params.crop,
             self.params.foreground_fraction,
@@ -124,57 +156,47 @@ class TrainingLoop:
         )
         # One stream for all epochs: while an epoch is being validated the next one is already read.
         batches = self.sampler.batches(first, last)
-        return loader(crops, batches, self.params.workers, pin_memory=self.fabric.device.type == "cuda")
+        return loader(crops, batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
     def _validation_batches(self) -> DataLoader[Sample]:
         whole = WholeMicrographs(self.validation, self.params.grey_values)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
-        return loader(whole, own, self.params.workers, pin_memory=self.fabric.device.type == "cuda")
+        return loader(whole, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
-    def _run_epoch(
-        self, epoch: int, batches: Iterator[Batch], watched: DataLoader[Sample], bar: "tqdm[object]"
-    ) -> EpochRecord:
-        start = time.perf_counter()
-        train_loss, waiting_seconds = self._train_epoch(epoch, batches, bar)
-        measured = validate(self.fabric, self.network, watched, self.loss, len(self.validation.names))
-        if not math.isfinite(measured.loss):
-            raise InputError(f"epoch {epoch}: the validation loss is {measured.loss}; {REMEDIES}")
-        return EpochRecord(
-            epoch=epoch,
-            train_loss=train_loss,
-            validation_loss=measured.loss,
-            validation_iou=measured.iou,
-            lr=self.optimizer.param_groups[0]["lr"],
-            seconds=time.perf_counter() - start,
-            waiting_seconds=waiting_seconds,
-            predicted_foreground=measured.predicted_foreground,
-        )
-
-    def _train_epoch(self, epoch: int, batches: Iterator[Batch], bar: "tqdm[object]") -> tuple[float, float]:
-        """Return the mean loss of the epoch's crops and the seconds spent waiting for them."""
-        losses, waiting_seconds = 0.0, 0.0
+    def _run_epoch(self, epoch: int, batches: Iterator[Batch], bar: "tqdm[object]") -> EpochRecord:
+        """Train for one epoch."""
+        begin, waiting_seconds = time.perf_counter(), 0.0
+        running = RunningLoss(epoch)
         for number, step in enumerate(self.sampler.epoch(epoch)):
             for position in range(len(step)):
                 start = time.perf_counter()
-                batch = self.fabric.to_device(next_batch(batches))
-                waiting_seconds += time.perf_counter() - start
-                last = position == len(step) - 1
-                losses += self._backward(batch, exchange_gradients=last, where=f"epoch {epoch}, step {number + 1}")
+                batch = next_batch(batches)
+                # A GPU that still works off what was queued before has not waited.
+                if is_idle(self.fabric.device):
+                    waiting_seconds += time.perf_counter() - start
+                batch = self.fabric.to_device(batch)
+                losses = self._backward(batch, exchange_gradients=position == len(step) - 1)
+                running.add(number + 1, batch.names, losses)
             self._update((epoch - 1) * self.sampler.steps + number)
             bar.update()
-        total = torch.tensor(losses, dtype=torch.float64, device=self.fabric.device)
-        return sum_over_devices(self.fabric, total).item() / self.sampler.crops, waiting_seconds
+        total = torch.tensor(running.total(), dtype=torch.float64, device=self.fabric.device)
+        return EpochRecord(
+            epoch=epoch,
+            train_loss=sum_over_devices(self.fabric, total).item() / self.sampler.crops,
+            lr=self.optimizer.param_groups[0]["lr"],
+            seconds=time.perf_counter() - begin,
+            waiting_seconds=waiting_seconds,
+        )
 
-    def _backward(self, batch: Batch, exchange_gradients: bool, where: str) -> float:
-        """Add the gradients of a batch and return the sum of the losses of its crops."""
-        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients):
+    def _backward(self, batch: Batch, exchange_gradients: bool) -> Tensor:
+        """Add the gradients of a batch and return the losses of its crops, 0 for those without weight."""
+        idle = self.fabric.world_size > 1 and not batch.weights.any()
+        counted = left_out(self.network) if idle else nullcontext()
+        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients), counted:
             losses = self.loss(self.module(batch.micrographs), batch.masks)
             # The devices' gradients are averaged, while the weights of a step sum to 1 over all of them.
             self.fabric.backward((losses * batch.weights).sum() * self.fabric.world_size)
-        values = torch.where(batch.weights > 0, losses.detach(), 0.0).tolist()
-        if not all(map(math.isfinite, values)):
-            raise InputError(f"{where}: the loss of {', '.join(batch.names)} is not finite; {REMEDIES}")
-        return math.fsum(values)
+        return torch.where(batch.weights > 0, losses.detach(), 0.0)
 
     def _update(self, step: int) -> None:
         """Change the weights by the gradients added up, and forget those."""

@@ -16,10 +16,10 @@ ONE_CYCLE_START = 1 / 25
 class Schedule:
     """The learning rate of every step of a training.
 
-    constant stays at `lr`; rise_hold_fall stays there too, until it falls to zero in the last `fall` of the epochs,
-    as one minus a square root (Haegele et al., arXiv:2405.18392); cosine falls from it to zero along half a wave (Loshchilov and Hutter,
-    arXiv:1608.03983); one_cycle rises to it and falls to zero (Smith and Topin, arXiv:1708.07120). All but one_cycle
-    can rise in a straight line for `warmup_epochs` first.
+    constant stays at `lr`; rise_hold_fall stays there until it falls to zero in the last epochs, a share `fall` of
+    them, as one minus a square root (Haegele et al., arXiv:2405.18392); cosine falls from it to zero along half a
+    wave (Loshchilov and Hutter, arXiv:1608.03983); one_cycle rises to it and falls to zero (Smith and Topin,
+    arXiv:1708.07120). All but one_cycle can rise in a straight line for `warmup_epochs` first.
     """
 
     name: ScheduleName

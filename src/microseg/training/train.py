@@ -9,15 +9,19 @@ from lightning_fabric import Fabric
 
 from microseg.common.errors import InputError
 from microseg.common.params import TrainParams
-from microseg.network.devices import connected, describe
+from microseg.network.devices import connected, while_others_wait
 from microseg.network.inputs import MaskedMicrographs
-from microseg.network.memory import Workload, explained, warn_if_short
+from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
+from microseg.network.provenance import provenance
 from microseg.training.checkpoint_space import exclusive
-from microseg.training.checkpoints import CheckpointFolder, TrainingState
+from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.fingerprint import fingerprint
-from microseg.training.history import EpochRecord, waiting_share
+from microseg.training.history import EpochRecord, Validation, is_over
 from microseg.training.loop import TrainingLoop
+from microseg.training.pixels import PixelStore
+from microseg.training.report import waiting_share
 from microseg.training.schedules import shared_epochs
+from microseg.training.state import TrainingState
 
 WAITING_LIMIT = 0.05
 
@@ -31,10 +35,15 @@ def train(
     params: TrainParams,
     seed: int,
     checkpoints: Path,
+    pixels: Path,
+    tile: int | None = None,
+    overlap: float = 0.0,
 ) -> TrainingState:
     """Train a U-Net, or take up an earlier training that was the same up to some epoch, and return its last state.
 
-    States are kept in the folder `checkpoints`, which all trainings share.
+    States are kept in the folder `checkpoints`, pixels that are at hand without decoding in the folder `pixels`;
+    all trainings share both. Validation micrographs are predicted in tiles of side `tile` (None: whole) that
+    overlap by the share `overlap`, as they will be by the trained network.
 
     Raises:
         InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
@@ -44,24 +53,33 @@ def train(
             raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
     workload = workload_of(fabric, training, params)
     with connected(fabric), explained(workload), ExitStack() as held:
-        folder = None
-        if fabric.is_global_zero:
+
+        def claim() -> CheckpointFolder:
             warn_if_short(workload, fabric.device)
-            device = f"{fabric.world_size} x {describe(fabric.device)}, {fabric.strategy.precision.precision}"
-            name = fingerprint(training, validation, params, seed, device)
+            used = provenance(fabric)
+            device = f"{used.device}, {used.precision}"
+            name = fingerprint(training, validation, params, seed, device, tile, overlap)
             held.enter_context(exclusive(checkpoints / name))
-            folder = CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
-        loop = TrainingLoop(fabric, training, validation, params, seed)
+            return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
+
+        folder = while_others_wait(fabric, claim)
+        loop = TrainingLoop(
+            fabric, training, validation, params, seed, PixelStore(training, pixels), tile, overlap
+        )
+        if fabric.is_global_zero:
+            warn_if_short(loop.validation_workload, fabric.device)
         state = fabric.broadcast(folder.latest(params.epochs, params.early_stopping) if folder else None)
         if state is not None:
             loop.restore(state)
             log.info("the state after epoch %d was already there", state.epoch)
-        for _ in loop.epochs(params.epochs, params.early_stopping):
-            if folder:
+        for record in loop.epochs(params.epochs, params.early_stopping):
+            over = is_over(loop.records, params.epochs, params.early_stopping)
+            if folder and (over or folder.is_due(record.epoch, params.epochs)):
                 folder.save(loop.state(), params.epochs)
     final = loop.state()
     if fabric.is_global_zero:
-        warn_if_empty(final.model(params.keep)[1])
+        _, kept, measured = final.model(params.keep)
+        warn_if_empty(kept.epoch, measured)
         warn_if_waiting(final.records)
     return final
 
@@ -71,17 +89,17 @@ def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
     return lambda epochs: shared_epochs(params.schedule, epochs, params.fall)
 
 
-def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> Workload:
+def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
     height, width = training.read(0)[0].shape if params.crop is None else (params.crop, params.crop)
-    return Workload(
+    return TrainingWorkload(
         base_channels=params.base_channels,
         normalised=params.normalisation == "batch",
         batch_size=params.batch_size,
         height=height,
         width=width,
         whole=params.crop is None,
-        bytes_per_number=4 if fabric.strategy.precision.precision == "32-true" else 2,
+        bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
         activation_checkpointing=params.activation_checkpointing,
     )
 
@@ -93,11 +111,11 @@ def warn_if_waiting(records: Sequence[EpochRecord]) -> None:
         log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.workers", 100 * share)
 
 
-def warn_if_empty(record: EpochRecord) -> None:
+def warn_if_empty(epoch: int, measured: Validation) -> None:
     """Log what to do where the network of this epoch takes no pixel at all for foreground."""
-    if record.predicted_foreground == 0:
+    if measured.predicted_foreground == 0:
         log.warning(
             "the network of epoch %d predicts no foreground on any validation micrograph; likely remedies: more "
             "train.epochs, another train.lr, train.loss dice_bce, a higher train.foreground_fraction",
-            record.epoch,
+            epoch,
         )

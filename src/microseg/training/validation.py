@@ -1,50 +1,69 @@
-"""How good a network is on micrographs that it is not trained on, measured after every epoch."""
+"""How good a network is on micrographs that it is not trained on."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
+from microseg.common.params import TrainParams
+from microseg.micrographs.images import image_size
 from microseg.network.devices import sum_over_devices
+from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import Loss
+from microseg.network.memory import InferenceWorkload, bytes_per_number
+from microseg.network.tiles import tiled_logits
 from microseg.training.datasets import Batch, Sample
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Averages over the validation micrographs."""
-
-    loss: float
-    iou: float
-    predicted_foreground: float
+from microseg.training.history import Validation
 
 
 def validate(
-    fabric: Fabric, network: nn.Module, batches: DataLoader[Sample], loss: Loss, micrographs: int
+    fabric: Fabric,
+    network: nn.Module,
+    batches: DataLoader[Sample],
+    loss: Loss,
+    micrographs: int,
+    tile: int | None,
+    overlap: float,
 ) -> Validation:
-    """Measure the network on all `micrographs`, whole ones; `batches` are this device's, of one micrograph each.
+    """Measure the network on all `micrographs`; `batches` are this device's, of one whole micrograph each.
 
-    The values of single micrographs are collected from all devices before they are averaged, so that the result
-    does not depend on the number of devices.
+    The network sees them in tiles of side `tile` (None: whole) that overlap by the share `overlap`. The values of
+    single micrographs are collected from all devices before they are averaged, so that the result does not depend
+    on the number of devices.
     """
     values = torch.zeros(micrographs, 3, dtype=torch.float64, device=fabric.device)
     network.eval()
     with torch.inference_mode(), fabric.autocast():
         for number, batch in enumerate(batches):
             index = fabric.global_rank + number * fabric.world_size
-            values[index] = _measure(network, fabric.to_device(batch), loss)
+            values[index] = _measure(network, fabric.to_device(batch), loss, tile, overlap)
     network.train()
     columns = sum_over_devices(fabric, values).T.tolist()
     return Validation(*(math.fsum(column) / micrographs for column in columns))
 
 
-def _measure(network: nn.Module, batch: Batch, loss: Loss) -> torch.Tensor:
-    logits = network(batch.micrographs)
+def _measure(network: nn.Module, batch: Batch, loss: Loss, tile: int | None, overlap: float) -> torch.Tensor:
+    logits = tiled_logits(network, batch.micrographs, tile, overlap)
     foreground = logits > 0
     union = (foreground | batch.masks).sum()
-    overlap = (foreground & batch.masks).sum()
-    iou = torch.where(union > 0, overlap / union, 1.0)
+    common = (foreground & batch.masks).sum()
+    iou = torch.where(union > 0, common / union, 1.0)
     return torch.stack([loss(logits, batch.masks)[0], iou, foreground.float().mean()])
+
+
+def validation_workload(
+    validation: MaskedMicrographs, params: TrainParams, precision: str, tile: int | None
+) -> InferenceWorkload:
+    """Return what the memory of a validation depends on: the largest micrograph, and the tiles it is cut into."""
+    sizes = (image_size(validation.images / name) for name in validation.names)
+    height, width = max(sizes, key=math.prod)
+    return InferenceWorkload(
+        base_channels=params.base_channels,
+        height=height,
+        width=width,
+        bytes_per_number=bytes_per_number(precision),
+        tile=tile,
+        validating=True,
+    )

@@ -1,0 +1,82 @@
+"""What is known of a trained network, kept as JSON beside its weights; reading it takes no torch."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from microseg.common.errors import InputError
+
+CARD_FILE = "unet.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was used where the parameters say `auto`."""
+
+    accelerator: str
+    """cpu or cuda."""
+    device: str
+    """Number and name of the devices; for processors also the number of threads and a digest of their kernels."""
+    precision: str
+    """float32, tf32, bf16 or fp16."""
+    libraries: str
+    """Names and versions."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is written beside the weights as JSON."""
+
+    network: str
+    """Always "UNet", of `microseg.network.unet`."""
+    base_channels: int
+    normalisation: Literal["batch", "none"]
+    """The arguments the network is rebuilt with."""
+    grey_values: Literal["per_image", "none"]
+    """What is done to a micrograph before the network sees it."""
+    epoch: int
+    """The epoch the weights are from."""
+    validation_iou: float
+    """Mean IoU of the validation micrographs at that epoch."""
+    seed: int
+    training: dict[str, Any]
+    """The section `train` of the parameters, with what was used where they say `auto`."""
+    training_micrographs: tuple[str, ...]
+    validation_micrographs: tuple[str, ...]
+    computed_with: Provenance
+    weights_sha256: str = ""
+    """Digest of the file of weights; filled in when it is written."""
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Return the card in the folder of a trained network; InputError where there is none."""
+    path = folder / CARD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("training_micrographs", "validation_micrographs"):
+            content[key] = tuple(content[key])
+        content["computed_with"] = Provenance(**content["computed_with"])
+        return ModelCard(**_with_newer_keys(content))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such model card; run the stage train") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a model card ({error}); rerun the stage train") from error
+
+
+def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a card as it would be written today: networks of older ones have no normalisation."""
+    if "normalization" in content:
+        content["grey_values"] = content.pop("normalization")
+    return {"normalisation": "none"} | content
+
+
+def origin(card: ModelCard) -> dict[str, Any]:
+    """Return what tells whether the scores of two networks may be compared, short enough for a table."""
+    return {
+        "weights": card.weights_sha256[:16],
+        "epoch": card.epoch,
+        "seed": card.seed,
+        "training_micrographs": len(card.training_micrographs),
+        "computed_with": asdict(card.computed_with),
+    }

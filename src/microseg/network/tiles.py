@@ -1,0 +1,31 @@
+"""Logits of micrographs that are too large for one piece: of overlapping tiles, blended."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+
+def tiled_logits(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+    """Return what the network says of micrographs of shape (batch, 1, height, width).
+
+    Args:
+        network: maps micrographs to logits of the same shape.
+        micrographs: normalised grey values.
+        tile: side in pixels of the square tiles, a multiple of 16; None for one piece.
+        overlap: share of a tile, 0 to below 1, that overlaps its neighbour. There the logits are blended with
+            Gaussian weights, so that pixels near the border of a tile, which lack surroundings, count little.
+    """
+    if tile is None:
+        return cast(Tensor, network(micrographs))
+    from monai.inferers.utils import sliding_window_inference  # seconds to import, for tiles only
+
+    tiled = sliding_window_inference(
+        micrographs,
+        roi_size=(tile, tile),
+        sw_batch_size=1,
+        predictor=network,
+        overlap=overlap,
+        mode="gaussian",
+        padding_mode="replicate",
+    )
+    return cast(Tensor, tiled)

@@ -1,0 +1,56 @@
+"""A folder of masks from a folder of logits: the same in one process and in several, complete or not there."""
+
+import numpy as np
+import pytest
+
+from microseg.common import parallel
+from microseg.common.errors import InputError
+from microseg.common.params import PostprocessParams
+from microseg.evaluation.scores import measure
+from microseg.micrographs.images import read_mask, write_mask
+from microseg.prediction.logits import write_logits
+from microseg.prediction.masks import write_masks
+from microseg.prediction.postprocessing import METHODS
+
+PARAMS = PostprocessParams(sigmoid_threshold=0.5, morphology_threshold="otsu", opening_radius=1, closing_radius=1)
+NAMES = [f"IMG_{number:05d}.png" for number in range(6)]
+
+
+@pytest.fixture
+def data(tmp_path):
+    random = np.random.default_rng(5)
+    (tmp_path / "masks").mkdir()
+    for name in NAMES:
+        logits = random.normal(scale=3, size=(20, 30))
+        write_logits(tmp_path / "logits", name, logits)
+        write_mask(tmp_path / "masks" / name, logits > 1)
+    return tmp_path
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_several_processes_write_and_measure_what_one_does(data, monkeypatch):
+    results = []
+    for number, items in enumerate((len(NAMES), len(NAMES) // 2)):
+        monkeypatch.setattr(parallel, "ITEMS_FOR_A_PROCESS", items)
+        folder = data / f"predictions{number}"
+        write_masks(NAMES, data / "logits", folder, PARAMS)
+        measured = list(measure(NAMES, data / "masks", folder, METHODS))
+        assert [one.image for one in measured] == NAMES
+        results.append((contents(folder), measured))
+    assert len(results[0][0]) == len(NAMES) * len(METHODS)
+    assert results[0] == results[1]
+
+
+def test_the_masks_are_those_of_the_logits(data):
+    write_masks(NAMES[:1], data / "logits", data / "predictions", PARAMS)
+    logits = np.load(data / "logits" / "IMG_00000.npy")
+    assert np.array_equal(read_mask(data / "predictions" / "sigmoid" / NAMES[0]), logits > 0)
+
+
+def test_missing_logits_leave_no_half_folder(data):
+    with pytest.raises(InputError, match=r"no logits of IMG_00099\.png; rerun the stage predict"):
+        write_masks([*NAMES, "IMG_00099.png"], data / "logits", data / "predictions", PARAMS)
+    assert not (data / "predictions").exists()

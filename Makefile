@@ -40,18 +40,19 @@ lint: setup ## check style, and types as they are on Linux, macOS and Windows
 	mypy --platform darwin --cache-dir .mypy_cache/darwin
 	mypy --platform win32 --cache-dir .mypy_cache/windows
 
+# Both keep the last weights: the best ones are chosen by the IoU of one of the two ways of post-processing.
 # The study's values: make sweep-sample-size SIZES=100,500,1000,1300 EPOCHS=20; make sweep-epochs EPOCHS=20,50,250 SIZE=1300
 sweep-sample-size: SIZES = 10,20,40,80
 sweep-sample-size: EPOCHS = 20
 sweep-sample-size: setup ## run an experiment for each of SIZES micrographs at EPOCHS epochs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS)
-	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS)
+	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS) -S train.keep=last
+	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS) --where train.keep=last
 
 sweep-epochs: EPOCHS = 5,10,20,50
 sweep-epochs: SIZE = 40
 sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE micrographs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE)
-	microseg experiments --x train.epochs --where split.sample_size=$(SIZE)
+	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE) -S train.keep=last
+	microseg experiments --x train.epochs --where split.sample_size=$(SIZE) --where train.keep=last
 
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
 	MICROSEG_FUZZ=1 pytest tests/sources/test_archive_safety.py tests/sources/test_download_refusals.py tests/annotations/test_fuzz_intake.py
@@ -60,6 +61,7 @@ benchmark: setup ## how fast a training step is beside the plain way, and its pe
 	python benchmarks/training.py
 	python benchmarks/memory.py micrographs
 	python benchmarks/memory.py batches
+	python benchmarks/crops.py
 
 plots-page: ## build the page of dvc plots again from its pinned libraries (needs npm)
 	$(PYTHON) .dvc/plots/page/build.py

@@ -39,7 +39,7 @@ def measure(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from microseg.network.devices import start
+    from microseg.network.devices import precision_of, start
     from microseg.network.losses import bce
     from microseg.network.unet import UNet
 
@@ -51,11 +51,11 @@ def measure(
         adam = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0, fused=True)
         module, optimizer = fabric.setup(network, adam)
         backward = fabric.backward
-        in_bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+        numbers = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision_of(fabric), torch.float32)
     else:
         module = network.to(memory_format=torch.contiguous_format)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        backward, in_bf16 = torch.Tensor.backward, False
+        backward, numbers = torch.Tensor.backward, torch.float32
     micrographs = torch.randn(batch_size, 1, height, width, device=device)
     masks = torch.rand(batch_size, 1, height, width, device=device) > 0.9
 
@@ -74,9 +74,7 @@ def measure(
         step()
     seconds = fastest(step, steps)
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident_peak()
-    matrix = torch.randn(
-        MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=torch.bfloat16 if in_bf16 else torch.float32
-    )
+    matrix = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=numbers)
     product_seconds = fastest(lambda: (matrix @ matrix, synchronize()), 10)
     return {
         "images_per_second": batch_size / seconds,

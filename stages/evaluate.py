@@ -4,22 +4,83 @@ import this_copy  # noqa: F401 (first: it decides which package is imported belo
 
 import argparse
 import logging
+from collections.abc import Sequence
+from functools import partial
 
+from microseg.annotations.polygons_file import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
+from microseg.common.parallel import map_in_processes
 from microseg.common.params import Params
-from microseg.evaluation.scores import IMAGE_TABLE_HEADER, digest, image_table, measure, metrics_of, ranked_iou
+from microseg.evaluation import tables
+from microseg.evaluation.calibration import RELIABILITY_HEADER, Values, reliability_table
+from microseg.evaluation.measuring import MeasuredMicrograph, Subject, measure_micrograph
+from microseg.evaluation.scores import digest
+from microseg.evaluation.summary import SCORE_TABLE_HEADER, metrics_of, score_table, summarize_method
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.card import origin, read_card
 from microseg.prediction.postprocessing import METHODS
-from microseg.splits import images_of, measured_part, read_split
+from microseg.prediction.reliability import measure_probabilities
+from microseg.splits import measured_part, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the metrics, a table with a row for each micrograph and method, and the pictures."""
+    """Write the metrics, the tables and the pictures."""
+    rows = read_split(arguments.split)
+    part = measured_part(rows)
+    points = {
+        mask.img_name: tuple(one.center for one in mask.polygons) for mask in read_polygons(arguments.polygons)
+    }
+    subjects = [Subject(row.image, row.group, points[row.image]) for row in rows if row.split == part]
+    measure = partial(
+        measure_micrograph, masks=arguments.masks, predictions=arguments.predictions, methods=METHODS
+    )
+    measured = list(map_in_processes(measure, subjects, f"measuring {part}"))
+    summaries = {method: summarize_method(measured, method) for method in METHODS}
+    for method, summary in summaries.items():
+        mean = summary.scores["mean_iou"]
+        bounds = "" if mean.bounds is None else f" (95 %% interval {mean.low:.4f} to {mean.high:.4f})"
+        logging.info(f"%s: mean IoU %.4f{bounds} on %d %s micrographs", method, mean.value, len(measured), part)
+    source = {
+        "dataset": params.download.source,
+        "split": part,
+        "images": len(measured),
+        "truth": digest([subject.image for subject in subjects], arguments.masks),
+    }
+    write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
+    write_tables(arguments, measured)
+    card = read_card(arguments.model)
+    # The logits were divided by the temperature, so the threshold is too.
+    cut = card.best_logit / card.temperature if params.predict.calibrate else card.best_logit
+    images = [subject.image for subject in subjects]
+    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
+    write_csv(arguments.reliability, RELIABILITY_HEADER, reliability_table(probabilities.counts))
+    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
+    metrics = metrics_of(measured, summaries) | {"calibration": probabilities.metrics()}
+    write_json(arguments.metrics, {"measured_on": source, **metrics, "model": origin(card)})
+
+
+def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicrograph]) -> None:
+    """Write the rows for each micrograph, island, class of islands and threshold."""
+    pixels = [one.pixels for one in measured]
+    write_csv(arguments.table, tables.IMAGE_TABLE_HEADER, tables.image_table(measured))
+    write_csv(arguments.ranks, ("share", *METHODS), tables.ranked_iou(pixels, METHODS))
+    write_csv(arguments.islands, tables.ISLAND_TABLE_HEADER, tables.island_table(measured))
+    classes = tables.island_classes(measured, METHODS)
+    write_csv(arguments.recall, tables.CLASS_TABLE_HEADER, tables.class_table(classes))
+    write_csv(arguments.f1, ("iou_threshold", *METHODS), tables.f1_by_threshold(measured, METHODS))
+
+
+def write_figures(
+    arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph], probabilities: Values
+) -> None:
+    """Write the pictures of micrographs, of islands and of probabilities into one folder."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
+    from microseg.common.column_figures import save_column_figure
     from microseg.common.figure_style import save_figure
     from microseg.evaluation.figures import Example, evaluation_figures
+    from microseg.evaluation.island_figures import island_figures
+    from microseg.evaluation.reliability_figures import plot_reliability
 
     def load(image: str) -> Example:
         return Example(
@@ -29,26 +90,14 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
             predictions={method: read_mask(arguments.predictions / method / image) for method in METHODS},
         )
 
-    rows = read_split(arguments.split)
-    part = measured_part(rows)
-    images = images_of(rows, part)
-    measured = list(measure(images, arguments.masks, arguments.predictions, METHODS))
-    metrics = metrics_of(measured, METHODS)
-    for method, values in metrics.items():
-        logging.info("%s: mean IoU %.4f on %d %s micrographs", method, values["mean_iou"], len(images), part)
-    write_csv(arguments.table, IMAGE_TABLE_HEADER, image_table(measured))
-    write_csv(arguments.ranks, ("share", *METHODS), ranked_iou(measured, METHODS))
     with output_folder(arguments.plots) as folder:
-        for name, figure in evaluation_figures(measured, params.evaluate.examples, load):
+        for name, figure in evaluation_figures([one.pixels for one in measured], examples, load):
             save_figure(figure, folder / name)
-    source = {
-        "dataset": params.download.source,
-        "split": part,
-        "images": len(images),
-        "truth": digest(images, arguments.masks),
-    }
-    model = origin(read_card(arguments.model))
-    write_json(arguments.metrics, {"measured_on": source, "model": model, **metrics})
+        classes = list(tables.island_classes(measured, METHODS))
+        f1 = list(tables.f1_by_threshold(measured, METHODS))
+        for name, figure in island_figures(classes, f1, METHODS):
+            save_column_figure(figure, folder / name)
+        save_column_figure(plot_reliability(probabilities), folder / "reliability.png")
 
 
 if __name__ == "__main__":
@@ -57,13 +106,20 @@ if __name__ == "__main__":
         description=str(__doc__),
         arguments={
             "split": "the split, data/split.csv; the test part is measured, or validation where there is no test",
+            "polygons": "the annotated polygons, whose points are looked for in the masks, data/polygons.jsonl",
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
+            "logits": "the folder of logits, whose probabilities are measured, data/logits",
             "predictions": "the folder of predicted masks, data/predictions",
             "model": "the folder of the trained network, whose card says where the predictions are from, models",
             "metrics": "the metrics to write, metrics/evaluation.json",
+            "scores": "all scores with their intervals, the table to write, plots/scores.csv",
             "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",
             "ranks": "the curve to write, IoU from the worst micrograph to the best, plots/ranked_iou.csv",
+            "islands": "the table to write, a row for each annotated island and method, plots/islands.csv",
+            "recall": "the table to write, islands found by size and border distance, plots/island_recall.csv",
+            "f1": "the curve to write, F1 of the islands over IoU thresholds, plots/island_f1.csv",
+            "reliability": "the table to write, probabilities and how often they are right, plots/reliability.csv",
             "plots": "the folder of pictures to write, plots/evaluation",
         },
     )

@@ -19,8 +19,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     names = predicted_images(read_split(arguments.split), params.predict.parts)
     network, card = read_model(arguments.model)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
+    temperature = card.temperature if params.predict.calibrate else 1.0
     write_logits_folder(
-        fabric, network, card.grey_values, arguments.images, names, arguments.logits, params.predict
+        fabric, network, card.grey_values, temperature, arguments.images, names, arguments.logits, params.predict
     )
 
 

@@ -9,13 +9,15 @@ from microseg.annotations.polygons_file import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
+from microseg.folds import Fold, draw_fold
 from microseg.micrographs.metadata import group_name, values_of
 from microseg.splits import draw_split, part_sizes, split_from_column, write_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the split and the sizes of its parts."""
-    images = [mask.img_name for mask in read_polygons(arguments.polygons)]
+    masks = read_polygons(arguments.polygons)
+    images = [mask.img_name for mask in masks]
     metadata = arguments.raw / "metadata.csv"
     column = params.split.from_column
     if column is not None:
@@ -26,13 +28,20 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     else:
         columns = params.split.group_by
         values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
-        rows = draw_split(
-            {image: group_name(values[image]) for image in images},
-            test_size=params.split.test_size,
-            sample_size=params.split.sample_size,
-            validation_size=params.split.validation_size,
-            seed=params.seed,
-        )
+        groups = {image: group_name(values[image]) for image in images}
+        size, validation = params.split.sample_size, params.split.validation_size
+        if params.split.folds is not None:
+            fold = Fold(params.split.fold, params.split.folds)
+            islands = {mask.img_name: len(mask) for mask in masks}
+            rows = draw_fold(groups, islands, fold, sample_size=size, validation_size=validation, seed=params.seed)
+        else:
+            rows = draw_split(
+                groups,
+                test_size=params.split.test_size,
+                sample_size=size,
+                validation_size=validation,
+                seed=params.seed,
+            )
     sizes = part_sizes(rows)
     logging.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
     write_split(arguments.split, rows)

@@ -3,6 +3,7 @@
 import this_copy  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
+from dataclasses import replace
 
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
@@ -15,10 +16,12 @@ from microseg.training.report import training_metrics, write_tables
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
     from microseg.network.provenance import provenance
+    from microseg.training.calibrate import calibrate
     from microseg.training.pixels import pixel_root
     from microseg.training.train import train
 
@@ -28,23 +31,25 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
+    tiles = params.predict.tile, params.predict.overlap
     state = train(
         fabric,
         training,
         validation,
         params.train,
-        params.seed,
+        params.train.seed,
         checkpoint_root(),
         pixel_root(),
-        params.predict.tile,
-        params.predict.overlap,
+        *tiles,
     )
     if fabric.is_global_zero:
         weights, kept, measured = state.model(params.train.keep)
         used = provenance(fabric)
         with output_folder(arguments.model) as folder:
-            card = describe(kept.epoch, measured.iou, training, validation, params.train, params.seed, used)
-            write_model(folder, weights, card)
+            card = describe(kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used)
+            temperature, best_logit = calibrate(fabric, weights, validation, params.train, *tiles)
+            write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
+            write_appearance(fabric, folder, training, validation)
         write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))
         write_tables(arguments.history, arguments.validation, state.records)
 

@@ -11,8 +11,9 @@ PACKAGE = ROOT / "src" / "microseg"
 STOREYS = (
     {"common"},
     {"micrographs", "splits.py"},
-    {"annotations", "network", "evaluation"},
+    {"annotations", "network", "evaluation", "folds.py"},
     {"training", "prediction", "sources"},
+    {"measurement"},
     {"experiments"},
     {"console"},
 )

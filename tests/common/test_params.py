@@ -47,8 +47,8 @@ def test_every_key_has_a_sentence_above_it():
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
         ("warmup_epochs: 1", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
         ("  workers: auto", "  workers: many", r"train\.workers: .*'auto', found 'many'"),
-        ("seed: 2021", "seed: 2021\nseed: 1", r'duplicate key "seed"'),
-        ("seed: 2021", "seed: [", r"not valid YAML: .*line"),
+        ("\nseed: 2021", "\nseed: 2021\nseed: 1", r'duplicate key "seed"'),
+        ("\nseed: 2021", "\nseed: [", r"not valid YAML: .*line"),
     ],
 )
 def test_mistakes_are_refused_by_name(tmp_path, old, new, message):

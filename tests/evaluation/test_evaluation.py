@@ -1,24 +1,17 @@
-"""IoU and its relatives against counts worked out by hand, the edge cases of empty masks, and the summary."""
+"""IoU and its relatives against counts worked out by hand, the edge cases of empty masks, and their summary."""
 
 import math
 
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
-from microseg.common.errors import InputError
 from microseg.evaluation.scores import (
-    MeasuredImage,
     Scores,
     border_distance,
     calculate_iou,
     digest,
-    image_table,
-    measure,
-    metrics_of,
     rank_correlation,
-    ranked_iou,
     score,
     summarize,
 )
@@ -97,52 +90,9 @@ def test_rank_correlation_by_hand():
     assert rank_correlation([1, 2], [3, 2]) is None
 
 
-@pytest.fixture
-def folders(tmp_path):
-    for folder in ("masks", "predictions/sigmoid"):
-        (tmp_path / folder).mkdir(parents=True)
-    write_mask(tmp_path / "masks" / "a.png", TRUTH)
-    write_mask(tmp_path / "predictions" / "sigmoid" / "a.png", PREDICTION)
-    return tmp_path
-
-
-def measured(folder):
-    return list(measure(["a.png"], folder / "masks", folder / "predictions", ["sigmoid"]))
-
-
-def test_files_are_measured(folders):
-    expected = MeasuredImage("a.png", 4 / 12, 0.0, {"sigmoid": Scores(2, 3, 2)})
-    # Rows 0 and 1, columns 0 and 1 of a 3 x 4 image: three pixels at distance 0, one at distance 1.
-    assert measured(folders) == [MeasuredImage("a.png", expected.foreground_fraction, 0.25, expected.scores)]
-    row = next(image_table(measured(folders)))
-    assert row[:2] == ("a.png", "sigmoid")
-    assert row[6:] == (2, 3, 2, 4 / 12, 0.25)
-    assert metrics_of(measured(folders), ["sigmoid"])["sigmoid"]["mean_iou"] == pytest.approx(2 / 7)
-
-
-def test_a_prediction_of_another_size_is_refused(folders):
-    write_mask(folders / "predictions" / "sigmoid" / "a.png", PREDICTION[:2])
-    with pytest.raises(InputError, match=r"predictions/sigmoid/a.png"):
-        measured(folders)
-
-
-def test_grey_values_in_a_mask_are_refused(folders):
-    Image.fromarray(np.full((3, 4), 128, np.uint8)).save(folders / "masks" / "a.png")
-    with pytest.raises(InputError, match=r"masks/a.png: a mask holds 0 and 255 only"):
-        measured(folders)
-
-
-def test_digest_changes_with_the_truth(folders):
-    before = digest(["a.png"], folders / "masks")
-    assert before == digest(["a.png"], folders / "masks")
-    write_mask(folders / "masks" / "a.png", PREDICTION)
-    assert digest(["a.png"], folders / "masks") != before
-
-
-def test_ranks_are_sorted_for_each_method():
-    # IoU 1 and 0.5 for one method, 0 and 1 for the other, in the order of the micrographs.
-    measured = [
-        MeasuredImage("a.png", 0.1, 1.0, {"sigmoid": Scores(4, 0, 0), "morphology": Scores(0, 1, 0)}),
-        MeasuredImage("b.png", 0.1, 1.0, {"sigmoid": Scores(2, 1, 1), "morphology": Scores(3, 0, 0)}),
-    ]
-    assert list(ranked_iou(measured, ["sigmoid", "morphology"])) == [(0.5, 0.5, 0.0), (1.0, 1.0, 1.0)]
+def test_digest_changes_with_the_truth(tmp_path):
+    write_mask(tmp_path / "a.png", TRUTH)
+    before = digest(["a.png"], tmp_path)
+    assert before == digest(["a.png"], tmp_path)
+    write_mask(tmp_path / "a.png", PREDICTION)
+    assert digest(["a.png"], tmp_path) != before

@@ -12,8 +12,11 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from microseg.console.program import main
+from microseg.experiments import cluster
+
 from project_copy import commit, environment, run
-from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
+from toy_project import PATIENCE, hold_file, make_toy, microseg, runs, toy_environment, wait_for
 
 # Dask's scheduler runs code for whoever reaches it, and its pages listen everywhere unless told otherwise.
 LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
@@ -110,7 +113,7 @@ def test_a_killed_worker_costs_nothing_but_its_training(project: Path, scheduler
         for one in [psutil.Process(killed.pid), *training]:
             one.send_signal(signal.SIGKILL)
         hold_file(project).unlink()
-        said = sweeping.communicate(timeout=100)[0]
+        said = sweeping.communicate(timeout=PATIENCE)[0]
         assert sweeping.returncode == 0, said
         assert survivor.poll() is None
     assert pushed(project) == ["n10-e20", "n20-e20", "n30-e20", "n40-e20"]
@@ -125,7 +128,7 @@ def test_a_killed_worker_costs_nothing_but_its_training(project: Path, scheduler
     }
     # The experiments are known where they were submitted, too.
     again = sweep(project, scheduler, "-S", "split.sample_size=10,20,30,40")
-    assert "4 experiments: 4 finished, 0 to run" in again.communicate(timeout=60)[0]
+    assert "4 experiments: 4 finished, 0 to run" in again.communicate(timeout=PATIENCE)[0]
     assert again.returncode == 0
 
 
@@ -140,7 +143,7 @@ def test_what_a_clone_has_is_pushed_and_what_fails_is_said_with_its_worker(proje
     )
     with worker(folder, scheduler):
         sweeping = sweep(project, scheduler, "-S", "split.sample_size=50", "-S", "train.lr=0.01,5")
-        said = sweeping.communicate(timeout=60)[0]
+        said = sweeping.communicate(timeout=PATIENCE)[0]
     assert sweeping.returncode == 1
     assert "n50-e20-lr0.01 run" in said
     assert "n50-e20-lr5 failed: on " in said
@@ -165,7 +168,7 @@ def test_workers_that_would_not_run_the_same_are_refused(project: Path, schedule
         while "Registered to" not in last.stdout.readline():
             pass
         refused = sweep(project, scheduler, "-S", "train.epochs=5")
-        said = refused.communicate(timeout=60)[0]
+        said = refused.communicate(timeout=PATIENCE)[0]
     assert refused.returncode == 1
     assert f"the worker in {other} on" in said
     assert "has commit" in said
@@ -179,14 +182,20 @@ def test_workers_that_would_not_run_the_same_are_refused(project: Path, schedule
 def test_what_the_workers_would_not_have_is_refused(project: Path) -> None:
     stage = (project / "stage.py").read_text()
     (project / "stage.py").write_text("pass\n")
-    said = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=60)[0]
+    said = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=PATIENCE)[0]
     (project / "stage.py").write_text(stage)
     assert "commit or undo the changes first" in said
 
 
-def test_a_scheduler_that_is_not_there_or_goes_away_is_named(project: Path) -> None:
-    nobody = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=60)[0]
-    assert "tcp://127.0.0.1:1: no Dask scheduler answers there" in nobody
+def test_a_scheduler_that_is_not_there_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 0.1)
+    with pytest.raises(SystemExit) as refused:
+        main(["sweep", "--scheduler", "tcp://127.0.0.1:1", "-S", "train.epochs=5"])
+    assert "tcp://127.0.0.1:1: no Dask scheduler answers there" in str(refused.value.code)
+
+
+def test_a_scheduler_that_goes_away_is_said_to_be_lost(project: Path) -> None:
     file = project.parent / "leaving.json"
     options = (*LOCAL, "--port", "0", "--scheduler-file", str(file))
     leaving = start(project, sys.executable, "-m", "dask", "scheduler", *options)
@@ -196,7 +205,7 @@ def test_a_scheduler_that_is_not_there_or_goes_away_is_named(project: Path) -> N
     while "there are no workers yet" not in sweeping.stdout.readline():
         pass
     end(leaving)
-    said = sweeping.communicate(timeout=60)[0]
+    said = sweeping.communicate(timeout=PATIENCE)[0]
     assert sweeping.returncode == 1
     assert "the connection to Dask's scheduler was lost" in said
     assert "Traceback" not in said

@@ -8,7 +8,7 @@ from PIL import Image
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
 from microseg.experiments.comparison import Comparison, compare
-from microseg.experiments.crossings import describe_crossings, find_crossings
+from microseg.experiments.crossings import Micrographs, crossings_of, describe, standing
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.report import write_report
 
@@ -55,7 +55,7 @@ def series(*means: tuple[float, float, float]) -> Comparison:
 def test_experiments_that_differ_in_the_parameter_only_are_compared_in_its_order() -> None:
     comparison = series((100, 0.6, 0.5), (20, 0.2, 0.3), (50, 0.4, 0.4))
     assert comparison.values == [20, 50, 100]
-    assert comparison.series("sigmoid", "mean_iou") == [0.2, 0.4, 0.6]
+    assert comparison.seeds("sigmoid", "mean_iou") == [[0.2], [0.4], [0.6]]
     assert comparison.left_out == ()
     assert str(comparison.measured_on) == "20 test micrographs of synthetic"
 
@@ -120,38 +120,108 @@ def test_other_values_than_numbers_are_categories() -> None:
     comparison = compare(rows, "train.loss", {})
     assert not comparison.is_numeric
     assert comparison.values == [0, 1]
-    assert describe_crossings(comparison) == "By train.loss: bce: morphology is ahead; dice_bce: sigmoid is ahead."
-
-
-def test_lines_cross_where_linear_interpolation_says() -> None:
-    # The lead of sigmoid goes from -0.1 at 20 to 0.3 at 60: zero a quarter of the way, at 30. Then to -0.1 at 100:
-    # zero three quarters of the way, at 90.
-    comparison = series((20, 0.2, 0.3), (60, 0.6, 0.3), (100, 0.5, 0.6))
-    found = find_crossings(comparison)
-    assert [crossing.x for crossing in found] == pytest.approx([30, 90])
-    assert [crossing.ahead for crossing in found] == ["sigmoid", "morphology"]
-    assert "at 30 (between 20 and 60; above it sigmoid is ahead) and at 90" in describe_crossings(comparison)
+    assert "one seed" in describe(comparison, standing(comparison, {}))
 
 
 @pytest.mark.parametrize(
-    ("means", "places", "words"),
+    ("leads", "expected"),
     [
-        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (3, 0.4, 0.3)], [2], "cross at 2"),
-        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (4, 0.3, 0.3), (5, 0.4, 0.3)], [3], "cross at 3"),
-        ([(1, 0.2, 0.3), (2, 0.3, 0.3), (3, 0.2, 0.3)], [], "Morphology is ahead wherever they differ."),
-        ([(1, 0.4, 0.3), (2, 0.5, 0.3)], [], "Sigmoid is ahead everywhere."),
-        ([(1, 0.3, 0.3), (2, 0.4, 0.4)], [], "Sigmoid and morphology have the same mean IoU everywhere."),
+        # From -0.1 at 20 to 0.3 at 60: zero a quarter of the way, at 30; then to -0.1 at 100: zero at 90.
+        ([(20, -0.1), (60, 0.3), (100, -0.1)], [(30, "sigmoid"), (90, "morphology")]),
+        ([(1, -0.1), (2, 0.0), (3, 0.1)], [(2, "sigmoid")]),
+        ([(1, -0.1), (2, 0.0), (4, 0.0), (5, 0.1)], [(3, "sigmoid")]),
+        ([(1, -0.1), (2, 0.0), (3, -0.1)], []),
+        ([(1, 0.1), (2, 0.2)], []),
+        ([(1, 0.0), (2, 0.0)], []),
     ],
 )
-def test_touching_is_no_crossing(means: list[tuple[float, float, float]], places: list[float], words: str) -> None:
-    comparison = series(*means)
-    assert [crossing.x for crossing in find_crossings(comparison)] == places
-    assert words in describe_crossings(comparison)
+def test_lines_cross_where_linear_interpolation_says(
+    leads: list[tuple[float, float]], expected: list[tuple[float, str]]
+) -> None:
+    found = crossings_of(*zip(*leads, strict=True))
+    assert [ahead for _, ahead in found] == [ahead for _, ahead in expected]
+    assert [x for x, _ in found] == pytest.approx([x for x, _ in expected])
+
+
+def seeded(noise: float, *means: tuple[float, float, float]) -> Comparison:
+    """Compare three seeds at each of several sample sizes, whose mean IoU of sigmoid differ by `noise`."""
+    rows = [
+        row(
+            f"n{size:g}-{seed}",
+            scores=(first + (seed - 2) * noise, second),
+            split_sample_size=size,
+            train_seed=seed,
+        )
+        for size, first, second in means
+        for seed in (1, 2, 3)
+    ]
+    return compare([row(""), *rows], "split.sample_size", {})
+
+
+def test_experiments_that_differ_in_their_seed_stand_at_one_place() -> None:
+    comparison = seeded(0.01, (20, 0.2, 0.3), (60, 0.6, 0.3))
+    assert comparison.values == [20, 60]
+    assert comparison.has_seeds
+    assert comparison.seeds("sigmoid", "mean_iou")[0] == pytest.approx([0.19, 0.2, 0.21])
+    other_seed = compare(
+        [row(""), *(row(f"e{n}", train_epochs=n, train_seed=7) for n in (1, 2))], "train.epochs", {}
+    )
+    assert len(other_seed.points) == 2
+
+
+def test_a_condition_on_the_seed_keeps_to_it() -> None:
+    rows = [row(f"e{n}-{seed}", train_epochs=n, train_seed=seed) for n in (1, 2) for seed in (1, 2)]
+    comparison = compare([row(""), *rows], "train.epochs", {"train.seed": 2.0})
+    assert [point.name for point in comparison.points] == ["e1-2", "e2-2"]
+
+
+def test_with_one_seed_nothing_can_be_told() -> None:
+    comparison = series((20, 0.2, 0.3), (60, 0.6, 0.3))
+    assert standing(comparison, {}) is None
+    assert "no difference here can be told from the noise of the training" in describe(comparison, None)
+
+
+def test_a_crossing_comes_with_its_interval_where_seeds_agree() -> None:
+    # Leads of -0.1 and 0.3 with deviations of 0.01 over seeds: between 28 and 32 in any draw of them.
+    comparison = seeded(0.01, (20, 0.2, 0.3), (60, 0.6, 0.3))
+    found = standing(comparison, {})
+    assert found is not None
+    assert found.crossing is not None
+    assert found.ahead == ("morphology", "sigmoid")
+    assert 28 < found.crossing.low < 30 < found.crossing.high < 32
+    assert found.crossing.ahead == "sigmoid"
+    assert "cross at 30" in describe(comparison, found)
+
+
+def test_a_crossing_within_the_noise_is_not_given() -> None:
+    comparison = seeded(0.2, (20, 0.28, 0.3), (60, 0.6, 0.3))
+    found = standing(comparison, {})
+    assert found is not None
+    assert found.crossing is None
+    assert found.ahead == ("", "sigmoid")
+    assert "cannot be told from noise" in describe(comparison, found)
+
+
+def test_few_micrographs_widen_what_seeds_alone_would_make_certain() -> None:
+    comparison = seeded(0.0, (20, 0.29, 0.3), (60, 0.6, 0.3))
+    alone = standing(comparison, {})
+    # On four micrographs the lead of -0.01 at 20 is made of 0.2, -0.08, -0.08 and -0.08.
+    at_20 = {"sigmoid": [0.5, 0.22, 0.22, 0.22], "morphology": [0.3] * 4}
+    at_60 = {"sigmoid": [0.6] * 4, "morphology": [0.3] * 4}
+    micrographs = {
+        point.name: Micrographs(at_20 if point.x == 20 else at_60, [""] * 4) for point in comparison.points
+    }
+    both = standing(comparison, micrographs)
+    assert alone is not None
+    assert both is not None
+    assert alone.ahead[0] == "morphology"
+    assert both.ahead[0] == ""
+    assert (alone.over, both.over) == ("seeds", "seeds and micrographs")
 
 
 def test_the_report_is_a_figure_a_table_and_words_and_the_same_every_time(tmp_path: Path) -> None:
-    comparison = series((10, 0.2, 0.3), (1000, 0.6, 0.5))
-    written = [write_report(comparison, tmp_path / folder, ", train.epochs=20") for folder in ("one", "two")]
+    comparison = seeded(0.01, (10, 0.2, 0.3), (1000, 0.6, 0.5))
+    written = [write_report(comparison, {}, tmp_path / folder, ", train.epochs=20") for folder in ("one", "two")]
     for first, second in zip(*written, strict=True):
         assert first.read_bytes() == second.read_bytes()
     figure, table, words = written[0]
@@ -159,11 +229,13 @@ def test_the_report_is_a_figure_a_table_and_words_and_the_same_every_time(tmp_pa
         assert picture.format == "PNG"
         assert picture.size == (1100, 800)
     lines = table.read_text().splitlines()
-    assert lines[0].startswith("experiment,split.sample_size,method,mean_iou,std_iou")
-    assert lines[1] == "n10,10,sigmoid,0.2,0.1,0.2,0.2,0.0,0.2"
-    assert len(lines) == 5
+    assert lines[0].startswith("experiment,split.sample_size,seed,method,mean_iou,std_iou")
+    assert lines[3] == "n10-2,10,2,sigmoid,0.2,0.1,0.2,0.2,0.0,0.2"
+    assert len(lines) == 13
     text = words.read_text()
-    assert "| n1000 | 1000 | morphology | 0.500 | 0.100 |" in text
+    # 4.303 * 0.01 / sqrt(3)
+    assert "| 10 | sigmoid | 3 | 0.200 | 0.175 to 0.225 |" in text
+    assert "| n1000-1 | 1000 | 1 | morphology | 0.500 | 0.100 |" in text
     assert "train.epochs=20" in text
-    assert "The standard deviation is that over the micrographs." in text
-    assert "cross at 505" in text  # half-way, as the lead goes from -0.1 to 0.1
+    assert "standard deviation over micrographs" in text
+    assert "cross at 50" in text  # half-way, as the lead goes from -0.1 to 0.1

@@ -3,28 +3,44 @@
 from collections.abc import Sequence
 
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from microseg.experiments.crossings import Crossing
 from microseg.experiments.figures import plot_comparison
 
 SCORES = ("mean_iou", "median_iou", "std_iou", "share_above_095", "share_zero")
 
 
-def draw(values: Sequence[float], labels: Sequence[str] | None = None) -> Figure:
+def draw(values: Sequence[float], labels: Sequence[str] | None = None, seeds: int = 1) -> Figure:
     series = {
-        method: {score: [0.1 * place for place, _ in enumerate(values)] for score in SCORES}
+        method: {
+            score: [[0.1 * place + 0.01 * seed for seed in range(seeds)] for place, _ in enumerate(values)]
+            for score in SCORES
+        }
         for method in ("sigmoid", "morphology")
     }
-    return plot_comparison("train.epochs", values, labels, series, [2.5], "20 test micrographs of synthetic")
+    crossing = Crossing(2.5, 2.2, 2.8, "sigmoid") if seeds > 1 else None
+    return plot_comparison("train.epochs", values, labels, series, crossing, "20 test micrographs of synthetic")
 
 
-def test_each_panel_has_a_line_a_method_and_the_first_says_what_the_band_is() -> None:
-    panels = draw([2, 3, 4]).axes
+def test_every_seed_is_a_point_and_the_line_goes_through_the_means() -> None:
+    panels = draw([2, 3, 4], seeds=3).axes
     assert len(panels) == 4
-    assert [len(panel.lines) for panel in panels] == [3, 2, 2, 2]  # the third is the crossing
-    assert len(panels[0].collections) == 2
-    assert "standard deviation over the micrographs" in panels[0].get_title()
-    assert list(panels[0].lines[0].get_xdata()) == [2, 3, 4]
+    line = panels[0].lines[0]
+    assert list(line.get_xdata()) == [2, 3, 4]
+    assert line.get_ydata() == pytest.approx([0.01, 0.11, 0.21])
+    clouds = [one for one in panels[0].collections if isinstance(one, PathCollection)]
+    assert sum(len(cloud.get_offsets()) for cloud in clouds) == 2 * 3 * 3
+    assert "95 % interval over seeds" in panels[0].get_title()
+    assert "crossing at 2.5" in panels[0].get_legend_handles_labels()[1]
+
+
+def test_one_seed_a_point_is_called_so() -> None:
+    first = draw([2, 3, 4]).axes[0]
+    assert "differences may be noise" in first.get_title()
+    assert len(first.lines) == 2
+    assert not first.collections
 
 
 @pytest.mark.parametrize(

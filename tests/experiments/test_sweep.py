@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from microseg.console.program import main
 
 from project_copy import environment, run
-from toy_project import hold_file, make_toy, microseg, runs, toy_environment, wait_for
+from toy_project import PATIENCE, hold_file, make_toy, microseg, runs, toy_environment, wait_for
 
 COPIES = ".dvc/tmp/exps/standalone"
 
@@ -110,7 +111,7 @@ def test_a_sweep_goes_on_after_it_was_killed_and_with_it_an_experiment(project: 
     going_on = start(project, *settings)
     wait_for(lambda: runs(project).count("30 7") == 2)
     hold_file(project).unlink()
-    said = going_on.communicate(timeout=60)[0]
+    said = going_on.communicate(timeout=PATIENCE)[0]
     assert going_on.returncode == 0, said
     assert "n20-e7 there already" in said
     assert "n30-e7 run" in said
@@ -127,7 +128,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_says_what_is_left(projec
     refused = sweep(project, *settings)
     assert "another sweep is at work in this project" in refused.stdout
     interrupted.send_signal(signal.SIGINT)
-    said = interrupted.communicate(timeout=60)[0]
+    said = interrupted.communicate(timeout=PATIENCE)[0]
     hold_file(project).unlink()
     assert interrupted.returncode == 130, said
     assert "left for the same command, to go on: n22-e7, n24-e7, n26-e7" in said
@@ -140,18 +141,17 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_says_what_is_left(projec
 
 
 def test_while_another_command_has_locked_the_project_dvc_is_asked_again(project: Path) -> None:
-    lock = (
-        "import time, zc.lockfile; held = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); "
-        "time.sleep(6)"
-    )
+    hold = "import zc.lockfile; held = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
+    log = project / ".microseg" / "sweeps" / "n10-e2.log"
     with subprocess.Popen(
-        ["python", "-c", lock], cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", hold], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        done = sweep(project, "-S", "split.sample_size=10", "-S", "train.epochs=2")
-        holder.kill()
-    assert done.returncode == 0, done.stdout
+        sweeping = start(project, "-S", "split.sample_size=10", "-S", "train.epochs=2")
+        wait_for(lambda: log.exists() and "Unable to acquire lock" in log.read_text())
+    said = sweeping.communicate(timeout=PATIENCE)[0]
+    assert sweeping.returncode == 0, said
     assert runs(project).count("10 2") == 1
 
 

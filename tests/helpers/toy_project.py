@@ -25,6 +25,9 @@ stages:
     outs: [scores.txt]
 """
 
+PATIENCE = 300
+"""Seconds after which a test gives up, on however busy a machine."""
+
 # The mean IoU follows from the parameters: sigmoid n / 200, morphology 0.1 + n / 400, so they cross at n = 40.
 # Each run is written down in the file RUNS; while the file HOLD exists no run ends; above a learning rate of 1 it
 # fails.
@@ -96,7 +99,7 @@ def microseg(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "microseg.console.program", *arguments]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until `condition` holds; an AssertionError where it does not within `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

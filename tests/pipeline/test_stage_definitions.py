@@ -86,6 +86,10 @@ def test_no_two_stages_write_into_one_place():
         assert not any(Path(place) in Path(other).parents for other in places)
 
 
+def test_the_pipeline_can_be_read_at_once():
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 250
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_is_described(stage):
     assert len(STAGES[stage]["desc"]) > 20

@@ -78,9 +78,10 @@ def test_averaged_logits_turn_with_the_micrograph(network):
         )
 
 
-def write(network, data, names, folder, grey_values="per_image", symmetries=False):
-    params = PredictParams(parts="measured", tile=None, overlap=0.25, symmetries=symmetries)
-    write_logits_folder(start("cpu", "float32"), network, grey_values, data / "images", names, folder, params)
+def write(network, data, names, folder, grey_values="per_image", symmetries=False, temperature=1.0):
+    params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
+    fabric = start("cpu", "float32")
+    write_logits_folder(fabric, network, grey_values, temperature, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
@@ -93,6 +94,15 @@ def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_p
     logits = read_logits(tmp_path / "logits", names[1])
     assert logits.shape == (50, 70)
     assert np.array_equal(logits, expected.astype(np.float16))
+
+
+def test_logits_are_divided_by_the_temperature(network, tmp_path):
+    names = write_blobs(tmp_path, count=1)
+    write(network, tmp_path, names, tmp_path / "plain")
+    write(network, tmp_path, names, tmp_path / "calibrated", temperature=4.0)
+    plain, calibrated = (read_logits(tmp_path / folder, names[0]) for folder in ("plain", "calibrated"))
+    assert np.allclose(plain / 4, calibrated, atol=1e-3)
+    assert np.abs(plain).max() > 0.01
 
 
 def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):

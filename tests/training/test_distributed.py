@@ -38,6 +38,7 @@ class Run:
         yaml = YAML()
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["train"].update(TRAINING | training)
+        params["predict"]["parts"] = "all"
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
 

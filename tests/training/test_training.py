@@ -118,6 +118,19 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data, tmp_path):
     assert len(state.records) == 4
 
 
+def test_no_step_waits_for_a_number_from_the_device(data, tmp_path, monkeypatch):
+    read = []
+    for method in ("item", "tolist"):
+        original = getattr(torch.Tensor, method)
+        monkeypatch.setattr(torch.Tensor, method, lambda self, f=original, m=method: read.append(m) or f(self))
+    counts = []
+    for repeats in (2, 8):  # 2 and 8 steps
+        read.clear()
+        tiny_train(data, tmp_path, epochs=1, crops_per_micrograph=repeats)
+        counts.append(len(read))
+    assert counts[0] == counts[1]
+
+
 def test_checkpoints_are_written_for_the_first_epoch_the_kept_ones_and_the_last(data, tmp_path, monkeypatch):
     saved = []
     original = CheckpointFolder.save

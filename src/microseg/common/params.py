@@ -65,6 +65,8 @@ class SplitParams(Section):
     sample_size: Annotated[int, Field(ge=2)] | None
     validation_size: Annotated[int | float, Field(gt=0)]
     group_by: list[str]
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: NotNegative
     from_column: str | None
 
     @model_validator(mode="after")
@@ -75,6 +77,10 @@ class SplitParams(Section):
                 raise ValueError(
                     f"{key} is {size}, but a share is below 1; write a number without a point for a count"
                 )
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}")
+        if self.from_column is not None and self.folds is not None:
+            raise ValueError("from_column and folds exclude each other; set one of them to null")
         if self.from_column is not None and self.group_by:
             raise ValueError("from_column and group_by exclude each other; set one of them to null or []")
         return self
@@ -93,6 +99,7 @@ class AugmentParams(Section):
 class TrainParams(Section):
     """Parameters of the stage train."""
 
+    seed: NotNegative
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count
@@ -112,6 +119,7 @@ class TrainParams(Section):
     early_stopping: Count | None
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
+    pixel_size_um: Annotated[float, Field(gt=0)] | None
     grey_values: Literal["per_image", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
@@ -151,6 +159,7 @@ class PredictParams(Section):
     """Parameters of the stage predict."""
 
     parts: Literal["measured", "all"]
+    calibrate: bool
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
     symmetries: bool

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from microseg.common.errors import InputError
 
 COMMANDS = {
+    "segment": "segment a folder of micrographs and measure what it shows of the material",
     "sweep": "run the experiments of a grid that are not there yet",
     "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "draw what comparable experiments show",
+    "compare": "compare two experiments on the same micrographs, with intervals",
+    "crossval": "test every micrograph with a network that has not seen it",
     "review": "compare with a commit, as Markdown for a review",
     "agreement": "find the points that several annotators agree upon",
 }

@@ -2,16 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.common.errors import InputError
-from microseg.common.parallel import map_in_processes
 from microseg.micrographs.images import read_mask
 
 EXCELLENT_IOU = 0.95
@@ -36,9 +33,14 @@ class Scores:
         return 1.0 if self.false_positives + self.false_negatives == 0 else 0.0
 
     @property
+    def union(self) -> int:
+        """How many are in one of the two masks at least."""
+        return self.true_positives + self.false_positives + self.false_negatives
+
+    @property
     def iou(self) -> float:
         """Intersection over union, TP / (TP + FP + FN), 0 to 1."""
-        return self._share(self.true_positives, self.true_positives + self.false_positives + self.false_negatives)
+        return self._share(self.true_positives, self.union)
 
     @property
     def dice(self) -> float:
@@ -139,31 +141,6 @@ class MeasuredImage:
     scores: dict[str, Scores]
 
 
-def measure(
-    images: Sequence[str], masks: Path, predictions: Path, methods: Sequence[str]
-) -> Iterator[MeasuredImage]:
-    """Score the predicted masks in the folder `predictions` (one folder a method) against those in `masks`.
-
-    Raises:
-        InputError: a mask is missing, cannot be read, or has another size than its truth.
-    """
-    yield from map_in_processes(partial(_measure, masks, predictions, methods), images, "measuring")
-
-
-def _measure(masks: Path, predictions: Path, methods: Sequence[str], image: str) -> MeasuredImage:
-    truth = read_mask(masks / image)
-    scores = {}
-    for method in methods:
-        prediction = read_mask(predictions / method / image)
-        if prediction.shape != truth.shape:
-            raise InputError(
-                f"{predictions / method / image}: {prediction.shape} pixels, but the annotated mask has "
-                f"{truth.shape}; rerun predict and postprocess"
-            )
-        scores[method] = score(truth, prediction)
-    return MeasuredImage(image, float(truth.mean()), border_distance(truth), scores)
-
-
 def digest(images: Iterable[str], masks: Path) -> str:
     """Return a digest of the names and annotated masks of `images`: equal digests, equal ground truth."""
     content = hashlib.sha256()
@@ -173,49 +150,13 @@ def digest(images: Iterable[str], masks: Path) -> str:
     return content.hexdigest()[:16]
 
 
-def metrics_of(measured: Sequence[MeasuredImage], methods: Sequence[str]) -> dict[str, dict[str, float | int]]:
-    """Summarize the scores of each method, and how they go with two properties of the annotated masks.
+def correlations(measured: Sequence[MeasuredImage], method: str) -> dict[str, float | None]:
+    """Return Spearman's rank correlations of the IoU with two properties of the annotated masks.
 
-    `iou_and_foreground_fraction` and `iou_and_border_distance` are Spearman rank correlations, left out where they
-    are not defined.
+    They are `iou_and_foreground_fraction` and `iou_and_border_distance`, None where they are not defined.
     """
-    fractions = [one.foreground_fraction for one in measured]
-    distances = [one.border_distance for one in measured]
-    metrics = {}
-    for method in methods:
-        iou = [one.scores[method].iou for one in measured]
-        correlations = {
-            "iou_and_foreground_fraction": rank_correlation(iou, fractions),
-            "iou_and_border_distance": rank_correlation(iou, distances),
-        }
-        metrics[method] = summarize([one.scores[method] for one in measured]) | {
-            name: value for name, value in correlations.items() if value is not None
-        }
-    return metrics
-
-
-IMAGE_TABLE_HEADER = (
-    *("image", "method", "iou", "dice", "precision", "recall"),
-    *("true_positives", "false_positives", "false_negatives", "foreground_fraction", "border_distance"),
-)
-
-
-def image_table(measured: Iterable[MeasuredImage]) -> Iterator[tuple[object, ...]]:
-    """Yield a row of IMAGE_TABLE_HEADER for each micrograph and method."""
-    for one in measured:
-        for method, scores in one.scores.items():
-            quality = (scores.iou, scores.dice, scores.precision, scores.recall)
-            counts = (scores.true_positives, scores.false_positives, scores.false_negatives)
-            # Where nothing is annotated there is no distance: an empty field, as tables have it.
-            distance = "" if math.isnan(one.border_distance) else round(one.border_distance, 3)
-            yield (one.image, method, *quality, *counts, one.foreground_fraction, distance)
-
-
-def ranked_iou(measured: Sequence[MeasuredImage], methods: Sequence[str]) -> Iterator[tuple[float, ...]]:
-    """Yield the IoU of each method from the worst micrograph to the best, behind the share of micrographs so far.
-
-    The methods are ranked apart from each other: a row is a rank, not a micrograph.
-    """
-    ranks = [sorted(one.scores[method].iou for one in measured) for method in methods]
-    for number, iou in enumerate(zip(*ranks, strict=True), start=1):
-        yield (number / len(measured), *iou)
+    iou = [one.scores[method].iou for one in measured]
+    return {
+        "iou_and_foreground_fraction": rank_correlation(iou, [one.foreground_fraction for one in measured]),
+        "iou_and_border_distance": rank_correlation(iou, [one.border_distance for one in measured]),
+    }

@@ -32,7 +32,6 @@ from microseg.experiments.sweep import (
     missing_of,
     only_sweep,
     ready_commit,
-    say_what_is_missing,
 )
 
 if TYPE_CHECKING:
@@ -69,9 +68,7 @@ def run_cluster_sweep(
             raise InputError("DVC has no default remote to share results through: dvc remote add -d NAME URL")
         _fetch(remote, commit)
         check_names(experiments, experiment_table())
-        missing = missing_of(experiments, pushed_names(remote, commit))
-        if dry_run:
-            say_what_is_missing(missing)
+        missing = missing_of(experiments, pushed_names(remote, commit), list_them=dry_run)
         if dry_run or not missing:
             return []
         with Watch(missing) as watch:

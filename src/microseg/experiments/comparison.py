@@ -10,7 +10,10 @@ from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row
 from microseg.prediction.postprocessing import METHODS
 
 EVALUATION, SPLIT = "metrics/evaluation.json", "metrics/split.json"
+IMAGE_TABLE = "plots/evaluation.csv"
 SAMPLE_SIZE = "split.sample_size"
+SEED = "train.seed"
+"""Experiments that differ in it alone show what differs by chance: they stand at one place."""
 
 NO_EFFECT = frozenset(
     {
@@ -56,14 +59,16 @@ class Point:
     """One experiment in the comparison."""
 
     name: str
+    revision: str
     x: Cell
+    seed: Cell
     scores: Mapping[str, Mapping[str, float]]
     """For each method the SCORES."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments that differ in `key` only, in the order of its values, and those that were left out."""
+    """Experiments that differ in `key` and their seed only, in the order of both, and those that were left out."""
 
     key: str
     points: tuple[Point, ...]
@@ -77,27 +82,39 @@ class Comparison:
         return all(isinstance(point.x, float) for point in self.points)
 
     @property
+    def places(self) -> dict[Cell, list[Point]]:
+        """For each value of `key` its experiments, one for each seed."""
+        places: dict[Cell, list[Point]] = {}
+        for point in self.points:
+            places.setdefault(point.x, []).append(point)
+        return places
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether there are two seeds or more at each place: else nothing can be told from noise."""
+        return all(len(points) > 1 for points in self.places.values())
+
+    @property
     def values(self) -> list[float]:
         """The values of `key` as places on an axis; where they are no numbers, 0, 1, 2, ..."""
         return [
-            point.x if self.is_numeric and isinstance(point.x, float) else float(place)
-            for place, point in enumerate(self.points)
+            x if self.is_numeric and isinstance(x, float) else float(place) for place, x in enumerate(self.places)
         ]
 
-    def series(self, method: str, score: str) -> list[float]:
-        """Return one of SCORES for one method, experiment by experiment."""
-        return [point.scores[method][score] for point in self.points]
+    def seeds(self, method: str, score: str) -> list[list[float]]:
+        """Return one of SCORES for one method, a list for each place with a value for each seed."""
+        return [[point.scores[method][score] for point in points] for points in self.places.values()]
 
 
 def compare(rows: Sequence[Row], key: str, conditions: Mapping[str, Cell]) -> Comparison:
-    """Choose the experiments that are comparable in everything but the parameter `key`.
+    """Choose the experiments that are comparable in everything but the parameter `key` and the training's seed.
 
     What they have in common are the parameters of the workspace, the first of `rows`, unless `conditions` names
     another value. Of experiments with the same settings the first counts. They are judged on the micrographs that
     the workspace was judged on, or, where none was, as for another source of data, on those of the first one.
 
     Raises:
-        InputError: fewer than two experiments are left.
+        InputError: fewer than two values of `key` are left.
     """
     names = _labels(rows)
     # In a fixed order: DVC's own is that of their ends.
@@ -108,24 +125,25 @@ def compare(rows: Sequence[Row], key: str, conditions: Mapping[str, Cell]) -> Co
     reference = measured_on(rows[0])
     if judged and reference not in judged:
         reference = judged[0]
-    points: dict[Cell, Point] = {}
+    points: dict[tuple[Cell, Cell], Point] = {}
     for row, own in zip(usable, judged, strict=True):
-        x = value_of(row, key)
+        x, seed = value_of(row, key), row.parameter(SEED)
         if own != reference:
             reasons[row] = _why_not_the_same(own, reference)
-        elif x in points:
-            reasons[row] = f"same settings as {points[x].name}"
+        elif (x, seed) in points:
+            reasons[row] = f"same settings as {points[x, seed].name}"
         else:
-            points[x] = Point(names[row], x, _scores(row))
+            points[x, seed] = Point(names[row], row.revision, x, seed, _scores(row))
     left_out = tuple((names[row], reason) for row, reason in reasons.items() if reason)
-    if len(points) < 2:
+    if len({x for x, _ in points}) < 2:
         listed = "".join(f"\n       {name}: {reason}" for name, reason in left_out)
         raise InputError(
-            f"it takes two comparable experiments with different values of {key}, but there are {len(points)}; "
+            f"it takes two comparable experiments with different values of {key}, but there are "
+            f"{len({x for x, _ in points})}; "
             f"run more with `microseg sweep -S {key}=VALUE,VALUE`, or say with --where which settings they "
             f"have{listed}"
         )
-    ordered = sorted(points.values(), key=lambda point: (isinstance(point.x, str), point.x))
+    ordered = sorted(points.values(), key=lambda point: (isinstance(point.x, str), point.x, str(point.seed)))
     return Comparison(key, tuple(ordered), reference, left_out)
 
 
@@ -141,7 +159,8 @@ def unusable(row: Row, reference: Row, key: str, conditions: Mapping[str, Cell])
         return row.state
     if any(not isinstance(row.metric(EVALUATION, f"{method}.{SCORES[0]}"), float) for method in METHODS):
         return "no evaluation"
-    others = [one for one in PARAMETER_KEYS if one != key and one not in NO_EFFECT]
+    ignored = NO_EFFECT | {key} | ({SEED} - conditions.keys())
+    others = [one for one in PARAMETER_KEYS if one not in ignored]
     differences = []
     for other in others:
         expected = conditions.get(other, reference.parameter(other))

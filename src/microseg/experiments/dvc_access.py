@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -182,8 +182,8 @@ def has_data_remote() -> bool:
     return bool(dvc_output("config", "core.remote").strip())
 
 
-def file_at(revision: str, path: str) -> str | None:
-    """Return the text of a file as it is in a commit, in git or in DVC's cache; None where it is in neither."""
+def file_at(revision: str | None, path: str) -> str | None:
+    """Return the text of a file in a commit, from git or DVC's cache, or in the workspace; None without one."""
     import dvc.api
     from dvc.exceptions import DvcException
 
@@ -191,6 +191,28 @@ def file_at(revision: str, path: str) -> str | None:
         return str(dvc.api.read(path, rev=revision))
     except (FileNotFoundError, DvcException):
         return None
+
+
+def fetch(revision: str, paths: Sequence[str], folder: Path) -> list[Path]:
+    """Copy files as they are in a commit, from git or DVC's cache, into a folder; return where they are now.
+
+    Raises:
+        InputError: one is in neither; the message names it.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    copies = []
+    files = DVCFileSystem(rev=revision)
+    for path in paths:
+        copy = folder / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.get_file(path, str(copy))
+        except (FileNotFoundError, DvcException) as error:
+            raise InputError(f"{path} of {revision[:7]} is not in the cache; fetch it with `dvc pull`") from error
+        copies.append(copy)
+    return copies
 
 
 def head() -> str:

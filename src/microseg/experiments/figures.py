@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from microseg.evaluation.figures import METHOD_COLOURS
+from microseg.evaluation.intervals import student_interval
+from microseg.experiments.crossings import Crossing
 
 MARKERS = {"sigmoid": "o", "morphology": "s"}
 AXIS_NAMES = {
@@ -29,43 +31,50 @@ def plot_comparison(
     key: str,
     values: Sequence[float],
     labels: Sequence[str] | None,
-    series: Mapping[str, Mapping[str, Sequence[float]]],
-    crossings: Sequence[float],
+    series: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    crossing: Crossing | None,
     measured_on: str,
 ) -> Figure:
-    """Draw four panels against the parameter `key`, one line a method; the mean IoU with its spread.
+    """Draw four panels against the parameter `key`: every seed a point, a line through the means for each method.
 
     Args:
         key: the parameter, such as "train.epochs".
         values: where each experiment stands on its axis, ascending.
         labels: what to call these places where they are no numbers, else None.
-        series: for each method the scores of PANELS and "std_iou", each with a value for each experiment.
-        crossings: where the mean IoU of the methods cross.
+        series: for each method the scores of PANELS, for each place a list with a value for each seed. Bars are
+            95 % intervals of the mean over seeds, after Student.
+        crossing: where the mean IoU of the methods cross, with its interval; None where that cannot be told.
         measured_on: which micrographs the experiments were judged on.
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     panels = figure.subplots(2, 2)
     for axes, (score, title) in zip(panels.flat, PANELS.items(), strict=True):
         for method, scores in series.items():
-            colour = METHOD_COLOURS[method]
-            axes.plot(values, scores[score], color=colour, marker=MARKERS[method], label=method)
-            if score == "mean_iou":
-                _draw_spread(axes, values, scores, colour)
+            _draw_seeds(axes, values, scores[score], method)
         axes.set(title=title, xlabel=AXIS_NAMES.get(key, key), ylabel=title.split(" of ")[0], ylim=(-0.03, 1.03))
         axes.grid(alpha=0.3)
         _scale(axes, values, labels)
-    for place in crossings:
-        panels.flat[0].axvline(place, color="grey", linestyle=":", label=f"crossing at {place:.4g}")
-    panels.flat[0].set_title("mean IoU; band: ± standard deviation over the micrographs")
-    panels.flat[0].legend()
+    first = panels.flat[0]
+    if crossing:
+        first.axvline(crossing.x, color="grey", linestyle=":", label=f"crossing at {crossing.x:.4g}")
+        first.axvspan(crossing.low, crossing.high, color="grey", alpha=0.15, linewidth=0)
+    fewest = min(len(seeds) for scores in series.values() for seeds in scores["mean_iou"])
+    bars = "bars: 95 % interval over seeds" if fewest > 1 else "one seed a point: differences may be noise"
+    first.set_title(f"mean IoU; {bars}")
+    first.legend()
     figure.suptitle(f"IoU against {key}, {measured_on}")
     return figure
 
 
-def _draw_spread(axes: Axes, values: Sequence[float], scores: Mapping[str, Sequence[float]], colour: str) -> None:
-    mean, deviation = np.asarray(scores["mean_iou"]), np.asarray(scores["std_iou"])
-    low, high = np.clip(mean - deviation, 0, 1), np.clip(mean + deviation, 0, 1)
-    axes.fill_between(values, low, high, color=colour, alpha=0.15, linewidth=0)
+def _draw_seeds(axes: Axes, values: Sequence[float], scores: Sequence[Sequence[float]], method: str) -> None:
+    colour, marker = METHOD_COLOURS[method], MARKERS[method]
+    means = [student_interval(seeds) for seeds in scores]
+    axes.plot(values, [mean.value for mean in means], color=colour, marker=marker, label=method)
+    for value, seeds, mean in zip(values, scores, means, strict=True):
+        if mean.low is not None and mean.high is not None:
+            axes.scatter([value] * len(seeds), seeds, color=colour, marker=marker, s=10, alpha=0.5)
+            below, above = mean.value - mean.low, mean.high - mean.value
+            axes.errorbar(value, mean.value, yerr=[[below], [above]], color=colour, capsize=3)
 
 
 def _scale(axes: Axes, values: Sequence[float], labels: Sequence[str] | None) -> None:

@@ -9,11 +9,11 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
+from microseg.experiments.comparison import EVALUATION
 from microseg.experiments.dvc_access import dvc_output, file_at
+from microseg.experiments.seed_noise import OF_A_MICROGRAPH, OF_THE_MEAN, SEED_NOISE, read_noise
 
 EVALUATION_TABLE = "plots/evaluation.csv"
-NOTICEABLE = 0.01
-"""A micrograph counts as better or worse from this change of its IoU on."""
 LISTED = 5
 
 
@@ -46,13 +46,22 @@ def _micrographs(base: str) -> Iterator[str]:
     if before is None:
         yield f"{base} has no {EVALUATION_TABLE} to compare with."
         return
+    noise = read_noise(Path(SEED_NOISE), Path(EVALUATION))
+    if not noise:
+        yield (
+            f"{SEED_NOISE} does not say how much trainings on these micrographs differ by their seed alone, so "
+            "none of this can be told from noise."
+        )
     both = before.merge(after, on=["image", "method"], suffixes=("_before", "_after"))
     both["change"] = both["iou_after"] - both["iou_before"]
-    for method, rows in both.groupby("method", sort=False):
-        better, worse = (rows["change"] >= NOTICEABLE).sum(), (rows["change"] <= -NOTICEABLE).sum()
-        count = f"{len(rows)} micrographs, {better} better and {worse} worse"
-        yield f"**{method}**: {count} by {NOTICEABLE} IoU or more."
-        changed = rows[rows["change"].abs() >= NOTICEABLE]
+    for name, rows in both.groupby("method", sort=False):
+        method = str(name)
+        limit = noise.get((method, OF_A_MICROGRAPH), 0.0)
+        better, worse = (rows["change"] > limit).sum(), (rows["change"] < -limit).sum()
+        beyond = f" by more than seeds make, {limit:.3f} IoU" if noise else ""
+        yield f"**{method}**: {len(rows)} micrographs, {better} better and {worse} worse{beyond}."
+        yield from _mean_change(rows["change"].mean(), noise.get((method, OF_THE_MEAN)))
+        changed = rows[rows["change"].abs() > limit]
         largest = changed.sort_values("change", key=abs, ascending=False).head(LISTED)
         if len(largest):
             columns = {
@@ -62,6 +71,12 @@ def _micrographs(base: str) -> Iterator[str]:
                 "change": "change",
             }
             yield _markdown(largest[list(columns)].rename(columns=columns))
+
+
+def _mean_change(change: float, limit: float | None) -> Iterator[str]:
+    if limit is not None:
+        verdict = "more than" if abs(change) > limit else "no more than"
+        yield f"The mean IoU changes by {change:+.4f}, {verdict} seeds make ({limit:.4f})."
 
 
 def _charts(base: str) -> str:

@@ -46,9 +46,8 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
         clear_leftovers()
         commit = ready_commit()
         check_names(experiments, experiment_table())
-        missing = missing_of(experiments, finished_names(commit))
+        missing = missing_of(experiments, finished_names(commit), list_them=dry_run)
         if dry_run:
-            say_what_is_missing(missing)
             return []
         try:
             with Watch(missing) as watch:
@@ -114,18 +113,16 @@ def _run_here(experiments: Sequence[Experiment], commit: str, jobs: int, tell: C
             pool.shutdown(cancel_futures=True)
 
 
-def missing_of(experiments: Sequence[Experiment], finished: set[str]) -> list[Experiment]:
-    """Return those of `experiments` whose names are not among the finished ones; say how many these are."""
+def missing_of(
+    experiments: Sequence[Experiment], finished: set[str], *, list_them: bool = False
+) -> list[Experiment]:
+    """Return those of `experiments` whose names are not finished; say how many or which they are."""
     missing = [one for one in experiments if one.name not in finished]
     done = len(experiments) - len(missing)
     log.info("%d experiments: %d finished, %d to run", len(experiments), done, len(missing))
-    return missing
-
-
-def say_what_is_missing(missing: Sequence[Experiment]) -> None:
-    """Say what a sweep would run."""
-    for one in missing:
+    for one in missing if list_them else ():
         log.info("would run %s: %s", one.name, " ".join(one.overrides))
+    return missing
 
 
 @contextmanager

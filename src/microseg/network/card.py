@@ -47,6 +47,10 @@ class ModelCard:
     computed_with: Provenance
     weights_sha256: str = ""
     """Digest of the file of weights; filled in when it is written."""
+    temperature: float = 1.0
+    """What to divide logits by so that their sigmoid is a true probability; fitted on validation micrographs."""
+    best_logit: float = 0.0
+    """The logit, not divided, above which foreground gives the highest mean IoU on the validation micrographs."""
 
 
 def read_card(folder: Path) -> ModelCard:

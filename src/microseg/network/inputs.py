@@ -46,11 +46,16 @@ def normalize(grey: NDArray[np.float32], statistics: GreyStatistics) -> NDArray[
     return (grey - statistics.mean) / statistics.deviation
 
 
-def network_input(micrograph: NDArray[np.uint8], grey_values: GreyValues) -> Tensor:
-    """Return a whole micrograph as the network sees it: (1, height, width), normalised."""
+def network_input(
+    micrograph: NDArray[np.uint8], grey_values: GreyValues, statistics: GreyStatistics | None = None
+) -> Tensor:
+    """Return a micrograph as the network sees it: (1, height, width), normalised.
+
+    A part of a micrograph is normalised by the `statistics` of the whole one, which are given then.
+    """
     grey = to_grey(micrograph)
     if grey_values == "per_image":
-        grey = normalize(grey, grey_statistics(micrograph))
+        grey = normalize(grey, statistics or grey_statistics(micrograph))
     return torch.from_numpy(grey[np.newaxis])
 
 

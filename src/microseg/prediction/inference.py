@@ -50,6 +50,7 @@ def write_logits_folder(
     fabric: Fabric,
     network: UNet,
     grey_values: GreyValues,
+    temperature: float,
     images: Path,
     names: Sequence[str],
     folder: Path,
@@ -58,7 +59,7 @@ def write_logits_folder(
     """Write the logits of the micrographs `names` in `images` into `folder`, shared out among the devices.
 
     The folder takes its place once all devices are done; several machines need it on a disk that they share. While
-    a micrograph is predicted the next one is read.
+    a micrograph is predicted the next one is read. All logits are divided by `temperature`, above 0.
 
     Raises:
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
@@ -78,7 +79,7 @@ def write_logits_folder(
             inputs = fabric.to_device(network_input(micrograph, grey_values)[None])
             with fabric.autocast():
                 logits = logits_of(module, inputs, params.tile, params.overlap)
-            write_logits(partial, name, logits[0, 0].cpu().numpy())
+            write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
         fabric.barrier()
 
 

@@ -35,8 +35,11 @@ CODE = (
 )
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
-WITHOUT_EFFECT = {"epochs", "fall", "early_stopping", "keep", "keep_epochs", "workers", "accelerator", "precision"}
-"""Parameters that say when a training ends and what is kept of it, or that `device` says better.
+WITHOUT_EFFECT = {
+    *("epochs", "fall", "early_stopping", "keep", "keep_epochs"),
+    *("pixel_size_um", "workers", "accelerator", "precision"),
+}
+"""Parameters that say when a training ends and what is kept and told of it, or that `device` says better.
 
 The states of epochs in which the learning rate depends on the end of the training carry it in their names.
 """

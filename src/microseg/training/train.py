@@ -52,11 +52,11 @@ def train(
         if not files.names:
             raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
     workload = workload_of(fabric, training, params)
+    used = provenance(fabric)
     with connected(fabric), explained(workload), ExitStack() as held:
 
         def claim() -> CheckpointFolder:
             warn_if_short(workload, fabric.device)
-            used = provenance(fabric)
             device = f"{used.device}, {used.precision}"
             name = fingerprint(training, validation, params, seed, device, tile, overlap)
             held.enter_context(exclusive(checkpoints / name))

@@ -1,0 +1,54 @@
+"""`microseg crossval`: every micrograph predicted by a network that has not seen it."""
+
+import argparse
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command its description and arguments."""
+    parser.description = (
+        "Run an experiment for each fold of the micrographs, each fold the test set once, and report the scores "
+        "of all micrographs and which annotations to check first. What there is already is not run again."
+    )
+    parser.add_argument("-k", "--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    parser.add_argument(
+        "--group-by",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of metadata.csv whose groups stay in one fold (default: split.group_by of params.yaml)",
+    )
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="another parameter for all folds; may be given several times",
+    )
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="folds at a time (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("plots/crossval"),
+        metavar="FOLDER",
+        help="where tables, pictures and report go (default: %(default)s)",
+    )
+    parser.set_defaults(run=_crossval, refuse=parser.error)
+
+
+def _crossval(parsed: argparse.Namespace) -> int:
+    if parsed.jobs < 1:
+        parsed.refuse("--jobs is at least 1")
+    from microseg.experiments.crossval import fold_settings, out_of_fold, write_crossval
+    from microseg.experiments.grid import build_grid
+    from microseg.experiments.sweep import run_sweep
+
+    experiments = build_grid(fold_settings(parsed.folds, parsed.group_by, parsed.settings), PARAMS)
+    if run_sweep(experiments, parsed.jobs, dry_run=False):
+        return 1
+    print(write_crossval(out_of_fold(experiments), parsed.output), end="")
+    return 0

@@ -1,0 +1,143 @@
+"""Cross-validation: every micrograph is predicted once, by a network that has not seen it or its group."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from microseg.common.errors import InputError
+from microseg.common.figure_style import save_figure
+from microseg.common.files import output_folder, write_csv
+from microseg.evaluation.figures import Example, plot_examples
+from microseg.evaluation.intervals import Interval, ratio_interval
+from microseg.experiments.comparison import IMAGE_TABLE
+from microseg.experiments.dvc_access import experiment_reference, fetch, head, run_git
+from microseg.experiments.grid import Experiment
+from microseg.experiments.image_tables import read_image_table
+from microseg.experiments.paired import SCORES, sums_of
+from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.prediction.postprocessing import METHODS
+
+SHOWN = 6
+"""How many of the micrographs to look at first are shown as pictures."""
+
+
+def fold_settings(folds: int, group_by: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Return the settings of a sweep over all folds, beside those that the user gives."""
+    numbers = ",".join(str(number) for number in range(folds))
+    groups = [f"split.group_by=[{','.join(group_by)}]"] if group_by else []
+    return [f"split.folds={folds}", f"split.fold={numbers}", *groups, *settings]
+
+
+def out_of_fold(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return the scores of all folds: a row for each micrograph and method, with its `fold` and `revision`.
+
+    Raises:
+        InputError: an experiment has no evaluation, or a micrograph was tested twice.
+    """
+    commit = head()
+    tables = []
+    for one in experiments:
+        revision = run_git("rev-parse", "--verify", experiment_reference(commit, one.name)).strip()
+        table = read_image_table(revision)
+        if table is None:
+            raise InputError(f"{one.name}: no {IMAGE_TABLE}; remove it with `dvc exp remove {one.name}` and go on")
+        tables.append(table.assign(fold=int(str(one.values["split.fold"])), revision=revision))
+    together = pd.concat(tables, ignore_index=True)
+    twice = together[together.duplicated(["image", "method"])]
+    if len(twice):
+        raise InputError(
+            f"{twice['image'].iloc[0]} was tested in two folds; sweep over nothing but the folds, and give one "
+            "value for each other parameter"
+        )
+    return together
+
+
+def out_of_fold_scores(table: pd.DataFrame) -> dict[tuple[str, str], Interval]:
+    """Return each of SCORES, by method and name, over all micrographs with its bootstrap interval."""
+    scores = {}
+    for method in METHODS:
+        own = table[table["method"] == method]
+        groups = [str(group) for group in own["group"]]
+        for score in SCORES:
+            scores[method, score] = ratio_interval(*sums_of(own, score), groups)
+    return scores
+
+
+def look_here_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the micrographs by rising out-of-fold IoU of the better method: the annotations to check first.
+
+    Where a network that has seen all others sees something else than the annotator, one of the two is wrong.
+    """
+    means = table.groupby("method")["iou"].mean()
+    own = table[table["method"] == means.idxmax()]
+    return own.sort_values(["iou", "image"], ignore_index=True)
+
+
+def write_crossval(table: pd.DataFrame, folder: Path) -> str:
+    """Write scores, tables, pictures and the report of a cross-validation into `folder`; return the report."""
+    first = look_here_first(table)
+    report = to_markdown(table, first)
+    columns = ["image", "method", "fold", "group", "iou", "islands_found", "islands_missed", "islands_invented"]
+    with output_folder(folder) as partial:
+        write_csv(
+            partial / "scores.csv",
+            ("method", "score", "value", "low", "high"),
+            (
+                (method, score, one.value, *(one.bounds or ("", "")))
+                for (method, score), one in out_of_fold_scores(table).items()
+            ),
+        )
+        write_csv(partial / "micrographs.csv", columns, table[columns].itertuples(index=False))
+        write_csv(partial / "look_here_first.csv", columns, first[columns].itertuples(index=False))
+        method = str(first["method"].iloc[0])
+        figure = plot_examples(_examples(first.head(SHOWN), method), method, "Annotations to check first")
+        save_figure(figure, partial / "look_here_first.png")
+        (partial / "report.md").write_text(report, encoding="utf-8")
+    return report
+
+
+def _examples(rows: pd.DataFrame, method: str) -> list[Example]:
+    examples = []
+    for row in rows.itertuples():
+        image, revision = str(row.image), str(row.revision)
+        paths = [f"data/raw/images/{image}", f"data/masks/{image}", f"data/predictions/{method}/{image}"]
+        with tempfile.TemporaryDirectory() as folder:
+            micrograph, truth, prediction = fetch(revision, paths, Path(folder))
+            masks = {method: read_mask(prediction)}
+            examples.append(Example(image, read_micrograph(micrograph), read_mask(truth), masks))
+    return examples
+
+
+def to_markdown(table: pd.DataFrame, first: pd.DataFrame) -> str:
+    """Return the out-of-fold scores and the micrographs to look at first as Markdown."""
+    folds, images = table["fold"].nunique(), table["image"].nunique()
+    grouped = " or its group" if table["group"].astype(bool).any() else ""
+    lines = [
+        f"# Cross-validation in {folds} folds",
+        "",
+        f"Each of {images} micrographs was predicted once, by a network that has not seen it{grouped}. Intervals "
+        "are 95 % bootstrap intervals over micrographs, or over groups where there are any.",
+        "",
+        "| method | score | out of fold | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for (method, score), one in out_of_fold_scores(table).items():
+        interval = "" if one.bounds is None else f"{one.low:.4f} to {one.high:.4f}"
+        lines.append(f"| {method} | {score} | {one.value:.4f} | {interval} |")
+    lines += [
+        "",
+        "## Look here first",
+        "",
+        "Where network and annotation agree least, one of them is wrong: check these annotations first "
+        "(look_here_first.png shows them; magenta is annotated only, cyan predicted only).",
+        "",
+        "| micrograph | fold | IoU | islands missed | islands invented |",
+        "|---|---|---|---|---|",
+    ]
+    for row in first.head(SHOWN).itertuples():
+        lines.append(
+            f"| {row.image} | {row.fold} | {row.iou:.3f} | {row.islands_missed} | {row.islands_invented} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,190 @@
+"""Two experiments on the same micrographs: how their scores differ, and whether that is more than chance."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from microseg.common.errors import InputError
+from microseg.evaluation.intervals import Interval, ratio_difference, wilcoxon_p
+from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, MeasuredOn
+from microseg.experiments.dvc_access import file_at
+from microseg.experiments.image_tables import read_image_table
+from microseg.prediction.postprocessing import METHODS
+
+Values = NDArray[np.float64]
+
+WORKSPACE = "workspace"
+SCORES = {
+    "mean IoU": (("iou",), ()),
+    "mean Dice": (("dice",), ()),
+    "pooled IoU": (("true_positives",), ("true_positives", "false_positives", "false_negatives")),
+    "F1 of the islands": (
+        ("islands_found", "islands_found"),
+        ("islands_found", "islands_found", "islands_missed", "islands_invented"),
+    ),
+}
+"""Each score is the sum over micrographs of the first columns by that of the second ones; none: their number."""
+PAIRED_BY_MICROGRAPH = {"mean IoU": "iou", "mean Dice": "dice"}
+"""The scores that are means over micrographs, for which Wilcoxon's test is made."""
+CERTAINTY, POWER = 1.959964, 0.841621
+"""Standard deviations for a 95 % interval, and to see a true difference in four of five test sets."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one score differs, second experiment minus first.
+
+    Attributes:
+        units: how many micrographs, or groups of them where there are groups, the interval is over.
+        p_value: of Wilcoxon's signed-rank test; None where it is not made.
+    """
+
+    method: str
+    score: str
+    first: float
+    second: float
+    difference: Interval
+    units: int
+    p_value: float | None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the 95 % interval leaves out zero."""
+        low, high = self.difference.low, self.difference.high
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+    @property
+    def more_needed(self) -> int | None:
+        """How many more units would decide, in four of five cases, a true difference as large as the one seen.
+
+        None where it is decided, or where no difference or no interval was seen.
+        """
+        low, high = self.difference.low, self.difference.high
+        if self.is_decided or low is None or high is None or not self.difference.value:
+            return None
+        # The interval narrows with the root of the number of units.
+        error = (high - low) / 2 / CERTAINTY
+        needed = self.units * ((CERTAINTY + POWER) * error / abs(self.difference.value)) ** 2
+        return max(1, math.ceil(needed) - self.units)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an experiment, a commit or the workspace has of its evaluation."""
+
+    name: str
+    measured_on: MeasuredOn
+    table: pd.DataFrame
+    """A row for each micrograph and method."""
+
+
+def read_evaluated(revision: str) -> Evaluated:
+    """Read the evaluation of an experiment, of a commit, or of the "workspace".
+
+    Raises:
+        InputError: there is none, or it was written by an older version that did not count islands.
+    """
+    # None is what DVC takes for the workspace.
+    where = None if revision == WORKSPACE else revision
+    metrics, table = file_at(where, EVALUATION), read_image_table(where)
+    if metrics is None or table is None:
+        raise InputError(f"{revision}: no such experiment or commit with an evaluation; `dvc exp show` lists them")
+    if "islands_found" not in table:
+        raise InputError(f"{revision}: {IMAGE_TABLE} has no column islands_found; run its evaluation again")
+    return Evaluated(revision, MeasuredOn(**json.loads(metrics)["measured_on"]), table)
+
+
+def differences(first: Evaluated, second: Evaluated) -> list[Difference]:
+    """Compare two experiments score by score, for each method.
+
+    Raises:
+        InputError: they were not judged on the same micrographs.
+    """
+    if first.measured_on != second.measured_on:
+        raise InputError(
+            f"{first.name} was judged on {first.measured_on} and {second.name} on {second.measured_on}, "
+            f"whose digests are {first.measured_on.truth} and {second.measured_on.truth}; "
+            "only experiments on the same micrographs can be compared"
+        )
+    return [_difference(first.table, second.table, method, score) for method in METHODS for score in SCORES]
+
+
+def _difference(first: pd.DataFrame, second: pd.DataFrame, method: str, score: str) -> Difference:
+    one, other = (table[table["method"] == method].set_index("image").sort_index() for table in (first, second))
+    groups = [str(group) for group in one["group"]]
+    sums = [sums_of(table, score) for table in (one, other)]
+    before, after = (_ratio(*columns) for columns in sums)
+    column = PAIRED_BY_MICROGRAPH.get(score)
+    return Difference(
+        method=method,
+        score=score,
+        first=before,
+        second=after,
+        difference=ratio_difference(sums[1], sums[0], groups),
+        units=len({group or str(number) for number, group in enumerate(groups)}),
+        p_value=None if column is None else wilcoxon_p(other[column].to_numpy(), one[column].to_numpy()),
+    )
+
+
+def sums_of(table: pd.DataFrame, score: str) -> tuple[Values, Values]:
+    """Return for each row, one micrograph's, what a score of SCORES is the ratio of when summed."""
+    above, below = SCORES[score]
+    ones = np.ones(len(table))
+    return _sum(table, above), _sum(table, below) if below else ones
+
+
+def _sum(table: pd.DataFrame, columns: tuple[str, ...]) -> Values:
+    return np.asarray(table[list(columns)].to_numpy(dtype=np.float64).sum(axis=1))
+
+
+def _ratio(above: Values, below: Values) -> float:
+    return float(above.sum() / below.sum()) if below.sum() else 1.0
+
+
+def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) -> str:
+    """Return the differences as a table, with a sentence for each score that says what can be told from it."""
+    lines = [
+        f"## {second.name} against {first.name}",
+        "",
+        f"On the same {first.measured_on} (digest {first.measured_on.truth}). Intervals are 95 % bootstrap "
+        "intervals of the paired difference over micrographs, or over groups where the split has groups.",
+        "",
+        f"| method | score | {first.name} | {second.name} | difference | 95 % interval | Wilcoxon's p | |",
+        "|---|---|---|---|---|---|---|---|",
+        *_table_lines(found),
+        "",
+    ]
+    if first.measured_on.split == "test":
+        lines += [
+            "These are test scores: they say what a difference is worth. Choose on the validation micrographs "
+            "(`microseg experiments --best`).",
+            "",
+        ]
+    lines.append("Trainings that differ in their seed only differ too; this interval knows nothing of that.")
+    return "\n".join(lines) + "\n"
+
+
+def _table_lines(found: list[Difference]) -> Iterator[str]:
+    for one in found:
+        bounds = one.difference.bounds
+        interval = "" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
+        p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
+        yield (
+            f"| {one.method} | {one.score} | {one.first:.4f} | {one.second:.4f} | {one.difference.value:+.4f} "
+            f"| {interval} | {p_value} | {_verdict(one)} |"
+        )
+
+
+def _verdict(one: Difference) -> str:
+    if one.is_decided:
+        return "better" if one.difference.value > 0 else "worse"
+    if not one.difference.value:
+        return "no difference"
+    if one.difference.bounds is None:
+        return "nothing can be told from one micrograph or group"
+    return f"undecided; about {one.more_needed} more would decide it"

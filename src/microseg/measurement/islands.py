@@ -1,0 +1,107 @@
+"""Every island of a mask: its size, its shape, and how far its neighbour is."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, KDTree
+from scipy.spatial.distance import pdist
+from skimage.measure import label, regionprops_table
+
+from microseg.measurement.fields import Labels, Mask, border_sides
+
+COLUMNS = (
+    *("label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
+    *("perimeter_um", "circularity", "orientation_deg", "nearest_um", "mean_probability", "touches_border"),
+)
+
+# The middles of the four edges of a pixel, which scikit-image's convex hull and contours go through too.
+EDGE_MIDDLES = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
+
+
+def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.int32]]:
+    """Number the islands of a mask, and leave out those smaller than `smallest_area` square pixels.
+
+    Pixels that touch at a corner belong to one island.
+
+    Returns:
+        The mask without the small ones, and the islands numbered from 1 in the order of their first rows.
+    """
+    labels = np.asarray(label(mask), np.int32)
+    areas = np.bincount(labels.ravel())
+    kept = areas >= smallest_area
+    kept[0] = False
+    if not kept[1:].all():
+        numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+        labels = numbers[labels]
+    return labels > 0, labels
+
+
+def island_table(labels: Labels, probability: NDArray[np.floating]) -> pd.DataFrame:
+    """Measure every island.
+
+    Args:
+        labels: (height, width), 0 in the background and 1, 2, ... in the islands.
+        probability: the network's probability of foreground, the same shape.
+
+    Returns:
+        A row for each island and the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
+        of that area; largest and smallest distance of parallel tangents (Feret's diameters) and the one over the
+        other; perimeter after Crofton in four directions; circularity, 4 pi area / perimeter^2, which is 1 for a
+        circle; orientation of the long axis, 0 to below 180 degrees counter-clockwise from horizontal; distance
+        of the nearest other island's centroid, NaN where there is none; mean probability; whether it touches the
+        border.
+    """
+    if not labels.any():
+        return pd.DataFrame({column: [] for column in COLUMNS})
+    found = regionprops_table(
+        labels,
+        probability,
+        properties=(
+            *("label", "area", "equivalent_diameter_area", "perimeter_crofton", "orientation"),
+            *("intensity_mean", "centroid"),
+        ),
+        extra_properties=(feret_diameters,),
+    )
+    largest, smallest = found["feret_diameters-0"], found["feret_diameters-1"]
+    return pd.DataFrame(
+        {
+            "label": found["label"],
+            "area_um2": found["area"],
+            "equivalent_diameter_um": found["equivalent_diameter_area"],
+            "feret_max_um": largest,
+            "feret_min_um": smallest,
+            "aspect_ratio": largest / smallest,
+            "perimeter_um": found["perimeter_crofton"],
+            "circularity": 4 * np.pi * found["area"] / found["perimeter_crofton"] ** 2,
+            # scikit-image measures from the axis of the rows, which points down.
+            "orientation_deg": (np.degrees(found["orientation"]) - 90) % 180,
+            "nearest_um": _nearest(np.column_stack([found["centroid-0"], found["centroid-1"]])),
+            "mean_probability": found["intensity_mean"],
+            "touches_border": border_sides(labels)[found["label"]] > 0,
+        }
+    )
+
+
+def feret_diameters(region: Mask) -> NDArray[np.float64]:
+    """Return the largest and the smallest distance between parallel tangents of a region, in pixels.
+
+    Of a convex hull the largest is the greatest distance of two corners. The smallest has one tangent along an
+    edge of the hull (M. I. Shamos, Computational Geometry, 1978), so that the extents across all edges hold it.
+    """
+    # The hull has its corners in the first and the last pixel of the rows, so the others need not be looked at.
+    rows = np.flatnonzero(region.any(axis=1))
+    first = region[rows].argmax(axis=1)
+    last = region.shape[1] - 1 - region[rows, ::-1].argmax(axis=1)
+    pixels = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
+    points = (pixels[:, None] + EDGE_MIDDLES).reshape(-1, 2)
+    hull = ConvexHull(points)
+    corners = points[hull.vertices]
+    extents = np.ptp(corners @ hull.equations[:, :2].T, axis=0)
+    return np.array([pdist(corners).max(), extents.min()])
+
+
+def _nearest(centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(centroids) < 2:
+        return np.full(len(centroids), np.nan)
+    distances, _ = KDTree(centroids).query(centroids, k=2)
+    return np.asarray(distances)[:, 1]

@@ -1,0 +1,82 @@
+"""How large a pixel is on the specimen: what the user says, then a table, then the header of the picture."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from microseg.common.errors import InputError
+
+MICROMETRES = {
+    "pm": 1e-6,
+    "nm": 1e-3,
+    "um": 1.0,
+    "\N{MICRO SIGN}m": 1.0,
+    "\N{GREEK SMALL LETTER MU}m": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "in": 25400.0,
+    "inch": 25400.0,
+}
+"""The units of length that tables and headers use, in micrometres."""
+
+TOLERANCE = 0.01
+"""Sources of a pixel size that differ by more than this share contradict each other."""
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """The side of a square pixel, and who says so."""
+
+    micrometres: float
+    source: str
+    """For the reader of a report, such as "FEI header, Scan.PixelWidth"."""
+
+
+def micrometres(number: float, unit: str, where: str) -> float:
+    """Return a length in micrometres.
+
+    Raises:
+        InputError: there is no such unit, or the number is no length; its message begins with `where`.
+    """
+    if unit not in MICROMETRES:
+        raise InputError(f"{where}: unknown unit {unit!r}; give one of {', '.join(MICROMETRES)}")
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{where}: a pixel size of {number:g} {unit} is none; give a number above 0")
+    return number * MICROMETRES[unit]
+
+
+def parse_number(text: str, where: str) -> float:
+    """Return a number written with a decimal point or comma; InputError where it is none."""
+    try:
+        return float(text.strip().replace(",", "."))
+    except ValueError:
+        raise InputError(f"{where}: {text!r} is no number; correct it") from None
+
+
+def parse_pixel_size(text: str, where: str = "--pixel-size") -> PixelSize:
+    """Read a number with its unit, such as "0.05um" or "50 nm"."""
+    found = re.fullmatch(r"\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?|nan|inf)\s*([^\d\s.,]\S*)\s*", text)
+    if not found:
+        raise InputError(f"{where}: {text!r} is no length; give a number and a unit, such as 0.05um")
+    return PixelSize(micrometres(parse_number(found[1], where), found[2], where), where)
+
+
+def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
+    """Return the first of the pixel sizes that there is; the earlier ones go before the later ones.
+
+    Raises:
+        InputError: two of them differ by more than one percent.
+    """
+    known = [source for source in sources if source is not None]
+    for other in known[1:]:
+        if abs(other.micrometres / known[0].micrometres - 1) > TOLERANCE:
+            raise InputError(
+                f"{image}: {known[0].source} says {known[0].micrometres:.6g} um a pixel, but {other.source} "
+                f"{other.micrometres:.6g} um; find out which is right and correct the other (a copy saved as "
+                "PNG has no header that could contradict)"
+            )
+    return known[0] if known else None

@@ -1,0 +1,78 @@
+"""The network of a model, ready to turn micrographs into logits."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from microseg.measurement.settings import Settings
+from microseg.network.devices import start
+from microseg.network.inputs import GreyStatistics, grey_statistics, network_input
+from microseg.network.model_card import read_model
+from microseg.network.normalisation import folded
+from microseg.network.provenance import provenance
+from microseg.prediction.inference import predict, predict_in_all_symmetries
+from microseg.prediction.logits import LARGEST
+
+# Larger pictures are predicted in tiles, whatever was asked for, and a band of rows at a time, so that memory is
+# enough. Bands overlap by more than the network sees around a pixel.
+LARGEST_WHOLE, TILE_OF_MOSAICS = 4_000_000, 1024
+BAND_ROWS, BAND_MARGIN = 4096, 256
+
+
+class Predictor:
+    """The network of the model in `folder`, on the best device of this machine."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        network, self.card = read_model(folder)
+        self._fabric = start("auto", "auto")
+        self._network = self._fabric.to_device(folded(network))
+        self._settings = settings
+
+    @property
+    def computed_with(self) -> dict[str, str]:
+        """Device, precision and libraries, for the record."""
+        return asdict(provenance(self._fabric))
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel of the training micrographs in micrometres, where the model says so."""
+        size = self.card.training.get("pixel_size_um")
+        return None if size is None else float(size)
+
+    def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
+        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
+
+        With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
+        """
+        if factor != 1.0:
+            height, width = micrograph.shape
+            seen = Image.fromarray(micrograph).resize(
+                (max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.LANCZOS
+            )
+            found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
+            return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
+        if micrograph.size <= LARGEST_WHOLE:
+            return self._predict(micrograph, grey_statistics(micrograph), self._settings.tile)
+        return self._predict_in_bands(micrograph, self._settings.tile or TILE_OF_MOSAICS)
+
+    def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile: int) -> NDArray[np.float16]:
+        statistics = grey_statistics(micrograph)
+        logits = np.empty(micrograph.shape, np.float16)
+        for top in range(0, len(micrograph), BAND_ROWS):
+            first = max(0, top - BAND_MARGIN)
+            band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile)
+            logits[top : top + BAND_ROWS] = band[top - first : top - first + BAND_ROWS]
+        return logits
+
+    def _predict(
+        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
+    ) -> NDArray[np.float16]:
+        function = predict_in_all_symmetries if self._settings.symmetries else predict
+        inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
+        with self._fabric.autocast():
+            logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
+        values: NDArray[np.float32] = logits[0, 0].cpu().numpy()
+        return np.clip(values, -LARGEST, LARGEST).astype(np.float16)

@@ -1,0 +1,101 @@
+"""How figures are put into words and rounded: with the interval's two digits, and in units people read."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from microseg.measurement.specimens import FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_INTERVAL
+from microseg.measurement.units import column_name
+
+MINUS = "\N{MINUS SIGN}"
+
+NAMES = {
+    "area_fraction": "Area fraction A<sub>A</sub>",
+    "number_per_mm2": "Islands per area N<sub>A</sub>",
+    "mean_area_um2": "Mean area of an island",
+    "interceptions_per_mm": "Islands met per length of line N<sub>L</sub>",
+    "mean_intercept_um": "Mean intercept length",
+    "mean_free_path_um": "Mean free path \N{GREEK SMALL LETTER LAMDA}",
+    "boundary_per_mm": "Boundary per volume S<sub>V</sub>",
+}
+"""What a report calls each quantity."""
+
+UNITS = {
+    "area_fraction": "%",
+    "number_per_mm2": "1/mm\N{SUPERSCRIPT TWO}",
+    "mean_area_um2": "\N{MICRO SIGN}m\N{SUPERSCRIPT TWO}",
+    "interceptions_per_mm": "1/mm",
+    "mean_intercept_um": "\N{MICRO SIGN}m",
+    "mean_free_path_um": "\N{MICRO SIGN}m",
+    "boundary_per_mm": "mm\N{SUPERSCRIPT TWO}/mm\N{SUPERSCRIPT THREE}",
+}
+
+PIXEL_UNITS = {
+    "area_fraction": "%",
+    "number_per_mm2": "1/px\N{SUPERSCRIPT TWO}",
+    "mean_area_um2": "px\N{SUPERSCRIPT TWO}",
+    "interceptions_per_mm": "1/px",
+    "mean_intercept_um": "px",
+    "mean_free_path_um": "px",
+    "boundary_per_mm": "px\N{SUPERSCRIPT TWO}/px\N{SUPERSCRIPT THREE}",
+}
+
+
+def name_and_unit(quantity: str, *, scaled: bool) -> tuple[str, str]:
+    """Return what a report calls a column and its unit, for the name that the column has in the tables."""
+    units = UNITS if scaled else PIXEL_UNITS
+    column = next(one for one in NAMES if column_name(one, scaled=scaled) == quantity)
+    return NAMES[column], units[column]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "\N{EN DASH}"
+    if value and not 1e-3 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa} \N{MULTIPLICATION SIGN} 10^{int(exponent)}".replace("-", MINUS)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:.{decimals}f}".replace("-", MINUS)
+
+
+def plus_minus(mean: float, interval: float) -> str:
+    """Return a mean and half of its interval, both with as many decimals as the interval has at two digits."""
+    if math.isnan(interval) or math.isnan(mean):
+        return number(mean)
+    if not interval or not 1e-3 <= interval < 1e6:
+        return f"{number(mean)} \N{PLUS-MINUS SIGN} {number(interval, 2)}"
+    decimals = max(0, 1 - math.floor(math.log10(interval)))
+    return f"{mean:.{decimals}f} \N{PLUS-MINUS SIGN} {interval:.{decimals}f}".replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, with its sign where it is a difference below zero."""
+    return f"{number(100 * share)} %"
+
+
+def signed_percent(share: float) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return f"{100 * share:+.2f}".replace("-", MINUS)
+
+
+def headline(row: Mapping[Any, Any]) -> str:
+    """Return the sentence that a report begins with: the row of the area fraction of one specimen in words."""
+    fields = int(row["fields"])
+    counted = f"n = {fields} field{'s' if fields != 1 else ''}"
+    if fields < FEWEST_FOR_AN_INTERVAL:
+        return (
+            f"A_A = {percent(row['mean'])} ({counted}): too few fields for a confidence interval, "
+            f"measure at least {FEWEST_FOR_A_HEADLINE}"
+        )
+    measured = plus_minus(100 * row["mean"], 100 * row["interval95"])
+    accuracy = row["relative_accuracy_percent"]
+    words = f"A_A = {measured} % (95 %, {counted}, %RA {number(accuracy, 2)} %)"
+    if fields < FEWEST_FOR_A_HEADLINE:
+        return f"{words}: too few fields to rely on, measure at least {FEWEST_FOR_A_HEADLINE}"
+    if math.isnan(accuracy):
+        return words
+    more = int(row["more_fields_for_5_percent"])
+    if more:
+        return f"{words}; about {more} more field{'s' if more != 1 else ''} for 5 %"
+    return f"{words}; enough fields for 5 %"

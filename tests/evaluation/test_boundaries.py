@@ -1,0 +1,62 @@
+"""Distances between outlines: by hand, in the edge cases, and against MONAI, which takes another way to them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from microseg.evaluation.boundaries import BoundaryAgreement, compare_boundaries, outline
+
+
+def rectangle(top, bottom, left, right, shape=(40, 60)):
+    mask = np.zeros(shape, dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_outline_by_hand():
+    ring = outline(rectangle(1, 4, 1, 4, shape=(6, 6)))
+    assert len(ring) == 8
+    assert [2, 2] not in ring.tolist()
+
+
+def test_the_border_of_the_micrograph_bounds_an_island_too():
+    assert len(outline(np.ones((3, 4), dtype=bool))) == 10
+
+
+def test_one_pixel_beside_another():
+    agreement = compare_boundaries(rectangle(5, 6, 5, 6), rectangle(5, 6, 8, 9))
+    assert agreement == BoundaryAgreement(surface_dice=0.0, hausdorff95=3.0)
+    assert compare_boundaries(rectangle(5, 6, 5, 6), rectangle(5, 6, 7, 8)) == BoundaryAgreement(1.0, 2.0)
+
+
+def test_empty_masks():
+    empty, some = np.zeros((40, 60), dtype=bool), rectangle(5, 9, 5, 9)
+    assert compare_boundaries(empty, empty) == BoundaryAgreement(1.0, 0.0)
+    for pair in ((empty, some), (some, empty)):
+        agreement = compare_boundaries(*pair)
+        assert agreement.surface_dice == 0
+        assert math.isnan(agreement.hausdorff95)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_monai(seed):
+    torch = pytest.importorskip("torch")
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
+
+    random = np.random.default_rng(seed)
+    masks = [np.zeros((64, 80), dtype=bool) for _ in range(2)]
+    rows, columns = np.mgrid[:64, :80]
+    for _ in range(6):
+        row, column, radius = random.uniform(0, 64), random.uniform(0, 80), random.uniform(2, 12)
+        for mask in masks:  # discs, some cut by the border, at almost the same places
+            shift = random.uniform(-3, 3, 2)
+            mask |= (rows - row - shift[0]) ** 2 + (columns - column - shift[1]) ** 2 < radius**2
+    truth, prediction = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in masks)
+    agreement = compare_boundaries(*masks)
+    dice = compute_surface_dice(prediction, truth, class_thresholds=[2.0], include_background=True)
+    distance = compute_hausdorff_distance(prediction, truth, include_background=True, percentile=95)
+    assert agreement.surface_dice == pytest.approx(dice.item(), abs=1e-6)
+    assert agreement.hausdorff95 == pytest.approx(distance.item(), abs=1e-5)
+    assert 0 < agreement.surface_dice < 1

@@ -1,0 +1,139 @@
+"""The scores of an evaluation and its tables, from three micrographs worked out by hand."""
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from microseg.evaluation.boundaries import BoundaryAgreement
+from microseg.evaluation.islands import AnnotatedIsland, MatchedIslands
+from microseg.evaluation.measuring import Agreement, MeasuredMicrograph
+from microseg.evaluation.scores import MeasuredImage, Scores
+from microseg.evaluation.summary import area_fraction_error, metrics_of, score_table, summarize_method
+from microseg.evaluation.tables import (
+    IMAGE_TABLE_HEADER,
+    class_table,
+    f1_by_threshold,
+    image_table,
+    island_classes,
+    island_table,
+    ranked_iou,
+)
+
+
+def agreement(islands, predicted, hausdorff=2.0, error=0.0, points_found=0):
+    return Agreement(MatchedIslands(islands, predicted), BoundaryAgreement(0.5, hausdorff), error, points_found)
+
+
+def micrograph(name, sigmoid, morphology, islands, group=""):
+    pixels = MeasuredImage(name, 0.1, 5.0, {"sigmoid": sigmoid, "morphology": morphology})
+    return MeasuredMicrograph(pixels, group, 2, {"sigmoid": islands, "morphology": islands})
+
+
+# IoU 1, 0.5 and 0 of the sigmoid masks, 0.5 of each of the others.
+MEASURED = [
+    micrograph("a", Scores(4, 0, 0), Scores(2, 1, 1), agreement((AnnotatedIsland(50, 0, 0.9),), 1, 1, 0.01, 2)),
+    micrograph("b", Scores(3, 1, 2), Scores(2, 1, 1), agreement((AnnotatedIsland(500, 20, 0.7),), 2, 3, 0.03, 1)),
+    micrograph(
+        "c", Scores(0, 0, 5), Scores(2, 1, 1), agreement((AnnotatedIsland(50, 0, 0.0),), 0, math.nan, 0.02)
+    ),
+]
+
+
+def test_scores_by_hand():
+    scores = {name: interval.value for name, interval in summarize_method(MEASURED, "sigmoid").scores.items()}
+    assert scores["mean_iou"] == pytest.approx(0.5)
+    assert scores["pooled_iou"] == pytest.approx(7 / 15)
+    assert (scores["islands_found"], scores["islands_missed"], scores["islands_invented"]) == (2, 1, 1)
+    assert scores["island_f1"] == pytest.approx(4 / 6)
+    assert scores["segmentation_quality"] == pytest.approx(0.8)
+    assert scores["panoptic_quality"] == pytest.approx(1.6 / 3)
+    assert scores["panoptic_quality"] == pytest.approx(scores["segmentation_quality"] * scores["island_f1"])
+    assert scores["island_number_error"] == 0
+    assert scores["points_found"] == pytest.approx(3 / 6)
+    assert scores["hausdorff95"] == 2  # of the two micrographs that have one
+
+
+def test_intervals_hold_their_values_and_widen_over_groups():
+    alone = summarize_method(MEASURED, "sigmoid").scores
+    for name in ("mean_iou", "pooled_iou", "island_f1", "panoptic_quality"):
+        assert alone[name].low < alone[name].value < alone[name].high
+    one_group = [micrograph(f"{n}", Scores(n, 1, 1), Scores(n, 1, 1), agreement((), 0), "steel") for n in range(5)]
+    assert summarize_method(one_group, "sigmoid").scores["mean_iou"].bounds is None
+
+
+def test_area_fraction_error_by_hand():
+    # Mean 0.02, deviation 0.01, t(0.975; 2) = 4.3027.
+    described = area_fraction_error([0.01, 0.03, 0.02])
+    half, limit = 4.3027 * 0.01 / math.sqrt(3), 1.96 * 0.01
+    assert described["mean"] == pytest.approx(0.02)
+    assert described["standard_deviation"] == pytest.approx(0.01)
+    assert described["interval95"] == pytest.approx([0.02 - half, 0.02 + half], abs=1e-5)
+    assert described["limits_of_agreement"] == pytest.approx([0.02 - limit, 0.02 + limit], abs=1e-5)
+    assert described["micrographs"] == 3
+    assert area_fraction_error([0.01]) == {"mean": 0.01, "micrographs": 1}
+
+
+def test_the_difference_is_paired():
+    metrics = metrics_of(MEASURED, {m: summarize_method(MEASURED, m) for m in ("sigmoid", "morphology")})
+    difference = metrics["sigmoid_minus_morphology"]
+    assert difference["mean_iou"] == pytest.approx(0.0)
+    low, high = difference["mean_iou_interval95"]
+    assert low < 0 < high
+    assert difference["wilcoxon_p"] == pytest.approx(1.0)
+
+
+def test_headlines_come_first_and_fit_a_screen(finished: Path):
+    metrics = json.loads((finished / "metrics" / "evaluation.json").read_text())
+    assert list(metrics) == [
+        "measured_on",
+        "sigmoid",
+        "morphology",
+        "sigmoid_minus_morphology",
+        "calibration",
+        "model",
+    ]
+    assert next(iter(metrics["sigmoid"])) == "mean_iou"
+    scores = {name: part for name, part in metrics.items() if name not in ("measured_on", "model")}
+    numbers = [line for line in json.dumps(scores, indent=1).splitlines() if re.search(r'": [-"\d]', line)]
+    assert len(numbers) <= 40
+    table = list(csv.DictReader((finished / "plots" / "scores.csv").open()))
+    values = {row["score"]: row["value"] for row in table if row["method"] == "sigmoid"}
+    assert float(values["mean_iou"]) == pytest.approx(metrics["sigmoid"]["mean_iou"])
+    assert {"island_precision", "mean_recall", "islands_invented", "island_mean_f1"} <= set(values)
+
+
+def test_every_figure_of_one_column_is_there_as_vectors_too(finished: Path):
+    folder = finished / "plots" / "evaluation"
+    for name in ("island_recall_by_area", "island_recall_by_border_distance", "island_f1", "reliability"):
+        assert all((folder / f"{name}.{ending}").stat().st_size for ending in ("png", "svg", "pdf"))
+
+
+def test_tables_by_hand():
+    rows = [dict(zip(IMAGE_TABLE_HEADER, row, strict=True)) for row in image_table(MEASURED)]
+    assert [(row["image"], row["method"], row["iou"]) for row in rows[:2]] == [
+        ("a", "sigmoid", 1),
+        ("a", "morphology", 0.5),
+    ]
+    assert (rows[2]["islands_found"], rows[2]["islands_missed"], rows[2]["islands_invented"]) == (1, 0, 1)
+    assert rows[4]["hausdorff95"] == ""
+    assert next(iter(island_table(MEASURED))) == ("a", "sigmoid", 50, 0, 0.9, 1)
+    assert list(f1_by_threshold(MEASURED, ["sigmoid"]))[4] == (0.7, pytest.approx(2 / 6))
+    pixels = [one.pixels for one in MEASURED]
+    assert list(ranked_iou(pixels, ["sigmoid"])) == [(1 / 3, 0.0), (2 / 3, 0.5), (1.0, 1.0)]
+    assert len(list(score_table({"sigmoid": summarize_method(MEASURED, "sigmoid")}))) > 20
+
+
+def test_recall_by_class_by_hand():
+    rows = list(class_table(island_classes(MEASURED, ["sigmoid"])))
+    assert [row[:5] for row in rows] == [
+        ("sigmoid", "area", "0 to 99", 2, 0.5),
+        ("sigmoid", "area", "300 to 999", 1, 1.0),
+        ("sigmoid", "border_distance", "0", 2, 0.5),
+        ("sigmoid", "border_distance", "16 to 63", 1, 1.0),
+    ]
+    # Wilson's interval of one of two.
+    assert rows[0][5:] == pytest.approx((0.0945, 0.9055), abs=1e-4)

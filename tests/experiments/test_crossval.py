@@ -1,0 +1,112 @@
+"""Cross-validation: which experiments it runs, out-of-fold scores, and which annotations to check first."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.experiments import crossval
+from microseg.experiments.crossval import (
+    fold_settings,
+    look_here_first,
+    out_of_fold,
+    out_of_fold_scores,
+    write_crossval,
+)
+from microseg.experiments.grid import build_grid
+from microseg.micrographs.images import write_mask, write_micrograph
+
+from pipeline_files import ROOT
+
+
+def fold_table(images, iou):
+    """One fold, with micrographs of 100 annotated pixels and one island, found above an IoU of a half."""
+    share = np.asarray(iou)
+    sigmoid = pd.DataFrame(
+        {
+            "image": images,
+            "method": "sigmoid",
+            "iou": share,
+            "dice": 2 * share / (1 + share),
+            "true_positives": 100 * share,
+            "false_positives": 0,
+            "false_negatives": 100 - 100 * share,
+            "islands_found": (share > 0.5).astype(int),
+            "islands_missed": (share <= 0.5).astype(int),
+            "islands_invented": 0,
+            "group": "",
+        }
+    )
+    return pd.concat([sigmoid, sigmoid.assign(method="morphology", iou=share / 2)])
+
+
+@pytest.fixture
+def folds(monkeypatch):
+    tables = {"0": fold_table(["a.png", "b.png"], [0.9, 0.3]), "1": fold_table(["c.png"], [0.6])}
+    monkeypatch.setattr(crossval, "head", lambda: "a" * 40)
+    monkeypatch.setattr(crossval, "run_git", lambda *arguments: arguments[-1][-1])
+    monkeypatch.setattr(crossval, "read_image_table", tables.get)
+    return tables
+
+
+EXPERIMENTS = build_grid(fold_settings(2, [], []), ROOT / "params.yaml")
+
+
+def test_every_fold_is_an_experiment_with_its_groups_and_settings():
+    experiments = build_grid(fold_settings(3, ["type", "temperature"], ["train.epochs=5"]), ROOT / "params.yaml")
+    assert [one.values["split.fold"] for one in experiments] == [0, 1, 2]
+    for one in experiments:
+        assert one.values["split.folds"] == 3
+        assert one.values["split.group_by"] == ["type", "temperature"]
+        assert one.values["train.epochs"] == 5
+    assert len({one.name for one in experiments}) == 3
+
+
+@pytest.mark.usefixtures("folds")
+def test_out_of_fold_scores_are_those_of_all_micrographs():
+    table = out_of_fold(EXPERIMENTS)
+    assert list(table[table["method"] == "sigmoid"]["fold"]) == [0, 0, 1]
+    scores = out_of_fold_scores(table)
+    assert scores["sigmoid", "mean IoU"].value == pytest.approx(0.6)
+    assert scores["sigmoid", "F1 of the islands"].value == pytest.approx(4 / 5)
+    assert scores["sigmoid", "mean IoU"].low < 0.6 < scores["sigmoid", "mean IoU"].high
+
+
+def test_a_micrograph_in_two_folds_is_refused(folds):
+    folds["1"] = fold_table(["a.png"], [0.6])
+    with pytest.raises(InputError, match=r"a\.png was tested in two folds"):
+        out_of_fold(EXPERIMENTS)
+
+
+@pytest.mark.usefixtures("folds")
+def test_the_worst_of_the_better_method_come_first():
+    first = look_here_first(out_of_fold(EXPERIMENTS))
+    assert list(first["image"]) == ["b.png", "c.png", "a.png"]
+    assert set(first["method"]) == {"sigmoid"}
+
+
+@pytest.mark.usefixtures("folds")
+def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
+    masks = np.zeros((64, 64), dtype=bool)
+    masks[10:20, 10:20] = True
+
+    def fetch(_revision, paths, folder: Path):
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            if "images" in path:
+                write_micrograph(folder / path, masks.astype(np.uint8))
+            else:
+                write_mask(folder / path, masks)
+        return [folder / path for path in paths]
+
+    monkeypatch.setattr(crossval, "fetch", fetch)
+    report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
+    assert "Each of 3 micrographs was predicted once" in report
+    assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
+    written = {path.name for path in (tmp_path / "crossval").iterdir()}
+    assert written == {
+        *("scores.csv", "micrographs.csv", "report.md"),
+        *("look_here_first.csv", "look_here_first.png"),
+    }

@@ -1,0 +1,66 @@
+"""A model comes from a folder or from a revision of a repository, with what its evaluation found."""
+
+import json
+import shutil
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.measurement.model_folder import opened_model, read_evaluation
+
+from drawn_micrographs import write_tiny_model
+from project_copy import commit
+
+
+def metrics_of(project):
+    return json.loads((project / "metrics/evaluation.json").read_text())
+
+
+def test_a_folder_is_taken_as_it_is_with_the_evaluation_in_it(tmp_path):
+    model = write_tiny_model(tmp_path / "model")
+    with opened_model(str(model)) as folder:
+        assert folder == model
+        assert read_evaluation(folder) is None
+        (model / "evaluation.json").write_text('{"sigmoid": {}}')
+        assert read_evaluation(folder) == {"sigmoid": {}}
+        (model / "evaluation.json").write_text("{")
+        with pytest.raises(InputError, match=r"evaluation\.json: not JSON"):
+            read_evaluation(folder)
+
+
+def test_the_model_of_a_project_has_the_metrics_that_follow_from_it(project):
+    assert read_evaluation(project / "models") == metrics_of(project)
+
+
+@pytest.mark.parametrize("changed", ["models/unet.json", "metrics/evaluation.json", "dvc.lock"])
+def test_metrics_that_may_be_of_another_model_are_not_taken(project, changed):
+    path = project / changed
+    text = path.read_text()
+    path.unlink()  # DVC's cache may be linked here
+    if changed != "dvc.lock":
+        path.write_text(text + " ")
+    assert read_evaluation(project / "models") is None
+
+
+def test_a_model_is_fetched_at_a_revision_with_its_evaluation(project):
+    shutil.rmtree(project / "models")
+    (project / "models").mkdir()
+    (project / "models/unet.json").write_text("{}")
+    with opened_model(f"{project}#HEAD") as folder:
+        assert {"unet.pt", "unet.json", "evaluation.json"} <= {path.name for path in folder.iterdir()}
+        assert json.loads((folder / "unet.json").read_text())["network"] == "UNet"
+        assert read_evaluation(folder) == metrics_of(project)
+    assert not folder.exists()
+
+
+def test_a_revision_without_metrics_has_no_evaluation(project):
+    (project / "metrics/evaluation.json").unlink()
+    commit(project, "no metrics")
+    with opened_model(f"{project}#HEAD") as folder:
+        assert (folder / "unet.pt").is_file()
+        assert read_evaluation(folder) is None
+
+
+def test_what_cannot_be_fetched_is_named(project):
+    with pytest.raises(InputError, match=r"#v9: DVC cannot fetch models from there: .*v9"):
+        opened_model(f"{project}#v9").__enter__()

@@ -1,0 +1,100 @@
+"""Fields that the model has not been made for are flagged, and those it knows already."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from microseg.common.errors import InputError
+from microseg.measurement.model_world import differences, duplicates, scale_factor, seen_in_training
+from microseg.measurement.pixel_size import parse_pixel_size
+from microseg.measurement.run import run
+from microseg.measurement.settings import Request, Settings
+from microseg.network.appearance import ENTROPY, Appearance, looks_of, pixel_digest
+
+from drawn_micrographs import disks, sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
+
+SEEN = Appearance({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
+
+
+def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
+    assert differences({"noise": 0.0449, "grey_median": 0.26}, SEEN) == []
+    assert differences({"noise": 0.0451, "grey_median": 0.24}, SEEN) == [
+        "differs from the training micrographs in its noise: 0.0451, there 0.02 to 0.04",
+        "differs from the training micrographs in its median grey value: 0.24, there 0.3 to 0.5",
+    ]
+
+
+def test_training_micrographs_and_duplicates_are_recognised():
+    assert seen_in_training("abc", SEEN) == ["in the training set, so that the model knows it"]
+    assert seen_in_training("abd", SEEN) == []
+    assert duplicates({"a.png": "1", "b.png": "2", "c.png": "1", "d.png": "1"}) == {
+        "c.png": "the same pixels as another field: a.png",
+        "d.png": "the same pixels as another field: a.png",
+    }
+
+
+@pytest.mark.usefixtures("sees_bright")
+def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
+    write_disks(tmp_path / "fields", [f"{number}.png" for number in range(5)])
+    model = write_tiny_model(tmp_path / "model")
+    looks = [looks_of(disks(seed=seed)[0]) for seed in range(5)]
+    ranges = {name: [min(one[name] for one in looks), max(one[name] for one in looks)] for name in looks[0]}
+    content = {"ranges": ranges | {ENTROPY: [0, 1]}, "digests": [pixel_digest(disks(seed=0)[0])]}
+    (model / "appearance.json").write_text(json.dumps(content))
+    shutil.copy(tmp_path / "fields/1.png", tmp_path / "fields/copy.png")
+    bright = disks(seed=20)[0]
+    Image.fromarray(bright // 2 + 120).save(tmp_path / "fields/odd.png")
+    run(Request(tmp_path / "fields", str(model), tmp_path / "out"))
+    warnings = pd.read_csv(tmp_path / "out/fields.csv", keep_default_na=False).set_index("image")["warnings"]
+    assert warnings["0.png"] == "in the training set, so that the model knows it"
+    assert [warnings[f"{number}.png"] for number in range(1, 5)] == [""] * 4
+    assert warnings["copy.png"] == "the same pixels as another field: 1.png"
+    assert "differs from the training micrographs in its median grey value" in warnings["odd.png"]
+    page = (tmp_path / "out/report.html").read_text()
+    first = page[: page.index("<h2>The material</h2>")]
+    assert "in the training set, so that the model knows it: 1 field (0.png)" in first
+    assert "the same pixels as another field: 1 field (copy.png)" in first
+    assert "proves nothing" in first
+
+
+def test_a_pixel_size_a_quarter_off_is_refused_unless_it_is_resampled():
+    assert scale_factor(0.1, "a.png", 0.124, resample=False) == 1
+    assert scale_factor(0.1, "a.png", 0.2, resample=True) == 2
+    assert (
+        scale_factor(None, "a.png", 0.2, resample=False) == scale_factor(0.1, "a.png", None, resample=False) == 1
+    )
+    for size in (0.126, 0.074):
+        with pytest.raises(
+            InputError, match=rf"a\.png: a pixel is {size} um, but in the training .* it was 0\.1 um"
+        ):
+            scale_factor(0.1, "a.png", size, resample=False)
+    with pytest.raises(InputError, match="--resample: the model's folder names no pixel size"):
+        scale_factor(None, "a.png", 0.1, resample=True)
+    with pytest.raises(InputError, match=r"--resample: a\.png has no pixel size"):
+        scale_factor(0.1, "a.png", None, resample=True)
+
+
+def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured_at_its_own(tmp_path, monkeypatch):
+    shapes = []
+
+    def bright(_module, inputs, *_):
+        shapes.append(tuple(inputs.shape[-2:]))
+        return inputs * 100 - 50
+
+    monkeypatch.setattr("microseg.measurement.predictor.predict", bright)
+    write_disks(tmp_path / "fields", ["a.png"])
+    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, grey_values="none")
+    request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
+    with pytest.raises(InputError, match=r"a\.png: a pixel is 0\.2 um, but in the training of the model"):
+        run(request)
+    assert not (tmp_path / "out").exists()
+    run(replace(request, settings=Settings(resample=True)))
+    assert shapes == [(192, 256)]
+    fields = pd.read_csv(tmp_path / "out/fields.csv")
+    assert fields["width_px"].tolist() == [128]
+    assert fields["pixel_size_um"].tolist() == [0.2]
+    assert fields["area_fraction"][0] == pytest.approx(disks(seed=0)[1].mean(), rel=0.05)

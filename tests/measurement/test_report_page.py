@@ -1,0 +1,189 @@
+"""The report: one page that a real browser shows without a network, on a screen, a phone and paper."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from microseg.measurement.pixel_size import parse_pixel_size
+from microseg.measurement.run import run
+from microseg.measurement.settings import Request
+from microseg.measurement.wording import MINUS, headline, number, plus_minus
+
+from browser import find_browser
+from drawn_micrographs import sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
+
+OPTIONS = (
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-sync",
+    ),
+    *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
+    *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
+)
+# What the test itself asks of a page: are the images there, what does it load, does anything stick out of it?
+PROBE = """<script>
+addEventListener('load', () => setTimeout(() => {
+  const images = [...document.images].map((image) => image.naturalWidth);
+  const loaded = performance.getEntriesByType('resource').map((entry) => entry.name.slice(0, 40));
+  const wide = [...document.querySelectorAll('p, li, h2, table, img, figure, dd')]
+    .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map((one) => one.tagName + (one.closest('.wide') ? ' that scrolls' : ''));
+  const shown = ['micrograph', 'outline', 'probability'].map((name) => {
+    document.getElementById('show-' + name).checked = true;
+    return ['outline', 'probability'].filter((one) => document.querySelector('.fields .' + one).offsetParent);
+  });
+  document.body.dataset.probe = JSON.stringify({ images, loaded, wide, shown });
+}, 300));
+</script>"""
+TIMES = "\N{MULTIPLICATION SIGN}"
+A4_BETWEEN_MARGINS = 688
+"""Width of the printed page in the browser's pixels, 96 an inch: 210 mm less twice 14."""
+
+
+@pytest.fixture
+def report(tmp_path, sees_bright):  # noqa: ARG001, F811 (the fixture)
+    """The folder of results of seven fields of two specimens, with names and columns that need care."""
+    names = [
+        "a b&c.png",
+        "100%#1.png",
+        "<i>.png",
+        *(f"a_rather_long_name_of_a_micrograph_{n}.png" for n in range(4)),
+    ]
+    write_disks(tmp_path / "steel", names)
+    lines = [
+        f"{name},{'heat <42>' if number < 3 else 'heat 43'},Nital & more" for number, name in enumerate(names)
+    ]
+    (tmp_path / "fields.csv").write_text("\n".join(["image,specimen,etching", *lines]))
+    run(
+        Request(
+            tmp_path / "steel",
+            str(write_tiny_model(tmp_path / "model")),
+            tmp_path / "out",
+            pixel_size=parse_pixel_size("0.1um"),
+            fields=tmp_path / "fields.csv",
+        )
+    )
+    return tmp_path / "out"
+
+
+def in_browser(page, tmp_path, width):
+    profile = tmp_path / f"profile{width}"
+    command = [
+        *(find_browser(), *OPTIONS, f"--window-size={width},2000", "--virtual-time-budget=5000", "--dump-dom"),
+        *(f"--user-data-dir={profile}", page.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    answer = re.search(r'data-probe="([^"]*)"', done.stdout)
+    assert answer, "the page's load event never came"
+    shutil.rmtree(profile, ignore_errors=True)
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    return json.loads(html.unescape(answer[1])), console
+
+
+def test_a_browser_shows_it_without_a_network_wide_and_narrow_and_on_paper(report, tmp_path):
+    find_browser()
+    text = (report / "report.html").read_text(encoding="utf-8")
+    page = report / "probed.html"
+    for width, content in (
+        (1200, text),
+        (500, text),
+        (A4_BETWEEN_MARGINS, text.replace("@media print", "@media all")),
+    ):
+        page.write_text(content + PROBE, encoding="utf-8")
+        probe, console = in_browser(page, tmp_path, width)
+        assert console == []
+        assert len(probe["images"]) == 1 + 5 + 3 * 7
+        assert min(probe["images"]) > 0
+        assert all(address.startswith("data:") for address in probe["loaded"])
+        wide = set(probe["wide"])
+        assert wide <= ({"TABLE that scrolls"} if width == 500 else set()), width
+        assert probe["shown"] == [[], ["outline"], ["probability"]]
+
+
+def test_it_prints(report, tmp_path):
+    paper = tmp_path / "report.pdf"
+    command = [find_browser(), *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={paper}"]
+    subprocess.run([*command, (report / "report.html").as_uri()], capture_output=True, check=True, timeout=120)
+    assert paper.read_bytes().startswith(b"%PDF")
+    assert paper.stat().st_size > 20_000
+
+
+def test_it_needs_nothing_from_elsewhere_and_runs_no_script(report):
+    text = (report / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert re.findall(r'(?:src|href)="(?!data:|overlays/)([^"]{1,60})', text) == []
+
+
+def test_names_are_shown_as_they_are_and_lead_to_the_large_pictures(report):
+    text = (report / "report.html").read_text(encoding="utf-8")
+    for shown in ("<b>a b&amp;c.png</b>", "<b>&lt;i&gt;.png</b>", "heat &lt;42&gt;", "Nital &amp; more"):
+        assert shown in text
+    assert 'href="overlays/100%25%231.jpg"' in text
+    assert (report / "overlays/100%#1.jpg").is_file()
+
+
+def test_it_begins_with_the_answer_then_the_warnings_and_agrees_with_the_tables(report):
+    text = (report / "report.html").read_text(encoding="utf-8")
+    specimens = pd.read_csv(report / "specimens.csv")
+    rows = specimens[specimens["quantity"] == "area_fraction"].to_dict("records")
+    places = [text.index(html.escape(headline(row), quote=True)) for row in rows]
+    places += [text.index(words) for words in ("Before you use these figures", "The material", "The fields")]
+    assert places == sorted(places)
+    row = specimens[(specimens["quantity"] == "mean_free_path_um") & (specimens["specimen"] == "heat 43")].iloc[0]
+    assert f"<td>{plus_minus(row['mean'], row['interval95'])}</td>" in text
+
+
+ROW = {
+    "fields": 14,
+    "mean": 0.124,
+    "interval95": 0.00905,
+    "relative_accuracy_percent": 7.298,
+    "more_fields_for_5_percent": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "A_A = 12.40 ± 0.91 % (95 %, n = 14 fields, %RA 7.3 %); about 16 more fields for 5 %"),
+        (
+            {"more_fields_for_5_percent": 0},
+            "A_A = 12.40 ± 0.91 % (95 %, n = 14 fields, %RA 7.3 %); enough fields for 5 %",
+        ),
+        (
+            {"fields": 4},
+            "A_A = 12.40 ± 0.91 % (95 %, n = 4 fields, %RA 7.3 %): too few fields to rely on, measure at least 5",
+        ),
+        (
+            {"fields": 1},
+            "A_A = 12.4 % (n = 1 field): too few fields for a confidence interval, measure at least 5",
+        ),
+    ],
+)
+def test_the_headline(changes, sentence):
+    assert headline(ROW | changes) == sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (12.345, "12.3"),
+        (0.01234, "0.0123"),
+        (123456, "123456"),
+        (0.00001234, f"1.23 {TIMES} 10^{MINUS}5"),
+        (-2.5, f"{MINUS}2.50"),
+        (float("nan"), "\N{EN DASH}"),
+    ],
+)
+def test_numbers(value, text):
+    assert number(value) == text

@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.micrographs.images import read_micrograph
+from microseg.network.appearance import (
+    ENTROPY,
+    QUANTITIES,
+    entropy,
+    looks_of,
+    pixel_digest,
+    read_appearance,
+    write_appearance,
+)
+from microseg.network.devices import start
+
+from drawn_micrographs import disks, write_tiny_model
+from tiny_training import blobs, write_blobs
+
+
+def noisy(deviation, mean=100.0, size=200):
+    grey = np.random.default_rng(7).normal(mean, deviation, (size, size))
+    return grey.clip(0, 255).round().astype(np.uint8)
+
+
+def test_grey_quantiles():
+    micrograph = np.repeat(np.arange(100, dtype=np.uint8), 10).reshape(50, 20)
+    looks = looks_of(micrograph)
+    assert [looks[f"grey_{name}"] for name in ("5_percent", "median", "95_percent")] == [
+        4 / 255,
+        49 / 255,
+        94 / 255,
+    ]
+
+
+@pytest.mark.parametrize("deviation", [3, 8, 15])
+def test_the_noise_is_its_standard_deviation_whatever_slope_and_edge_it_lies_on(deviation):
+    flat = noisy(deviation)
+    assert looks_of(flat)["noise"] * 255 == pytest.approx(deviation, rel=0.03)
+    slope = (noisy(deviation, mean=60) + np.linspace(0, 100, 200)).astype(np.uint8)
+    slope[:, 100:] += 20
+    assert looks_of(slope)["noise"] * 255 == pytest.approx(deviation, rel=0.06)
+
+
+def test_a_blurred_micrograph_is_less_sharp():
+    from scipy.ndimage import gaussian_filter
+
+    sharp = np.where(disks()[1], 200, 50).astype(np.uint8)
+    values = [looks_of(gaussian_filter(sharp, sigma))["sharpness"] for sigma in (0, 1, 3)]
+    assert values == sorted(values, reverse=True)
+    assert values[2] < 0.8 * values[0]
+
+
+def test_a_flat_micrograph_has_figures_too():
+    assert looks_of(np.full((2, 3), 9, np.uint8)) == {
+        **dict.fromkeys(("grey_5_percent", "grey_median", "grey_95_percent"), 9 / 255),
+        "sharpness": 0,
+        "noise": 0,
+    }
+
+
+def test_entropy_is_one_bit_at_a_guess_and_none_where_the_network_is_sure():
+    assert entropy(np.full((4, 4), 0.5, np.float32)) == pytest.approx(1, abs=1e-3)
+    assert entropy(np.array([[0, 1, 1, 0]], np.float32)) < 0.03
+    # 0.11 has an entropy of 0.5 bits.
+    assert entropy(np.full((4, 4), 0.11, np.float32)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_digest_knows_pixels_and_shape():
+    micrograph = noisy(5)
+    assert pixel_digest(micrograph) == pixel_digest(np.asfortranarray(micrograph))
+    assert pixel_digest(micrograph) != pixel_digest(micrograph.reshape(100, 400))
+    changed = micrograph.copy()
+    changed[0, 0] += 1
+    assert pixel_digest(micrograph) != pixel_digest(changed)
+
+
+def test_what_was_trained_on_is_written_beside_the_model(tmp_path):
+    names = write_blobs(tmp_path, count=4)
+    model = write_tiny_model(tmp_path / "model")
+    write_appearance(start("cpu", "float32"), model, blobs(tmp_path, names[:3]), blobs(tmp_path, names[3:]))
+    appearance = read_appearance(model)
+    micrographs = [read_micrograph(tmp_path / "images" / name) for name in names]
+    assert set(appearance.ranges) == set(QUANTITIES)
+    noise = [looks_of(micrograph)["noise"] for micrograph in micrographs[:3]]
+    assert appearance.ranges["noise"] == (min(noise), max(noise))
+    low, high = appearance.ranges[ENTROPY]
+    assert 0 <= low == high <= 1
+    assert appearance.digests == tuple(map(pixel_digest, micrographs[:3]))
+
+
+def test_a_model_without_it_is_known_as_such_and_a_broken_file_refused(tmp_path):
+    model = write_tiny_model(tmp_path / "model")
+    assert read_appearance(model) is None
+    (model / "appearance.json").write_text(json.dumps({"ranges": [1]}))
+    with pytest.raises(InputError, match=r"appearance\.json: not what a training writes"):
+        read_appearance(model)

@@ -12,6 +12,7 @@ from microseg.common.errors import InputError
 COMMANDS = {
     "segment": "segment micrographs and measure the material",
     "sweep": "run the experiments of a grid that are not there yet",
+    "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "draw what comparable experiments show",
     "compare": "compare two experiments on the same micrographs, with intervals",
     "crossval": "test every micrograph with a network that has not seen it",

@@ -138,7 +138,7 @@ def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> l
     some = replace(validation, names=validation.names[::step])
     values = []
     for micrograph in _micrographs(some):
-        inputs = fabric.to_device(network_input(micrograph, card.normalization)[None])
+        inputs = fabric.to_device(network_input(micrograph, card.grey_values)[None])
         with torch.inference_mode(), fabric.autocast():
             logits = module(inputs)
         values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))

@@ -14,21 +14,11 @@ import pytest
 from dvc_render.vega import VegaRenderer
 from PIL import Image
 
+from browser import BROWSER_OPTIONS
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE_FOLDER = ROOT / ".dvc/plots"
-BROWSER_OPTIONS = (
-    *(
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-sync",
-    ),
-    *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    *("--window-size=1400,2400", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"),
-)
+OPTIONS = (*BROWSER_OPTIONS, "--window-size=1400,2400", "--virtual-time-budget=20000", "--dump-dom")
 # What the test itself asks of a page in the browser: did every image decode, and what did the page load?
 PROBE = """<script>
 addEventListener('load', () => setTimeout(() => {
@@ -154,7 +144,7 @@ def in_browser(browser: str, page_folder: Path, tmp_path: Path) -> tuple[str, di
         page.write(PROBE)
     command = [
         browser,
-        *BROWSER_OPTIONS,
+        *OPTIONS,
         f"--user-data-dir={tmp_path / 'profile'}",
         (copy / "index.html").as_uri(),
     ]

@@ -6,6 +6,19 @@ import shutil
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = (
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-sync",
+    ),
+    *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
+    *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
+)
+"""What makes a browser show a page without a window and without a network, and say what goes wrong in it."""
 
 
 def find_browser() -> str:

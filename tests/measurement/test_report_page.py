@@ -14,21 +14,9 @@ from microseg.measurement.run import run
 from microseg.measurement.settings import Request
 from microseg.measurement.wording import MINUS, headline, number, plus_minus
 
-from browser import find_browser
+from browser import BROWSER_OPTIONS, find_browser
 from drawn_micrographs import sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
 
-OPTIONS = (
-    *(
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-sync",
-    ),
-    *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
-    *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
-)
 # What the test itself asks of a page: are the images there, what does it load, does anything stick out of it?
 PROBE = """<script>
 addEventListener('load', () => setTimeout(() => {
@@ -78,7 +66,13 @@ def report(tmp_path, sees_bright):  # noqa: ARG001, F811 (the fixture)
 def in_browser(page, tmp_path, width):
     profile = tmp_path / f"profile{width}"
     command = [
-        *(find_browser(), *OPTIONS, f"--window-size={width},2000", "--virtual-time-budget=5000", "--dump-dom"),
+        *(
+            find_browser(),
+            *BROWSER_OPTIONS,
+            f"--window-size={width},2000",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ),
         *(f"--user-data-dir={profile}", page.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -111,7 +105,12 @@ def test_a_browser_shows_it_without_a_network_wide_and_narrow_and_on_paper(repor
 
 def test_it_prints(report, tmp_path):
     paper = tmp_path / "report.pdf"
-    command = [find_browser(), *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={paper}"]
+    command = [
+        find_browser(),
+        *BROWSER_OPTIONS,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--print-to-pdf={paper}",
+    ]
     subprocess.run([*command, (report / "report.html").as_uri()], capture_output=True, check=True, timeout=120)
     assert paper.read_bytes().startswith(b"%PDF")
     assert paper.stat().st_size > 20_000

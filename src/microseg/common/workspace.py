@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from microseg.common.errors import InputError
+
 ENVIRONMENT_VARIABLE = "MICROSEG_HOME"
 
 
@@ -28,3 +30,16 @@ def shared_folder(name: str) -> Path:
     folder = (Path(home) if home else project_root() / ".microseg") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def limit_bytes(variable: str, default_gigabytes: float) -> float:
+    """Return how many bytes a shared folder may take, by an environment variable in gigabytes or a default.
+
+    Raises:
+        InputError: the variable is set to something that is no number.
+    """
+    text = os.environ.get(variable, str(default_gigabytes))
+    try:
+        return float(text) * 1e9
+    except ValueError:
+        raise InputError(f"{variable} is {text!r}; set it to a number of gigabytes") from None

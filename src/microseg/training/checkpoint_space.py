@@ -4,7 +4,6 @@
 """
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from microseg.common.errors import InputError
 from microseg.common.files import remove
-from microseg.common.workspace import shared_folder
+from microseg.common.workspace import limit_bytes, shared_folder
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +54,9 @@ def make_room(current: Path) -> None:
     whatever another process trains in. Other processes may write, rename and remove here meanwhile.
     """
     files = {folder: _files(folder) for folder in _folders(current.parent)}
-    excess = sum(size for found in files.values() for size, _ in found) - _limit_bytes()
+    excess = sum(size for found in files.values() for size, _ in found) - limit_bytes(
+        LIMIT_VARIABLE, DEFAULT_LIMIT_GB
+    )
     last_use = {folder: max((time for _, time in found), default=0.0) for folder, found in files.items()}
     for folder in sorted(files.keys() - {current}, key=lambda folder: last_use[folder]):
         if excess > 0:
@@ -98,14 +98,6 @@ def _files(folder: Path) -> list[tuple[int, float]]:
                 status = path.stat()
                 found.append((status.st_size, status.st_mtime))
     return found
-
-
-def _limit_bytes() -> float:
-    text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_GB))
-    try:
-        return float(text) * 1e9
-    except ValueError:
-        raise InputError(f"{LIMIT_VARIABLE} is {text!r}; set it to a number of gigabytes") from None
 
 
 if __name__ == "__main__":

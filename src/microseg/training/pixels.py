@@ -18,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.common.errors import InputError
 from microseg.common.files import file_digest
-from microseg.common.workspace import shared_folder
+from microseg.common.workspace import limit_bytes, shared_folder
 from microseg.micrographs.images import image_size
 from microseg.network.inputs import GreyStatistics, MaskedMicrographs, grey_statistics
 
@@ -62,7 +61,7 @@ class PixelStore:
     def __init__(self, files: MaskedMicrographs, root: Path) -> None:
         self.files = files
         self.root = root
-        self._limit = _limit_bytes()
+        self._limit = limit_bytes(LIMIT_VARIABLE, DEFAULT_LIMIT_GB)
         self._places: dict[int, Path] = {}
         self._known: dict[int, tuple[GreyStatistics, NDArray[np.int64]]] = {}
         self._copied = self._within_limit()
@@ -148,11 +147,3 @@ class PixelStore:
             if path != current:
                 path.unlink(missing_ok=True)
                 excess -= size
-
-
-def _limit_bytes() -> float:
-    text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_GB))
-    try:
-        return float(text) * 1e9
-    except ValueError:
-        raise InputError(f"{LIMIT_VARIABLE} is {text!r}; set it to a number of gigabytes") from None

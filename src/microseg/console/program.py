@@ -13,8 +13,8 @@ COMMANDS = {
     "segment": "segment a folder of micrographs and measure what it shows of the material",
     "sweep": "run the experiments of a grid that are not there yet",
     "experiments": "draw what comparable experiments show",
-    "compare": "compare two experiments on the same micrographs, with intervals",
-    "crossval": "test every micrograph with a network that has not seen it",
+    "compare": "compare two experiments on the same micrographs",
+    "crossval": "cross-validate: every micrograph is tested once",
     "review": "compare with a commit, as Markdown for a review",
     "agreement": "find the points that several annotators agree upon",
 }

@@ -53,7 +53,7 @@ def measure(folder: Path, names: tuple[str, ...], limit_gb: str, crops: int) -> 
     Image.MAX_IMAGE_PIXELS = None  # these pictures are our own, whatever their size
     params = read_params(Path(__file__).parents[1] / "params.yaml").train
     store = PixelStore(MaskedMicrographs(folder / "images", folder / "masks", names), folder / "pixels")
-    data = TrainingCrops(store, 1, CROP, params.foreground_fraction, params.normalization, params.augment)
+    data = TrainingCrops(store, 1, CROP, params.foreground_fraction, params.grey_values, params.augment)
     begin = time.perf_counter()
     for index in range(len(names)):
         data[Draw(1, index, 0, 1.0)]

@@ -36,16 +36,16 @@ def test_every_key_has_a_sentence_above_it():
     ("old", "new", "message"),
     [
         ("  epochs: ", "  epoch: 3\n  epochs: ", r"train\.epoch: unknown key; did you mean train\.epochs\?"),
-        ("  lr: 0.001", "  lr: fast", r"train\.lr: .*valid number, found 'fast'"),
-        ("  lr: 0.001", "  lr: -1", r"train\.lr: .*greater than 0, found -1"),
-        ("  lr: 0.001", "  lr: .nan", r"train\.lr: .*finite"),
-        ("  lr: 0.001", "", r"train\.lr: missing key"),
+        ("  lr: 0.004", "  lr: fast", r"train\.lr: .*valid number, found 'fast'"),
+        ("  lr: 0.004", "  lr: -1", r"train\.lr: .*greater than 0, found -1"),
+        ("  lr: 0.004", "  lr: .nan", r"train\.lr: .*finite"),
+        ("  lr: 0.004", "", r"train\.lr: missing key"),
         ("test_size: 20", "test_size: 1.5", r"split: test_size is 1\.5, but a share is below 1"),
         ("  crop: 256", "  crop: 3", r"train\.crop: .*greater than or equal to 16, found 3"),
         ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
-        ("warmup_epochs: 0", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
+        ("warmup_epochs: 1", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
         ("  workers: auto", "  workers: many", r"train\.workers: .*'auto', found 'many'"),
         ("\nseed: 2021", "\nseed: 2021\nseed: 1", r'duplicate key "seed"'),
         ("\nseed: 2021", "\nseed: [", r"not valid YAML: .*line"),
@@ -65,8 +65,16 @@ def test_a_rise_that_leaves_no_epoch_for_the_fall_is_refused():
     assert read_params(MANUAL, changes | {"train.schedule": "constant"}).train.warmup_epochs == 5
 
 
+def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
+    with pytest.raises(
+        InputError, match=r"train: crop is 16, .* set crop to 32 or more, or normalisation to none"
+    ):
+        read_params(MANUAL, {"train.crop": 16, "train.normalisation": "batch"})
+    assert read_params(MANUAL, {"train.crop": 16, "train.normalisation": "none"}).train.crop == 16
+
+
 def test_a_number_as_dvc_writes_it(tmp_path):
-    assert read_params(changed(tmp_path, "  lr: 0.001", "  lr: 1e-4")).train.lr == 1e-4
+    assert read_params(changed(tmp_path, "  lr: 0.004", "  lr: 1e-4")).train.lr == 1e-4
 
 
 def test_an_empty_or_missing_file(tmp_path):

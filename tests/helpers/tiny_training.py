@@ -53,6 +53,10 @@ def blobs(folder: Path, names: Sequence[str]) -> MaskedMicrographs:
 
 TINY = {
     "base_channels": 2,
+    "normalisation": "none",
+    "lr": 0.001,
+    "schedule": "constant",
+    "warmup_epochs": 0,
     "epochs": 3,
     "crop": 32,
     "crops_per_micrograph": 2,

@@ -87,7 +87,7 @@ def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured
 
     monkeypatch.setattr("microseg.measurement.predictor.predict", bright)
     write_disks(tmp_path / "fields", ["a.png"])
-    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, normalization="none")
+    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, grey_values="none")
     request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
     with pytest.raises(InputError, match=r"a\.png: a pixel is 0\.2 um, but in the training of the model"):
         run(request)

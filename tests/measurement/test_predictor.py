@@ -30,7 +30,7 @@ def test_a_micrograph_is_predicted_as_the_pipeline_does(model, monkeypatch):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
     grey = micrograph(70, 90)
     network, card = read_model(model)
-    expected = network(network_input(grey, card.normalization)[None])[0, 0].detach().numpy()
+    expected = network(network_input(grey, card.grey_values)[None])[0, 0].detach().numpy()
     assert np.array_equal(Predictor(model, Settings()).logits(grey), expected.astype(np.float16))
 
 

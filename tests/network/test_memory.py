@@ -32,9 +32,10 @@ STUDY = TrainingWorkload(
 )
 
 
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
-def test_the_estimate_is_what_the_network_stores(activation_checkpointing):
-    network = UNet(8, activation_checkpointing)
+def test_the_estimate_is_what_the_network_stores(activation_checkpointing, normalisation):
+    network = UNet(8, activation_checkpointing, normalisation)
     weights = sum(weight.nbytes for weight in network.parameters())
     image = torch.zeros(2, 1, 64, 96)
     gc.collect()
@@ -58,6 +59,7 @@ def test_the_estimate_is_what_the_network_stores(activation_checkpointing):
         whole=False,
         bytes_per_number=4,
         activation_checkpointing=activation_checkpointing,
+        normalised=normalisation == "batch",
     )
     # Biases and the logits are left out of the estimate.
     assert logits.requires_grad

@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import pytest
@@ -67,6 +67,23 @@ def test_the_card_says_what_was_used_where_the_parameters_say_auto(card):
         assert f"{name} {version(name)}" in card.computed_with.libraries
     assert f"torch {torch.__version__}" in card.computed_with.libraries
     assert "auto" not in asdict(card.computed_with).values()
+
+
+def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
+    network = UNet(2, normalisation="batch")
+    network(torch.randn(2, 1, 32, 32))
+    write_model(tmp_path, network.state_dict(), replace(card, normalisation="batch"))
+    back, _ = read_model(tmp_path)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in back.state_dict().items())
+
+
+def test_a_card_from_before_there_was_normalisation_is_read(model):
+    content = json.loads((model / "unet.json").read_text())
+    content["normalization"] = content.pop("grey_values")
+    del content["normalisation"]
+    (model / "unet.json").write_text(json.dumps(content))
+    _, card = read_model(model)
+    assert (card.grey_values, card.normalisation) == ("per_image", "none")
 
 
 def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):

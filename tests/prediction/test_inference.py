@@ -78,10 +78,10 @@ def test_averaged_logits_turn_with_the_micrograph(network):
         )
 
 
-def write(network, data, names, folder, normalization="per_image", symmetries=False, temperature=1.0):
+def write(network, data, names, folder, grey_values="per_image", symmetries=False, temperature=1.0):
     params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
     fabric = start("cpu", "float32")
-    write_logits_folder(fabric, network, normalization, temperature, data / "images", names, folder, params)
+    write_logits_folder(fabric, network, grey_values, temperature, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
@@ -107,8 +107,8 @@ def test_logits_are_divided_by_the_temperature(network, tmp_path):
 
 def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
-    for normalization in ("per_image", "none"):
-        write(network, tmp_path, names, tmp_path / normalization, normalization)
+    for grey_values in ("per_image", "none"):
+        write(network, tmp_path, names, tmp_path / grey_values, grey_values)
     first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
     assert not np.array_equal(first, second)
 

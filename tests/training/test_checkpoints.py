@@ -33,7 +33,7 @@ def names(folder: CheckpointFolder) -> list[str]:
 
 
 def test_a_state_comes_back_as_it_was(folder):
-    folder.save(state_after(3))
+    folder.save(state_after(3), epochs=9)
     back = folder.latest(epochs=10, early_stopping=None)
     assert back is not None
     assert_same(back, state_after(3))
@@ -45,32 +45,37 @@ def test_a_state_comes_back_as_it_was(folder):
 def test_the_first_state_the_kept_ones_and_one_a_minute_are_due(folder, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
-    assert folder.is_due(1)
-    folder.save(state_after(1))
+    assert folder.is_due(1, epochs=9)
+    folder.save(state_after(1), epochs=9)
     clock[0] += 59
-    assert [folder.is_due(epoch) for epoch in (2, 3, 4, 5)] == [True, False, True, False]  # 2 and 4 are kept
+    assert [folder.is_due(epoch, epochs=9) for epoch in (2, 3, 4, 5)] == [
+        True,
+        False,
+        True,
+        False,
+    ]  # 2 and 4 are kept
     clock[0] += 1
-    assert folder.is_due(5)
-    folder.save(state_after(5))
-    assert not folder.is_due(6)
+    assert folder.is_due(5, epochs=9)
+    folder.save(state_after(5), epochs=9)
+    assert not folder.is_due(6, epochs=9)
 
 
 def test_the_newest_state_and_the_kept_ones_stay(folder):
     for epoch in range(1, 6):
-        folder.save(state_after(epoch))
+        folder.save(state_after(epoch), epochs=9)
     assert names(folder) == ["epoch_00002.pt", "epoch_00004.pt", "epoch_00005.pt"]
 
 
 def test_a_shorter_training_leaves_the_states_of_a_longer_one(folder):
-    folder.save(state_after(6))
-    folder.save(state_after(3))
+    folder.save(state_after(6), epochs=9)
+    folder.save(state_after(3), epochs=9)
     assert names(folder) == ["epoch_00003.pt", "epoch_00006.pt"]
 
 
 @pytest.mark.parametrize(("epochs", "found"), [(1, None), (2, 2), (3, 2), (5, 5), (9, 5)])
 def test_the_latest_state_is_never_beyond_the_epochs_asked_for(folder, epochs, found):
     for epoch in (2, 5):
-        folder.save(state_after(epoch))
+        folder.save(state_after(epoch), epochs=9)
     state = folder.latest(epochs, early_stopping=None)
     assert (state and state.epoch) == found
 
@@ -78,14 +83,14 @@ def test_the_latest_state_is_never_beyond_the_epochs_asked_for(folder, epochs, f
 def test_a_state_beyond_an_early_stop_is_not_taken(folder):
     # Epoch 1 stays the best: with a patience of 2 training ends after epoch 3.
     for epoch in (2, 4):
-        folder.save(state_after(epoch, ious={1: 0.9}))
+        folder.save(state_after(epoch, ious={1: 0.9}), epochs=9)
     state = folder.latest(epochs=9, early_stopping=2)
     assert state is not None
     assert state.epoch == 2
 
 
 def test_a_state_at_an_early_stop_is_taken(folder):
-    folder.save(state_after(3, ious={1: 0.9}))
+    folder.save(state_after(3, ious={1: 0.9}), epochs=9)
     state = folder.latest(epochs=9, early_stopping=2)
     assert state is not None
     assert state.epoch == 3
@@ -94,7 +99,7 @@ def test_a_state_at_an_early_stop_is_taken(folder):
 @pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04 cut off"])
 def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
     for epoch in (2, 3):
-        folder.save(state_after(epoch))
+        folder.save(state_after(epoch), epochs=9)
     (folder.folder / "epoch_00003.pt").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         state = folder.latest(epochs=9, early_stopping=None)
@@ -104,7 +109,7 @@ def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
 
 
 def test_a_state_that_was_half_written_when_the_process_was_killed_is_no_state(folder):
-    folder.save(state_after(1))
+    folder.save(state_after(1), epochs=9)
     (folder.folder / ".epoch_00002.pt.partial").write_bytes(b"half a file")
     state = folder.latest(epochs=9, early_stopping=None)
     assert state is not None

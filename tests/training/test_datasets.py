@@ -17,13 +17,13 @@ def files(tmp_path):
     return blobs(tmp_path, write_blobs(tmp_path, count=4, height=48, width=64))
 
 
-def crops(files, crop=32, foreground_fraction=0.5, normalization="per_image") -> TrainingCrops:
+def crops(files, crop=32, foreground_fraction=0.5, grey_values="per_image") -> TrainingCrops:
     return TrainingCrops(
         PixelStore(files, files.images.parent / "pixels"),
         1,
         crop,
         foreground_fraction,
-        normalization,
+        grey_values,
         tiny_params().augment,
     )
 
@@ -67,7 +67,7 @@ def test_no_crop_takes_the_whole_micrograph(files):
 
 def test_the_mask_stays_on_its_micrograph(files):
     # The blobs are 70 grey values brighter than the ground, with a noise of 10: half-way separates them.
-    sample = crops(files, normalization="none")[Draw(1, 0, 0, 1.0)]
+    sample = crops(files, grey_values="none")[Draw(1, 0, 0, 1.0)]
     foreground, ground = sample.micrograph[sample.mask], sample.micrograph[~sample.mask]
     assert foreground.mean() - ground.mean() > 0.2
 

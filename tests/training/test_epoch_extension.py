@@ -102,6 +102,43 @@ def test_early_stopping_takes_only_states_that_its_training_passes_through(data,
     assert trained_epochs == []
 
 
+FALLING = {
+    "normalisation": "batch",
+    "schedule": "rise_hold_fall",
+    "warmup_epochs": 1,
+    "fall": 0.3,
+    "validate_every": 2,
+}
+
+
+def test_a_longer_training_goes_on_from_where_a_shorter_one_began_to_fall(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "extended", epochs=5, keep="last", **FALLING)
+    trained_epochs.clear()
+    extended = tiny_train(data, tmp_path / "extended", epochs=8, **FALLING)
+    assert trained_epochs == [4, 5, 6, 7, 8]
+    assert_same(extended, tiny_train(data, tmp_path / "scratch", epochs=8, **FALLING))
+
+
+def test_a_shorter_training_needs_only_its_own_fall(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "long", epochs=9, keep_epochs=[5], **FALLING)
+    trained_epochs.clear()
+    short = tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[5], **FALLING)
+    assert trained_epochs == [4, 5]
+    assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING))
+    trained_epochs.clear()
+    again = tiny_train(data, tmp_path / "long", epochs=9, keep_epochs=[5], **FALLING)
+    assert trained_epochs == []
+    assert_same(again, tiny_train(data, tmp_path / "scratch", epochs=9, **FALLING))
+
+
+def test_a_steeper_fall_goes_on_from_the_epochs_it_shares(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "falls", epochs=5, **FALLING)
+    trained_epochs.clear()
+    steep = tiny_train(data, tmp_path / "falls", epochs=5, **FALLING | {"fall": 0.2})
+    assert trained_epochs == [4, 5]
+    assert_same(steep, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING | {"fall": 0.2}))
+
+
 def test_a_schedule_that_knows_the_number_of_epochs_starts_from_scratch(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path, epochs=2, schedule="cosine")
     trained_epochs.clear()

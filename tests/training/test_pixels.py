@@ -80,16 +80,14 @@ def test_a_changed_file_is_decoded_again(files, root):
 
 
 @pytest.mark.parametrize("crop", [16, 56, None])
-@pytest.mark.parametrize("normalization", ["per_image", "none"])
-def test_crops_are_the_same_in_every_bit_with_and_without_copies(
-    files, tmp_path, monkeypatch, crop, normalization
-):
+@pytest.mark.parametrize("grey_values", ["per_image", "none"])
+def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path, monkeypatch, crop, grey_values):
     stores = [PixelStore(files, tmp_path / "pixels"), PixelStore(files, tmp_path / "pixels")]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     stores.append(PixelStore(files, tmp_path / "none"))
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
         first, *others = (
-            TrainingCrops(store, 1, crop, 0.5, normalization, tiny_params().augment)[draw] for store in stores
+            TrainingCrops(store, 1, crop, 0.5, grey_values, tiny_params().augment)[draw] for store in stores
         )
         for other in others:
             assert torch.equal(first.micrograph, other.micrograph)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from microseg.training.schedules import Schedule, depends_on_epochs
+from microseg.training.schedules import Schedule, shared_epochs
 
 
 def rates(schedule: Schedule) -> list[float]:
@@ -43,7 +43,26 @@ def test_a_warm_up_longer_than_the_training_never_ends():
     assert rates(Schedule("cosine", 1.0, epochs=1, steps_per_epoch=2, warmup_epochs=2)) == [0.25, 0.5]
 
 
-def test_only_the_constant_schedule_lets_a_training_be_extended():
-    for name in ("constant", "cosine", "one_cycle"):
-        short, long = (rates(Schedule(name, 1.0, epochs, 10))[:20] for epochs in (2, 5))
-        assert (short != long) == depends_on_epochs(name)
+def test_it_rises_holds_and_falls_with_a_square_root():
+    schedule = Schedule("rise_hold_fall", 2.0, epochs=10, steps_per_epoch=4, warmup_epochs=1, fall=0.4)
+    fall = [2 * (1 - math.sqrt(step / 16)) for step in range(16)]
+    assert rates(schedule) == pytest.approx([0.5, 1.0, 1.5, 2.0] + [2.0] * 20 + fall)
+    assert 0 < rates(schedule)[-1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "fall", "shared"),
+    [(10, 0.3, 7), (5, 0.3, 3), (50, 0.3, 35), (1, 0.3, 0), (3, 0.01, 2), (4, 1.0, 0)],
+)
+def test_the_fall_takes_whole_epochs_and_one_at_least(epochs, fall, shared):
+    assert shared_epochs("rise_hold_fall", epochs, fall) == shared
+
+
+@pytest.mark.parametrize("name", ["constant", "rise_hold_fall", "cosine", "one_cycle"])
+def test_shared_epochs_have_the_learning_rates_of_all_longer_trainings(name):
+    warmup = 0 if name == "one_cycle" else 2
+    for epochs in range(3, 12):
+        shared = shared_epochs(name, epochs, 0.3) * 10
+        short, long = (rates(Schedule(name, 1.0, last, 10, warmup)) for last in (epochs, epochs + 3))
+        assert short[:shared] == long[:shared]
+        assert name == "constant" or short[shared:] != long[shared : epochs * 10]

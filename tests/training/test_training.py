@@ -135,7 +135,9 @@ def test_checkpoints_are_written_for_the_first_epoch_the_kept_ones_and_the_last(
     saved = []
     original = CheckpointFolder.save
     monkeypatch.setattr(
-        CheckpointFolder, "save", lambda self, state: saved.append(state.epoch) or original(self, state)
+        CheckpointFolder,
+        "save",
+        lambda self, state, epochs: saved.append(state.epoch) or original(self, state, epochs),
     )
     tiny_train(data, tmp_path, epochs=6, keep_epochs=[4])
     assert saved == [1, 4, 6]

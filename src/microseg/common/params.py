@@ -1,6 +1,5 @@
 """The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
 
-import difflib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError
+from microseg.common.params_mistakes import describe, nearest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+# The narrowest level of the network has a sixteenth of the height and width.
+SMALLEST_NORMALISED_CROP = 32
+
 SizeOrShare = Annotated[int | float, Field(ge=0)]
 
 
@@ -98,6 +101,7 @@ class TrainParams(Section):
 
     seed: NotNegative
     base_channels: Count
+    normalisation: Literal["batch", "none"]
     epochs: Count
     crop: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
@@ -106,8 +110,9 @@ class TrainParams(Section):
     accumulate_batches: Count
     loss: Literal["bce", "dice_bce"]
     lr: float = Field(gt=0)
-    schedule: Literal["constant", "cosine", "one_cycle"]
+    schedule: Literal["constant", "rise_hold_fall", "cosine", "one_cycle"]
     warmup_epochs: NotNegative
+    fall: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     gradient_clip: Annotated[float, Field(gt=0)] | None
     validate_every: Count
@@ -115,7 +120,7 @@ class TrainParams(Section):
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
     pixel_size_um: Annotated[float, Field(gt=0)] | None
-    normalization: Literal["per_image", "none"]
+    grey_values: Literal["per_image", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
@@ -136,6 +141,16 @@ class TrainParams(Section):
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
                 "of schedule cosine; set it to less than epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
+        if self.normalisation == "batch" and self.crop is not None and self.crop < SMALLEST_NORMALISED_CROP:
+            raise ValueError(
+                f"crop is {self.crop}, of which one single value is left where the network is narrowest: nothing "
+                f"for normalisation batch to normalise; set crop to {SMALLEST_NORMALISED_CROP} or more, or "
+                "normalisation to none"
             )
         return self
 
@@ -199,7 +214,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(dict(problem)) for problem in error.errors()]
+        problems = [describe(dict(problem), PARAMETER_KEYS) for problem in error.errors()]
         raise InputError("\n       ".join(f"{path}: {problem}" for problem in problems)) from None
 
 
@@ -221,16 +236,12 @@ PARAMETER_KEYS = tuple(_leaf_keys(Params))
 def check_key(key: str) -> None:
     """Raise an InputError that names the nearest parameter where there is none called `key`."""
     if key not in PARAMETER_KEYS:
-        raise InputError(f"{key}: unknown key; did you mean {_nearest(key)}?")
+        raise InputError(f"{key}: unknown key; did you mean {nearest(key, PARAMETER_KEYS)}?")
 
 
 def flat_params(params: Params) -> dict[str, Any]:
     """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
     return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
-
-
-def _nearest(key: str) -> str:
-    return difflib.get_close_matches(key, PARAMETER_KEYS, n=1, cutoff=0)[0]
 
 
 def _set(content: Any, path: list[str], value: object) -> None:
@@ -239,17 +250,3 @@ def _set(content: Any, path: list[str], value: object) -> None:
         content = content.get(name) if isinstance(content, dict) else None
     if isinstance(content, dict):
         content[path[-1]] = value
-
-
-def _describe(problem: dict[str, Any]) -> str:
-    location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
-    if problem["type"] == "extra_forbidden":
-        return f"{location}: unknown key; did you mean {_nearest(location)}?"
-    if problem["type"] == "missing":
-        return f"{location}: missing key; add it, with a value as the manual in params.yaml describes it"
-    if problem["type"] == "value_error":
-        return f"{location}: {problem['ctx']['error']}"
-    # Where several types are allowed pydantic adds the name of the one it tried: the key is what the user knows.
-    key = next((key for key in PARAMETER_KEYS if f"{location}.".startswith(f"{key}.")), location)
-    message = problem["msg"]
-    return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"

@@ -11,6 +11,7 @@ from microseg.measurement.settings import Settings
 from microseg.network.devices import start
 from microseg.network.inputs import GreyStatistics, grey_statistics, network_input
 from microseg.network.model_card import read_model
+from microseg.network.normalisation import folded
 from microseg.network.provenance import provenance
 from microseg.prediction.inference import predict, predict_in_all_symmetries
 from microseg.prediction.logits import LARGEST
@@ -27,7 +28,7 @@ class Predictor:
     def __init__(self, folder: Path, settings: Settings) -> None:
         network, self.card = read_model(folder)
         self._fabric = start("auto", "auto")
-        self._network = self._fabric.to_device(network)
+        self._network = self._fabric.to_device(folded(network))
         self._settings = settings
 
     @property
@@ -42,7 +43,7 @@ class Predictor:
         return None if size is None else float(size)
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
-        """Return the logits of a micrograph, (height, width), calibrated and rounded as by the stage predict.
+        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
 
         With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
         """
@@ -70,8 +71,9 @@ class Predictor:
         self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
     ) -> NDArray[np.float16]:
         function = predict_in_all_symmetries if self._settings.symmetries else predict
-        inputs = network_input(micrograph, self.card.normalization, statistics)[None]
+        inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
         with self._fabric.autocast():
             logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
+        # So that the probabilities are true ones; it does not move the limit of 0.5.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return np.clip(values, -LARGEST, LARGEST).astype(np.float16)

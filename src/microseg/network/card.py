@@ -31,8 +31,9 @@ class ModelCard:
     network: str
     """Always "UNet", of `microseg.network.unet`."""
     base_channels: int
-    """The argument the network is rebuilt with."""
-    normalization: Literal["per_image", "none"]
+    normalisation: Literal["batch", "none"]
+    """The arguments the network is rebuilt with."""
+    grey_values: Literal["per_image", "none"]
     """What is done to a micrograph before the network sees it."""
     epoch: int
     """The epoch the weights are from."""
@@ -59,11 +60,19 @@ def read_card(folder: Path) -> ModelCard:
         content = json.loads(path.read_text(encoding="utf-8"))
         for key in ("training_micrographs", "validation_micrographs"):
             content[key] = tuple(content[key])
-        return ModelCard(**content | {"computed_with": Provenance(**content["computed_with"])})
+        content["computed_with"] = Provenance(**content["computed_with"])
+        return ModelCard(**_with_newer_keys(content))
     except FileNotFoundError:
         raise InputError(f"{path}: no such model card; run the stage train") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a model card ({error}); rerun the stage train") from error
+
+
+def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a card as it would be written today: networks of older ones have no normalisation."""
+    if "normalization" in content:
+        content["grey_values"] = content.pop("normalization")
+    return {"normalisation": "none"} | content
 
 
 def origin(card: ModelCard) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph
 
-Normalization = Literal["per_image", "none"]
+GreyValues = Literal["per_image", "none"]
 
 # A micrograph of one single grey value has no deviation to divide by; this is one step of 8-bit grey values.
 SMALLEST_DEVIATION = 1 / 255
@@ -47,14 +47,14 @@ def normalize(grey: NDArray[np.float32], statistics: GreyStatistics) -> NDArray[
 
 
 def network_input(
-    micrograph: NDArray[np.uint8], normalization: Normalization, statistics: GreyStatistics | None = None
+    micrograph: NDArray[np.uint8], grey_values: GreyValues, statistics: GreyStatistics | None = None
 ) -> Tensor:
     """Return a micrograph as the network sees it: (1, height, width), normalised.
 
     A part of a micrograph is normalised by the `statistics` of the whole one, which are given then.
     """
     grey = to_grey(micrograph)
-    if normalization == "per_image":
+    if grey_values == "per_image":
         grey = normalize(grey, statistics or grey_statistics(micrograph))
     return torch.from_numpy(grey[np.newaxis])
 

@@ -76,6 +76,8 @@ class TrainingWorkload(Workload):
     whole: bool
     """Whether height and width are those of the micrographs and not of crops."""
     activation_checkpointing: bool
+    normalised: bool = False
+    """Whether batch normalisation, which stores its input, follows each 3 x 3 convolution."""
 
     @property
     def description(self) -> str:
@@ -96,7 +98,8 @@ class TrainingWorkload(Workload):
             values = (self.base_channels << level) * self.height * self.width / (1 << 2 * level)
             # On the way down a level stores both convolutions' results, and for the pooled quarter of them also
             # where the largest value was (8 bytes); on the way up the joined input and again both results.
-            down, up = (1, 3) if self.activation_checkpointing else (2, 4)
+            own = 4 if self.normalised else 2
+            down, up = (1, 3) if self.activation_checkpointing else (own, own + 2)
             total += values * down * self.bytes_per_number
             if level < LEVELS - 1:
                 total += values * up * self.bytes_per_number + values / 4 * (self.bytes_per_number + 8)

@@ -30,7 +30,8 @@ def describe(
     return ModelCard(
         network=UNet.__name__,
         base_channels=params.base_channels,
-        normalization=params.normalization,
+        normalisation=params.normalisation,
+        grey_values=params.grey_values,
         epoch=epoch,
         validation_iou=validation_iou,
         seed=seed,
@@ -62,6 +63,6 @@ def read_model(folder: Path) -> tuple[UNet, ModelCard]:
         raise InputError(
             f"{weights_path}: not the weights that {folder / CARD_FILE} describes; rerun the stage train"
         )
-    network = UNet(card.base_channels)
+    network = UNet(card.base_channels, normalisation=card.normalisation)
     network.load_state_dict(torch.load(weights_path, map_location="cpu", weights_only=True))
     return network.eval(), card

@@ -1,12 +1,15 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015, arXiv:1505.04597), as the study used it."""
 
 import math
-from typing import cast
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from microseg.network.normalisation import BatchNormalisation, Normalisation, averages_kept
 
 LEVELS = 5
 SIZE_MULTIPLE = 2 ** (LEVELS - 1)
@@ -14,39 +17,51 @@ SIZE_MULTIPLE = 2 ** (LEVELS - 1)
 
 
 class DoubleConvolution(nn.Sequential):
-    """Two 3 x 3 convolutions that keep height and width, each followed by a ReLU."""
+    """Two 3 x 3 convolutions that keep height and width, each with its normalisation, if any, and a ReLU."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-        )
+    def __init__(self, inputs: int, outputs: int, normalisation: Normalisation) -> None:
+        layers: list[nn.Module] = []
+        for channels in (inputs, outputs):
+            # Batch normalisation takes away what a bias adds, and adds one of its own.
+            plain = normalisation == "none"
+            layers.append(nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=plain))
+            layers += [] if plain else [BatchNormalisation(outputs)]
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
 
 
 class UNet(nn.Module):
     """Five levels of double convolutions, `base_channels` wide at the first and twice as wide at each next one.
 
     Maps micrographs, (batch, 1, height, width) of normalised grey values, to logits of the same shape, for any
-    height and width. 64 base channels are the study's network of 31.0 million weights.
+    height and width. 64 base channels without normalisation are the study's network of 31.0 million weights. Batch
+    normalisation after each 3 x 3 convolution, which the U-Net of 2015 does not have yet, lets it learn several
+    times as fast.
 
     With `activation_checkpointing` the activations inside a double convolution are computed a second time in the
     backward pass instead of being stored (Chen et al., arXiv:1604.06174); the gradients stay the same.
     """
 
-    def __init__(self, base_channels: int = 64, activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        base_channels: int = 64,
+        activation_checkpointing: bool = False,
+        normalisation: Normalisation = "none",
+    ) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
         widths = [base_channels * 2**level for level in range(LEVELS)]
         self.encoders = nn.ModuleList(
-            DoubleConvolution(inputs, outputs) for inputs, outputs in zip([1, *widths[:-1]], widths, strict=True)
+            DoubleConvolution(inputs, outputs, normalisation)
+            for inputs, outputs in zip([1, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.upsamplers = nn.ModuleList(
             nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2) for width in reversed(widths[:-1])
         )
-        self.decoders = nn.ModuleList(DoubleConvolution(2 * width, width) for width in reversed(widths[:-1]))
+        self.decoders = nn.ModuleList(
+            DoubleConvolution(2 * width, width, normalisation) for width in reversed(widths[:-1])
+        )
         self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
         self.apply(draw_weights)
         # Convolutions are faster with the channels of a pixel side by side, on CPUs and GPUs alike.
@@ -70,9 +85,17 @@ class UNet(nn.Module):
 
     def _run(self, block: nn.Module, features: Tensor) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
-            recomputed = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
-            return cast(Tensor, recomputed)
+            return recomputed(block, features)
         return cast(Tensor, block(features))
+
+
+def recomputed(block: nn.Module, features: Tensor) -> Tensor:
+    """Return what `block` makes of `features`, storing only those: all else is computed again when needed."""
+    settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+    # The compiler does not take contexts, and changes averages once by itself.
+    if not torch.compiler.is_compiling():
+        settings["context_fn"] = lambda: (nullcontext(), averages_kept(block))
+    return cast(Tensor, checkpoint(block, features, **settings))
 
 
 def draw_weights(module: nn.Module) -> None:

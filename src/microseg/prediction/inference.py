@@ -16,8 +16,9 @@ from microseg.common.params import PredictParams
 from microseg.common.progress import progress
 from microseg.micrographs.images import image_size, read_micrograph
 from microseg.network.devices import connected
-from microseg.network.inputs import Normalization, network_input
+from microseg.network.inputs import GreyValues, network_input
 from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
+from microseg.network.normalisation import folded
 from microseg.network.tiles import tiled_logits
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
@@ -48,7 +49,7 @@ def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int
 def write_logits_folder(
     fabric: Fabric,
     network: UNet,
-    normalization: Normalization,
+    grey_values: GreyValues,
     temperature: float,
     images: Path,
     names: Sequence[str],
@@ -69,13 +70,13 @@ def write_logits_folder(
     with connected(fabric), explained(workload), writing as own:
         if fabric.is_global_zero:
             warn_if_short(workload, fabric.device)
-        module = fabric.to_device(network)
+        module = fabric.to_device(folded(network))
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
         micrographs = read_ahead(lambda name: read_micrograph(images / name), mine)
         shown = progress(mine, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
-            inputs = fabric.to_device(network_input(micrograph, normalization)[None])
+            inputs = fabric.to_device(network_input(micrograph, grey_values)[None])
             with fabric.autocast():
                 logits = logits_of(module, inputs, params.tile, params.overlap)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)

@@ -8,6 +8,7 @@ from torch import Tensor
 from microseg.common.params import TrainParams
 from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
 from microseg.network.inputs import MaskedMicrographs, network_input
+from microseg.network.normalisation import folded
 from microseg.network.tiles import tiled_logits
 from microseg.network.unet import UNet
 
@@ -27,13 +28,13 @@ def calibrate(
     Both are fitted on the validation micrographs, on this device alone; the second is of logits that are not
     divided by the first. Micrographs are predicted in `tile`s as in the validation, without symmetries.
     """
-    network = UNet(params.base_channels)
+    network = UNet(params.base_channels, normalisation=params.normalisation)
     network.load_state_dict(weights)
-    module = fabric.to_device(network.eval())
+    module = fabric.to_device(folded(network))
     counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)
     for index in range(len(validation.names)):
         micrograph, mask = validation.read(index)
-        inputs = fabric.to_device(network_input(micrograph, params.normalization)[None])
+        inputs = fabric.to_device(network_input(micrograph, params.grey_values)[None])
         with torch.inference_mode(), fabric.autocast():
             logits = tiled_logits(module, inputs, tile, overlap)
         counted = count_logits(mask, logits[0, 0].float().cpu().numpy())

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from microseg.common.errors import InputError
 from microseg.common.params import AugmentParams
 from microseg.common.randomness import generator
-from microseg.network.inputs import MaskedMicrographs, Normalization, network_input, normalize, to_grey
+from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, to_grey
 from microseg.training.augmentation import augment
 from microseg.training.pixels import PixelStore, foreground_ends
 from microseg.training.sampling import Draw
@@ -44,9 +44,9 @@ class Batch(NamedTuple):
 class WholeMicrographs(Dataset[Sample]):
     """Every micrograph as it is, by its position in the list."""
 
-    def __init__(self, files: MaskedMicrographs, normalization: Normalization) -> None:
+    def __init__(self, files: MaskedMicrographs, grey_values: GreyValues) -> None:
         self.files = files
-        self.normalization: Normalization = normalization
+        self.grey_values: GreyValues = grey_values
 
     def __len__(self) -> int:
         return len(self.files.names)
@@ -54,7 +54,7 @@ class WholeMicrographs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         micrograph, mask = self.files.read(index)
         return Sample(
-            micrograph=network_input(micrograph, self.normalization),
+            micrograph=network_input(micrograph, self.grey_values),
             mask=torch.from_numpy(mask[np.newaxis].copy()),
             weight=1.0,
             name=self.files.names[index],
@@ -70,14 +70,14 @@ class TrainingCrops(Dataset[Sample]):
         seed: int,
         crop: int | None,
         foreground_fraction: float,
-        normalization: Normalization,
+        grey_values: GreyValues,
         augmentation: AugmentParams,
     ) -> None:
         self.pixels = pixels
         self.seed = seed
         self.crop = crop
         self.foreground_fraction = foreground_fraction
-        self.normalization: Normalization = normalization
+        self.grey_values: GreyValues = grey_values
         self.augmentation = augmentation
 
     def __getitem__(self, draw: Draw) -> Sample:
@@ -86,7 +86,7 @@ class TrainingCrops(Dataset[Sample]):
         if self.crop is not None:
             micrograph, mask = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random, ends)
         grey, mask = augment(to_grey(micrograph), mask, self.augmentation, random)
-        if self.normalization == "per_image":
+        if self.grey_values == "per_image":
             grey = normalize(grey, statistics)
         return Sample(
             micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),

@@ -12,7 +12,6 @@ from microseg.common.files import file_digest
 from microseg.common.params import TrainParams
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.provenance import library_versions
-from microseg.training.schedules import depends_on_epochs
 
 CODE = (
     "common.randomness",
@@ -20,6 +19,7 @@ CODE = (
     "network.devices",
     "network.inputs",
     "network.losses",
+    "network.normalisation",
     "network.processor",
     "network.tiles",
     "network.unet",
@@ -36,10 +36,13 @@ CODE = (
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
 WITHOUT_EFFECT = {
-    *("epochs", "early_stopping", "keep", "keep_epochs"),
+    *("epochs", "fall", "early_stopping", "keep", "keep_epochs"),
     *("pixel_size_um", "workers", "accelerator", "precision"),
 }
-"""Parameters that say when a training ends and what is kept and told of it, or that `device` says better."""
+"""Parameters that say when a training ends and what is kept and told of it, or that `device` says better.
+
+The states of epochs in which the learning rate depends on the end of the training carry it in their names.
+"""
 
 HAVE_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -55,13 +58,10 @@ def fingerprint(
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
 
-    `device` says where and with which numbers the training computes. The number of epochs only counts where the
-    learning rate depends on it: otherwise a longer training passes through all states of a shorter one. Tiles
-    change the figures of a validation, and so which weights are the best.
+    `device` says where and with which numbers the training computes. Tiles change the figures of a validation, and
+    so which weights are the best.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
-    if depends_on_epochs(params.schedule):
-        settings["epochs"] = params.epochs
     if tile is not None:
         settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
     content: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -20,6 +21,7 @@ from microseg.network.devices import is_idle, precision_of, resolve_workers, sum
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import LOSSES
 from microseg.network.memory import explained
+from microseg.network.normalisation import left_out
 from microseg.network.unet import UNet
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader
 from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
@@ -65,7 +67,7 @@ class TrainingLoop:
             rank=fabric.global_rank,
         )
         self.schedule = Schedule(
-            params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs
+            params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
         self.network = new_network(params, seed)
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
@@ -149,7 +151,7 @@ class TrainingLoop:
             self.seed,
             self.params.crop,
             self.params.foreground_fraction,
-            self.params.normalization,
+            self.params.grey_values,
             self.params.augment,
         )
         # One stream for all epochs: while an epoch is being validated the next one is already read.
@@ -157,7 +159,7 @@ class TrainingLoop:
         return loader(crops, batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
     def _validation_batches(self) -> DataLoader[Sample]:
-        whole = WholeMicrographs(self.validation, self.params.normalization)
+        whole = WholeMicrographs(self.validation, self.params.grey_values)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
         return loader(whole, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
@@ -188,7 +190,9 @@ class TrainingLoop:
 
     def _backward(self, batch: Batch, exchange_gradients: bool) -> Tensor:
         """Add the gradients of a batch and return the losses of its crops, 0 for those without weight."""
-        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients):
+        idle = self.fabric.world_size > 1 and not batch.weights.any()
+        counted = left_out(self.network) if idle else nullcontext()
+        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients), counted:
             losses = self.loss(self.module(batch.micrographs), batch.masks)
             # The devices' gradients are averaged, while the weights of a step sum to 1 over all of them.
             self.fabric.backward((losses * batch.weights).sum() * self.fabric.world_size)
@@ -211,7 +215,7 @@ def new_network(params: TrainParams, seed: int) -> UNet:
     """Return the untrained network, with the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
-        return UNet(params.base_channels, params.activation_checkpointing)
+        return UNet(params.base_channels, params.activation_checkpointing, params.normalisation)
 
 
 def copy_weights(network: UNet) -> Weights:

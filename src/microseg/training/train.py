@@ -1,7 +1,7 @@
 """From micrographs and masks to a trained network, without repeating what an earlier training has done."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from microseg.training.history import EpochRecord, Validation, is_over
 from microseg.training.loop import TrainingLoop
 from microseg.training.pixels import PixelStore
 from microseg.training.report import waiting_share
+from microseg.training.schedules import shared_epochs
 from microseg.training.state import TrainingState
 
 WAITING_LIMIT = 0.05
@@ -59,7 +60,7 @@ def train(
             device = f"{used.device}, {used.precision}"
             name = fingerprint(training, validation, params, seed, device, tile, overlap)
             held.enter_context(exclusive(checkpoints / name))
-            return CheckpointFolder(checkpoints / name, params.keep_epochs)
+            return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
 
         folder = while_others_wait(fabric, claim)
         loop = TrainingLoop(
@@ -73,8 +74,8 @@ def train(
             log.info("the state after epoch %d was already there", state.epoch)
         for record in loop.epochs(params.epochs, params.early_stopping):
             over = is_over(loop.records, params.epochs, params.early_stopping)
-            if folder and (over or folder.is_due(record.epoch)):
-                folder.save(loop.state())
+            if folder and (over or folder.is_due(record.epoch, params.epochs)):
+                folder.save(loop.state(), params.epochs)
     final = loop.state()
     if fabric.is_global_zero:
         _, kept, measured = final.model(params.keep)
@@ -83,11 +84,17 @@ def train(
     return final
 
 
+def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
+    """Return how many of its first epochs a training of so many epochs shares with longer ones."""
+    return lambda epochs: shared_epochs(params.schedule, epochs, params.fall)
+
+
 def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
     height, width = training.read(0)[0].shape if params.crop is None else (params.crop, params.crop)
     return TrainingWorkload(
         base_channels=params.base_channels,
+        normalised=params.normalisation == "batch",
         batch_size=params.batch_size,
         height=height,
         width=width,

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+
+from microseg.common.errors import InputError
+from microseg.common.params import flat_params, read_params
+from microseg.experiments.grid import build_grid
+from microseg.experiments.presets import options_of, read_preset
+
+from pipeline_files import ROOT
+from project_copy import environment
+
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+PARAMS = ROOT / "params.yaml"
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_accepted_and_says_what_it_is_for(preset):
+    values = flat_params(read_params(PARAMS, read_preset(preset)))
+    (experiment,) = build_grid(options_of(preset, PARAMS)[1::2], PARAMS)
+    assert experiment.values == values != flat_params(read_params(PARAMS))
+    assert preset.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_study_has_its_own_settings():
+    study = read_params(PARAMS, read_preset(ROOT / "presets" / "study.yaml")).train
+    assert (study.base_channels, study.lr, study.loss, study.crop, study.epochs) == (64, 1e-4, "bce", None, 20)
+    assert study.batch_size * study.accumulate_batches == 16
+    assert (study.normalisation, study.schedule, study.grey_values) == ("none", "constant", "none")
+
+
+def test_a_shell_hands_each_setting_to_dvc_as_it_was(tmp_path):
+    values = {"train.lr": 1e-5, "train.crop": None, "train.keep_epochs": [5, 10], "predict.symmetries": True}
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
+    (tmp_path / "own.yaml").write_text(
+        "train: {lr: 1e-5, crop: null, keep_epochs: [5, 10]}\npredict: {symmetries: true}\n"
+    )
+    for command in (("git", "init", "-q"), ("dvc", "init", "-q")):
+        subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {all: {cmd: cp params.yaml seen, params: [train.lr, train.crop], outs: [seen: {cache: false}]}}\n"
+    )
+    for command in (("git", "add", "-A"), ("git", "commit", "-qm", "x")):
+        subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
+    run = f"dvc exp run -q $({sys.executable} -m microseg.console.program preset own.yaml)"
+    here = environment(PYTHONPATH=str(ROOT / "src"))
+    subprocess.run(["bash", "-c", run], cwd=tmp_path, env=here, check=True)  # a shell is what is tested
+    seen = YAML(typ="safe", pure=True).load(tmp_path / "seen")
+    assert {key: seen[key.split(".")[0]][key.split(".")[1]] for key in values} == values
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: {epoch: 3}", r"own\.yaml: train\.epoch: unknown key; did you mean train\.epochs\?"),
+        ("train: {epochs: 0}", r"own\.yaml: .*train\.epochs: .*greater than or equal to 1"),
+        ("download: {path: my micrographs}", r"own\.yaml: download\.path: 'my micrographs' cannot be handed"),
+        ("", r"own\.yaml: sets nothing"),
+        ("[", r"own\.yaml: not valid YAML"),
+    ],
+)
+def test_what_params_yaml_cannot_take_is_refused_by_name(tmp_path, content, message):
+    (tmp_path / "own.yaml").write_text(content)
+    with pytest.raises(InputError, match=message):
+        options_of(tmp_path / "own.yaml", PARAMS)
+
+
+def test_a_missing_preset_is_an_error_that_says_where_they_are(tmp_path):
+    with pytest.raises(InputError, match=r"none\.yaml: no such preset; those of this project are in .* presets"):
+        read_preset(tmp_path / "none.yaml")

@@ -14,8 +14,8 @@ COMMANDS = {
     "sweep": "run the experiments of a grid that are not there yet",
     "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "draw what comparable experiments show",
-    "compare": "compare two experiments on the same micrographs, with intervals",
-    "crossval": "test every micrograph with a network that has not seen it",
+    "compare": "compare two experiments on the same micrographs",
+    "crossval": "cross-validate: every micrograph is tested once",
     "review": "compare with a commit, as Markdown for a review",
     "agreement": "find the points that several annotators agree upon",
 }

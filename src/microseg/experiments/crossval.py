@@ -94,7 +94,7 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
         method = str(first["method"].iloc[0])
         figure = plot_examples(_examples(first.head(SHOWN), method), method, "Annotations to check first")
         save_figure(figure, partial / "look_here_first.png")
-        (partial / "report.md").write_text(report, encoding="utf-8")
+        (partial / "report.md").write_text(report, encoding="utf-8", newline="\n")
     return report
 
 

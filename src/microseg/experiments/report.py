@@ -53,7 +53,7 @@ def write_report(
         ),
     )
     with output_file(paths[2]) as partial:
-        partial.write_text(to_markdown(comparison, micrographs, settings), encoding="utf-8")
+        partial.write_text(to_markdown(comparison, micrographs, settings), encoding="utf-8", newline="\n")
     return paths
 
 

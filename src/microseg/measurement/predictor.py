@@ -42,7 +42,7 @@ class Predictor:
         return None if size is None else float(size)
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
-        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
+        """Return the logits of a micrograph, (height, width), calibrated and rounded as by the stage predict.
 
         With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
         """

@@ -40,12 +40,9 @@ def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segment
         settings: how; the smallest area of an island is given in pixels, as the scale may differ.
         smallest_area: islands of fewer pixels are left out.
     """
-    sensitivity = {
-        f"{probability:g}": float(sigmoid_mask(logits, probability).mean()) for probability in PROBABILITIES
-    }
-    masks = {method: _mask(logits, settings, method) for method in METHODS}
-    sensitivity |= {method: float(mask.mean()) for method, mask in masks.items()}
-    mask, labels = label_islands(masks[settings.method], smallest_area)
+    sensitivity = area_fractions(logits, settings)
+    # No mask but that of the islands outlives this line: those of a mosaic take memory that its labels need.
+    mask, labels = label_islands(_mask(logits, settings, settings.method), smallest_area)
     probability = probabilities(logits)
     return Segmentation(
         mask=mask,
@@ -55,6 +52,14 @@ def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segment
         islands=island_table(labels, probability),
         sensitivity=sensitivity,
     )
+
+
+def area_fractions(logits: Logits, settings: Settings) -> dict[str, float]:
+    """Return the area fraction at each of PROBABILITIES, then by both methods with their settings."""
+    fractions = {
+        f"{probability:g}": float(sigmoid_mask(logits, probability).mean()) for probability in PROBABILITIES
+    }
+    return fractions | {method: float(_mask(logits, settings, method).mean()) for method in METHODS}
 
 
 def probabilities(logits: Logits) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ def write_report(path: Path, results: Results, islands: Path) -> None:
     """Write the page; `islands` is the table of islands."""
     text = _environment().get_template(TEMPLATE).render(_context(results, islands))
     with output_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 @cache

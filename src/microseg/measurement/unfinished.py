@@ -85,7 +85,7 @@ class Unfinished:
     def write_record(self, stem: str, record: Mapping[str, Any], islands: str) -> None:
         """Note that a micrograph is done; `islands` are its lines of the table of islands."""
         with output_file(self._records / f"{stem}.csv") as partial:
-            partial.write_text(islands, encoding="utf-8")
+            partial.write_text(islands, encoding="utf-8", newline="\n")
         write_json(self._records / f"{stem}.json", record)
 
     def join_islands(self, header: str, stems: Sequence[str], path: Path) -> None:

@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 1
+# With several, such as SEEDS=1,2,3,4,5, sweeps show which differences are more than noise.
+SEEDS ?= 2021
 # Make 3.81, which comes with macOS, finds programs on the PATH that is exported here only where it uses another shell
 # than its own default.
 SHELL := /bin/bash
@@ -45,13 +47,13 @@ lint: setup ## check style, and types as they are on Linux, macOS and Windows
 sweep-sample-size: SIZES = 10,20,40,80
 sweep-sample-size: EPOCHS = 20
 sweep-sample-size: setup ## run an experiment for each of SIZES micrographs at EPOCHS epochs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS) -S train.keep=last
+	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS) -S train.keep=last -S train.seed=$(SEEDS)
 	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS) --where train.keep=last
 
 sweep-epochs: EPOCHS = 5,10,20,50
 sweep-epochs: SIZE = 40
 sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE micrographs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE) -S train.keep=last
+	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE) -S train.keep=last -S train.seed=$(SEEDS)
 	microseg experiments --x train.epochs --where split.sample_size=$(SIZE) --where train.keep=last
 
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)

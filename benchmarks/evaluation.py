@@ -20,6 +20,8 @@ from microseg.evaluation.measuring import Subject, measure_micrograph
 from microseg.evaluation.scores import digest
 from microseg.evaluation.summary import summarize_method
 from microseg.micrographs.images import write_mask
+from microseg.prediction.logits import write_logits
+from microseg.prediction.reliability import measure_probabilities
 
 HEIGHT, WIDTH = 768, 1024
 ISLANDS, FOREGROUND = 5, 0.07
@@ -28,11 +30,11 @@ METHODS = ("sigmoid", "morphology")
 
 
 def write_masks(folder: Path, count: int) -> list[Subject]:
-    """Write annotated and predicted masks of `count` micrographs."""
+    """Write logits and annotated and predicted masks of `count` micrographs."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     radius = np.sqrt(FOREGROUND * HEIGHT * WIDTH / ISLANDS / np.pi)
-    for place in ("masks", *(f"predictions/{method}" for method in METHODS)):
+    for place in ("masks", "logits", *(f"predictions/{method}" for method in METHODS)):
         (folder / place).mkdir(parents=True)
     subjects = []
     for number in range(count):
@@ -45,6 +47,7 @@ def write_masks(folder: Path, count: int) -> list[Subject]:
         write_mask(folder / "masks" / name, truth)
         write_mask(folder / "predictions" / METHODS[0] / name, np.roll(truth, 3, axis=1) ^ specks)
         write_mask(folder / "predictions" / METHODS[1] / name, np.roll(truth, 5, axis=0))
+        write_logits(folder / "logits", name, random.normal(np.where(truth, 2, -2), 2))
         subjects.append(Subject(name, "", tuple(map(tuple, points.tolist()))))
     return subjects
 
@@ -64,15 +67,22 @@ def main() -> None:
         measured = list(map_in_processes(measure, subjects, "measuring"))
         seconds = time.perf_counter() - start
         start = time.perf_counter()
-        digest([subject.image for subject in subjects], folder / "masks")
+        images = [subject.image for subject in subjects]
+        measure_probabilities(images, folder / "logits", folder / "masks", 0.0)
+        seconds_probabilities = time.perf_counter() - start
+        start = time.perf_counter()
+        digest(images, folder / "masks")
         seconds_digest = time.perf_counter() - start
     start = time.perf_counter()
     repeated = measured * (PUBLISHED // len(measured) + 1)
     for method in METHODS:
         summarize_method(repeated[:PUBLISHED], method)
     seconds_summary = time.perf_counter() - start
-    whole = (seconds + seconds_digest) / len(measured) * PUBLISHED + seconds_summary
-    print(f"{len(measured)} micrographs: measuring {seconds:.1f} s, digest {seconds_digest:.1f} s")
+    whole = (seconds + seconds_probabilities + seconds_digest) / len(measured) * PUBLISHED + seconds_summary
+    print(
+        f"{len(measured)} micrographs: masks {seconds:.1f} s, probabilities {seconds_probabilities:.1f} s, "
+        f"digest {seconds_digest:.1f} s"
+    )
     print(f"intervals of {PUBLISHED} micrographs: {seconds_summary:.1f} s")
     print(f"{PUBLISHED} micrographs would take {whole:.0f} s")
     for what, who in {"this process": resource.RUSAGE_SELF, "the workers": resource.RUSAGE_CHILDREN}.items():

@@ -39,23 +39,21 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     summaries = {method: summarize_method(measured, method) for method in METHODS}
     for method, summary in summaries.items():
         mean = summary.scores["mean_iou"]
-        bounds = "" if mean.bounds is None else f" (95 %% interval {mean.low:.4f} to {mean.high:.4f})"
-        logging.info(f"%s: mean IoU %.4f{bounds} on %d %s micrographs", method, mean.value, len(measured), part)
+        logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), part)
+    card, images = read_card(arguments.model), [subject.image for subject in subjects]
+    # Where the logits were divided by the temperature, the best one to cut at is too.
+    cut = card.best_logit / card.temperature if params.predict.calibrate else card.best_logit
+    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
+    write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
+    write_tables(arguments, measured)
+    write_csv(arguments.reliability, RELIABILITY_HEADER, reliability_table(probabilities.counts))
+    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
     source = {
         "dataset": params.download.source,
         "split": part,
-        "images": len(measured),
-        "truth": digest([subject.image for subject in subjects], arguments.masks),
+        "images": len(images),
+        "truth": digest(images, arguments.masks),
     }
-    write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
-    write_tables(arguments, measured)
-    card = read_card(arguments.model)
-    # The logits were divided by the temperature, so the threshold is too.
-    cut = card.best_logit / card.temperature if params.predict.calibrate else card.best_logit
-    images = [subject.image for subject in subjects]
-    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
-    write_csv(arguments.reliability, RELIABILITY_HEADER, reliability_table(probabilities.counts))
-    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
     metrics = metrics_of(measured, summaries) | {"calibration": probabilities.metrics()}
     write_json(arguments.metrics, {"measured_on": source, **metrics, "model": origin(card)})
 
@@ -78,7 +76,7 @@ def write_figures(
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
     from microseg.common.column_figures import save_column_figure
     from microseg.common.figure_style import save_figure
-    from microseg.evaluation.figures import Example, evaluation_figures
+    from microseg.evaluation.figures import Example, example_figures, iou_figures
     from microseg.evaluation.island_figures import island_figures
     from microseg.evaluation.reliability_figures import plot_reliability
 
@@ -91,11 +89,12 @@ def write_figures(
         )
 
     with output_folder(arguments.plots) as folder:
-        for name, figure in evaluation_figures([one.pixels for one in measured], examples, load):
+        pixels = [one.pixels for one in measured]
+        for name, figure in example_figures(pixels, examples, load):
             save_figure(figure, folder / name)
         classes = list(tables.island_classes(measured, METHODS))
         f1 = list(tables.f1_by_threshold(measured, METHODS))
-        for name, figure in island_figures(classes, f1, METHODS):
+        for name, figure in (*iou_figures(pixels), *island_figures(classes, f1, METHODS)):
             save_column_figure(figure, folder / name)
         save_column_figure(plot_reliability(probabilities), folder / "reliability.png")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from microseg.evaluation.figures import Example, evaluation_figures, graph_iou
+from microseg.evaluation.figures import Example, example_figures, graph_iou, iou_figures
 from microseg.evaluation.scores import MeasuredImage, Scores
 
 
@@ -28,14 +28,15 @@ def test_best_worst_and_most_different_micrographs_are_the_ones_shown():
         picture = np.zeros((8, 8), np.uint8)
         return Example(name, picture, picture > 0, {"sigmoid": picture > 0, "morphology": picture > 0})
 
-    figures = dict(evaluation_figures(measured, 2, load))
+    figures = dict(example_figures(measured, 2, load))
     assert shown == [*("a", "c"), *("d", "b"), *("d", "a"), *("b", "c"), "d"]
     assert set(figures) == {
-        *("iou_distribution.png", "best_sigmoid.png", "worst_sigmoid.png", "best_morphology.png"),
+        *("best_sigmoid.png", "worst_sigmoid.png", "best_morphology.png"),
         *("worst_morphology.png", "methods_side_by_side.png"),
-        *("iou_against_foreground.png", "iou_against_border_distance.png"),
     }
-    distribution = figures["iou_distribution.png"].axes[0]
+    iou = dict(iou_figures(measured))
+    assert list(iou) == ["iou_distribution.png", "iou_against_foreground.png", "iou_against_border_distance.png"]
+    distribution = iou["iou_distribution.png"].axes[0]
     assert sum(patch.get_height() for patch in distribution.patches) == 8
     assert distribution.get_xlabel()
     assert distribution.get_ylabel()
@@ -44,7 +45,7 @@ def test_best_worst_and_most_different_micrographs_are_the_ones_shown():
 def test_fewer_micrographs_than_examples():
     measured = [MeasuredImage("a", 0.1, 5.0, {"sigmoid": Scores(1, 1, 1)})]
     picture = np.zeros((8, 8), np.uint8)
-    figures = evaluation_figures(
+    figures = example_figures(
         measured, 4, lambda name: Example(name, picture, picture > 0, {"sigmoid": picture > 0})
     )
-    assert len(list(figures)) == 6
+    assert len(list(figures)) == 3

@@ -76,6 +76,11 @@ def test_the_same_as_scipys_own_bootstrap_for_many_micrographs():
     assert interval == mean_interval(values)
 
 
+def test_an_interval_in_words():
+    assert str(Interval(0.5, 0.4, 0.61234)) == "0.5000 (95 % interval 0.4000 to 0.6123)"
+    assert str(Interval(0.5, None, None)) == "0.5000"
+
+
 def test_ratios_by_hand():
     assert ratio_interval([1, 2], [4, 2]).value == pytest.approx(3 / 6)
     assert ratio_difference(([1, 2], [4, 2]), ([1, 1], [1, 4])).value == pytest.approx(3 / 6 - 2 / 5)

@@ -108,7 +108,13 @@ def test_headlines_come_first_and_fit_a_screen(finished: Path):
 
 def test_every_figure_of_one_column_is_there_as_vectors_too(finished: Path):
     folder = finished / "plots" / "evaluation"
-    for name in ("island_recall_by_area", "island_recall_by_border_distance", "island_f1", "reliability"):
+    for name in (
+        "island_recall_by_area",
+        "island_recall_by_border_distance",
+        "island_f1",
+        "reliability",
+        "iou_distribution",
+    ):
         assert all((folder / f"{name}.{ending}").stat().st_size for ending in ("png", "svg", "pdf"))
 
 

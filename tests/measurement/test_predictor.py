@@ -1,5 +1,7 @@
 """The network sees micrographs whole, and mosaics a band of rows at a time, with the same result."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -30,6 +32,16 @@ def test_a_micrograph_is_predicted_as_the_pipeline_does(model, monkeypatch):
     network, card = read_model(model)
     expected = network(network_input(grey, card.grey_values)[None])[0, 0].detach().numpy()
     assert np.array_equal(Predictor(model, Settings()).logits(grey), expected.astype(np.float16))
+
+
+def test_logits_are_divided_by_the_temperature_of_the_model(model, monkeypatch):
+    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
+    grey = micrograph(70, 90)
+    plain = Predictor(model, Settings()).logits(grey)
+    path = model / "unet.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 4.0}))
+    assert np.allclose(Predictor(model, Settings()).logits(grey), plain / 4, atol=1e-3)
+    assert np.abs(plain).max() > 0.01
 
 
 def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):

@@ -187,3 +187,20 @@ def test_the_headline(changes, sentence):
 )
 def test_numbers(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "text"),
+    [
+        (12010, 4252, "12000 ± 4300"),
+        (7.861, 2.481, "7.9 ± 2.5"),
+        (0.01234, 0.00123, "0.0123 ± 0.0012"),
+        (5, 0, "5.00 ± 0"),
+    ],
+)
+def test_a_mean_is_rounded_as_its_interval(mean, interval, text):
+    assert plus_minus(mean, interval) == text
+
+
+def test_a_mean_without_an_interval_stands_alone():
+    assert plus_minus(12.345, float("nan")) == "12.3"

@@ -183,13 +183,15 @@ def test_summary_and_provenance(request_for, tmp_path):
 def test_the_model_error_of_the_evaluation_is_told_and_changes_nothing(request_for, tmp_path):
     plain = request_for(output=tmp_path / "plain")
     run(plain)
+    weights = json.loads((tmp_path / "model/unet.json").read_text())["weights_sha256"]
     error = {
         "mean": 0.0123,
         "interval95": [-0.002, 0.0266],
         "limits_of_agreement": [-0.05, 0.0746],
         "micrographs": 20,
     }
-    (tmp_path / "model/evaluation.json").write_text(json.dumps({"sigmoid": {"area_fraction_error": error}}))
+    metrics = {"sigmoid": {"area_fraction_error": error}, "model": {"weights": weights[:16]}}
+    (tmp_path / "model/evaluation.json").write_text(json.dumps(metrics))
     request = request_for()
     results = run(request)
     assert results.summary()["model_error"] == error

@@ -41,7 +41,7 @@ def test_every_stage_leaves_its_outputs(finished: Path):
     card = json.loads((finished / "models" / "unet.json").read_text())
     assert evaluation["model"]["computed_with"] == card["computed_with"]
     assert card["weights_sha256"].startswith(evaluation["model"]["weights"])
-    assert evaluation["sigmoid"]["images"] == evaluation["morphology"]["images"] == 2
+    assert evaluation["measured_on"]["images"] == 2
 
 
 def test_measured_iou_agrees_with_the_masks_on_disk(finished: Path):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from microseg.common.errors import InputError
 
 COMMANDS = {
-    "segment": "segment a folder of micrographs and measure what it shows of the material",
+    "segment": "segment micrographs and measure the material",
     "sweep": "run the experiments of a grid that are not there yet",
     "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "draw what comparable experiments show",

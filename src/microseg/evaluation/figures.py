@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from microseg.common.column_figures import COLUMN, column_style
 from microseg.common.figure_style import Picture, show_picture
 from microseg.evaluation.scores import MeasuredImage, calculate_iou
 
@@ -76,70 +77,60 @@ def plot_methods(example: Example) -> Figure:
 
 def plot_iou_distribution(iou: Mapping[str, Sequence[float]]) -> Figure:
     """Show how the IoU of the micrographs is distributed, the methods beside each other in 20 classes."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    edges = np.linspace(0, 1, 21)
-    axes.hist(
-        list(iou.values()),
-        bins=list(edges),
-        label=[f"{method}, mean {np.mean(values):.3f}" for method, values in iou.items()],
-        color=[METHOD_COLOURS[method] for method in iou],
-    )
-    axes.set(xlabel="IoU of a micrograph", ylabel="micrographs", title="Distribution of the IoU", xlim=(0, 1))
-    axes.legend()
+    with column_style():
+        figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
+        axes = figure.subplots()
+        axes.hist(
+            list(iou.values()),
+            bins=list(np.linspace(0, 1, 21)),
+            label=[f"{method}, mean {np.mean(values):.3f}" for method, values in iou.items()],
+            color=[METHOD_COLOURS[method] for method in iou],
+        )
+        axes.set(xlabel="IoU of a micrograph", ylabel="micrographs", xlim=(0, 1))
+        figure.legend(loc="outside upper center", ncols=len(iou))
     return figure
 
 
-def plot_iou_against(
-    values: Sequence[float], iou: Mapping[str, Sequence[float]], label: str, title: str
-) -> Figure:
+def plot_iou_against(values: Sequence[float], iou: Mapping[str, Sequence[float]], label: str) -> Figure:
     """Show each micrograph's IoU against another property of it, one mark a method; NaN values are left out."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for (method, one_iou), marker in zip(iou.items(), "ox", strict=False):
-        axes.scatter(values, one_iou, label=method, color=METHOD_COLOURS[method], marker=marker, s=28)
-    axes.set(xlabel=label, ylabel="IoU of a micrograph", title=title, ylim=(-0.03, 1.03))
-    axes.legend()
+    with column_style():
+        figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
+        axes = figure.subplots()
+        for (method, one_iou), marker in zip(iou.items(), "ox", strict=False):
+            axes.scatter(values, one_iou, label=method, color=METHOD_COLOURS[method], marker=marker, s=12)
+        axes.set(xlabel=label, ylabel="IoU of a micrograph", ylim=(-0.03, 1.03))
+        figure.legend(loc="outside upper center", ncols=len(iou))
     return figure
 
 
-def evaluation_figures(
+def iou_figures(measured: Sequence[MeasuredImage]) -> Iterator[tuple[str, Figure]]:
+    """Draw the IoU of at least one micrograph in figures of one column, each with its file name."""
+    iou = {method: [one.scores[method].iou for one in measured] for method in measured[0].scores}
+    yield "iou_distribution.png", plot_iou_distribution(iou)
+    fractions = [one.foreground_fraction for one in measured]
+    yield "iou_against_foreground.png", plot_iou_against(fractions, iou, "annotated share of the micrograph")
+    distances = [one.border_distance for one in measured]
+    label = "mean distance of the annotation from the border in pixels"
+    yield "iou_against_border_distance.png", plot_iou_against(distances, iou, label)
+
+
+def example_figures(
     measured: Sequence[MeasuredImage], examples: int, load: Callable[[str], Example]
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw all pictures of an evaluation of at least one micrograph, each with its file name.
+    """Draw the best, the worst and the most different of at least one micrograph, each sheet with its file name.
 
     Args:
         measured: the scores of all micrographs.
         examples: how many of the best and of the worst micrographs to show for each method.
         load: reads the pictures of the micrograph of a given name.
     """
-    iou = {method: [one.scores[method].iou for one in measured] for method in measured[0].scores}
-    yield "iou_distribution.png", plot_iou_distribution(iou)
-    for method in iou:
+    for method in measured[0].scores:
         ranked = sorted(measured, key=lambda one: (-one.scores[method].iou, one.image))
         for name, chosen in (("best", ranked[:examples]), ("worst", ranked[: -examples - 1 : -1])):
             pictures = [load(one.image) for one in chosen]
             yield f"{name}_{method}.png", plot_examples(pictures, method, f"{name.title()} micrographs, {method}")
     most = max(measured, key=lambda one: (np.ptp([scores.iou for scores in one.scores.values()]), one.image))
     yield "methods_side_by_side.png", plot_methods(load(most.image))
-    yield (
-        "iou_against_foreground.png",
-        plot_iou_against(
-            [one.foreground_fraction for one in measured],
-            iou,
-            "annotated share of the micrograph",
-            "IoU against foreground fraction",
-        ),
-    )
-    yield (
-        "iou_against_border_distance.png",
-        plot_iou_against(
-            [one.border_distance for one in measured],
-            iou,
-            "mean distance of the annotated pixels from the border in pixels",
-            "IoU against distance from the border",
-        ),
-    )
 
 
 def _show(axes: Axes, picture: Picture, title: str) -> None:

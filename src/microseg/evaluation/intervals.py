@@ -34,6 +34,11 @@ class Interval:
         """The interval as a metrics file has it: [low, high]."""
         return None if self.low is None or self.high is None else [self.low, self.high]
 
+    def __str__(self) -> str:
+        """Return the value with its interval, such as "0.7359 (95 % interval 0.6312 to 0.8121)"."""
+        value = f"{self.value:.4f}"
+        return value if self.bounds is None else f"{value} (95 % interval {self.low:.4f} to {self.high:.4f})"
+
 
 def mean_interval(values: ArrayLike, groups: Sequence[str] | None = None) -> Interval:
     """Return the mean over micrographs and its bootstrap interval; see `ratio_interval`."""

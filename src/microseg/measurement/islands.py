@@ -14,6 +14,9 @@ COLUMNS = (
     *("perimeter_um", "circularity", "orientation_deg", "nearest_um", "mean_probability", "touches_border"),
 )
 
+ROWS_AT_A_TIME = 1024
+"""Mosaics are counted a band at a time: counting takes 8 bytes a pixel."""
+
 # The middles of the four edges of a pixel, which scikit-image's convex hull and contours go through too.
 EDGE_MIDDLES = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
 
@@ -27,12 +30,16 @@ def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.in
         The mask without the small ones, and the islands numbered from 1 in the order of their first rows.
     """
     labels = np.asarray(label(mask), np.int32)
-    areas = np.bincount(labels.ravel())
+    bands = [slice(top, top + ROWS_AT_A_TIME) for top in range(0, len(labels), ROWS_AT_A_TIME)]
+    areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    for rows in bands:
+        areas += np.bincount(labels[rows].ravel(), minlength=len(areas))
     kept = areas >= smallest_area
     kept[0] = False
     if not kept[1:].all():
         numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-        labels = numbers[labels]
+        for rows in bands:
+            labels[rows] = numbers[labels[rows]]
     return labels > 0, labels
 
 

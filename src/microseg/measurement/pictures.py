@@ -14,6 +14,7 @@ from microseg.measurement.fields import Labels, Mask
 OUTLINE = (255, 150, 0)
 LARGEST_OVERLAY = 8192
 """Larger micrographs have a smaller overlay, of at most so many pixels a side."""
+ROWS_AT_A_TIME = 1024
 JPEG_QUALITY, THUMBNAIL_QUALITY = 90, 70
 
 
@@ -67,7 +68,7 @@ def thumbnails(
     Each is at most `width` pixels wide, and no larger than the original.
     """
     factor = max(1, -(-mask.shape[1] // width))
-    shades = _reduced(np.rint(probability * 255).astype(np.uint8), factor)
+    shades = _reduced(_shades(probability), factor)
     # A palette of two: nothing, and the colour of outlines.
     outline = Image.fromarray(_reduced_outlines(mask, factor).astype(np.uint8), mode="P")
     outline.putpalette([0, 0, 0, *OUTLINE])
@@ -81,6 +82,14 @@ def thumbnails(
 def strip_address(grey: NDArray[np.uint8], width: int) -> str:
     """Return a strip of a micrograph as a data address, at most `width` pixels wide."""
     return _address(Image.fromarray(_reduced(grey, max(1, -(-grey.shape[1] // width)))), "PNG")
+
+
+def _shades(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
+    shades = np.empty(probability.shape, np.uint8)
+    for top in range(0, len(shades), ROWS_AT_A_TIME):
+        rows = slice(top, top + ROWS_AT_A_TIME)
+        shades[rows] = np.rint(probability[rows] * 255)
+    return shades
 
 
 def _reduced(grey: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -74,5 +74,6 @@ class Predictor:
         inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
         with self._fabric.autocast():
             logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
-        values: NDArray[np.float32] = logits[0, 0].cpu().numpy()
+        # So that the probabilities are true ones; it does not move the limit of 0.5.
+        values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return np.clip(values, -LARGEST, LARGEST).astype(np.float16)

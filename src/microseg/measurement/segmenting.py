@@ -10,7 +10,7 @@ from scipy.special import expit
 from microseg.measurement.fields import Labels, Mask, measure_field
 from microseg.measurement.islands import island_table, label_islands
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
-from microseg.prediction.postprocessing import morphological_mask, sigmoid_mask
+from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 
 Logits = NDArray[np.floating]
 
@@ -69,6 +69,16 @@ def probabilities(logits: Logits) -> NDArray[np.float32]:
 def _mask(logits: Logits, settings: Settings, method: Method) -> Mask:
     if method == "sigmoid":
         return sigmoid_mask(logits, settings.threshold)
-    return morphological_mask(
-        logits, settings.morphology_threshold, settings.opening_radius, settings.closing_radius
-    )
+    threshold = settings.morphology_threshold
+    limit = otsu_threshold(logits.astype(np.float32)) if threshold == "otsu" else float(threshold)
+    # What opening and closing make of a pixel depends on those within twice either radius: a band that has them
+    # gives what the whole would, for a mosaic in a fraction of the memory.
+    margin = 2 * (settings.opening_radius + settings.closing_radius)
+    mask = np.empty(logits.shape, bool)
+    for top in range(0, len(logits), ROWS_AT_A_TIME):
+        first, last = max(0, top - margin), top + ROWS_AT_A_TIME
+        band = morphological_mask(
+            logits[first : last + margin], limit, settings.opening_radius, settings.closing_radius
+        )
+        mask[top:last] = band[top - first : last - first]
+    return mask

@@ -60,13 +60,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def plus_minus(mean: float, interval: float) -> str:
-    """Return a mean and half of its interval, both with as many decimals as the interval has at two digits."""
+    """Return a mean and half of its interval, both rounded to the place of the interval's second digit."""
     if math.isnan(interval) or math.isnan(mean):
         return number(mean)
     if not interval or not 1e-3 <= interval < 1e6:
         return f"{number(mean)} \N{PLUS-MINUS SIGN} {number(interval, 2)}"
-    decimals = max(0, 1 - math.floor(math.log10(interval)))
-    return f"{mean:.{decimals}f} \N{PLUS-MINUS SIGN} {interval:.{decimals}f}".replace("-", MINUS)
+    place = 1 - math.floor(math.log10(interval))
+    middle, half = (f"{round(value, place):.{max(0, place)}f}" for value in (mean, interval))
+    return f"{middle} \N{PLUS-MINUS SIGN} {half}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:

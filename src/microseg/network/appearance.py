@@ -23,6 +23,9 @@ ENTROPY = "probability_entropy"
 ENTROPY_MICROGRAPHS = 32
 """From so many validation micrographs at most the network's usual uncertainty is taken."""
 
+LARGEST_SIDE, ROWS_AT_A_TIME = 4096, 1024
+"""Of larger pictures so many pixels a side are looked at, or so many rows at a time: several floats a pixel."""
+
 QUANTITIES = {
     "grey_5_percent": "its dark grey values (5 % lie below)",
     "grey_median": "its median grey value",
@@ -51,7 +54,9 @@ def looks_of(micrograph: NDArray[np.uint8]) -> dict[str, float]:
         Grey quantiles, 0 to 1; the noise, as the standard deviation of grey values from 0 to 1 (J. Immerkaer,
         Computer Vision and Image Understanding 64:300, 1996); the sharpness, which is the root mean square
         of the steps between neighbouring squares of 2 x 2 pixels over the standard deviation of the grey values.
+        Of a mosaic the middle stands for the whole.
     """
+    micrograph = _middle(micrograph)
     below = np.cumsum(np.bincount(micrograph.ravel(), minlength=256)) / micrograph.size
     low, middle, high = np.searchsorted(below, (0.05, 0.5, 0.95)) / 255
     grey = micrograph.astype(np.float32) / np.float32(255)
@@ -71,10 +76,18 @@ def looks_of(micrograph: NDArray[np.uint8]) -> dict[str, float]:
     }
 
 
+def _middle(micrograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    top, left = (max(0, side - LARGEST_SIDE) // 2 for side in micrograph.shape)
+    return micrograph[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
+
+
 def entropy(probability: NDArray[np.floating]) -> float:
     """Return the mean entropy of a pixel's probability in bits: 0 where the network is sure, 1 at a guess."""
     # 256 shades are plenty, and counting them is faster than two logarithms a pixel.
-    counts = np.bincount((probability * 255.999).astype(np.uint8).ravel(), minlength=256)
+    counts = np.zeros(256, np.int64)
+    for top in range(0, len(probability), ROWS_AT_A_TIME):
+        shades = (probability[top : top + ROWS_AT_A_TIME] * 255.999).astype(np.uint8)
+        counts += np.bincount(shades.ravel(), minlength=256)
     shade = (np.arange(256) + 0.5) / 256
     bits = -(shade * np.log2(shade) + (1 - shade) * np.log2(1 - shade))
     return float(np.average(bits, weights=counts))
@@ -128,7 +141,7 @@ def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> l
         inputs = fabric.to_device(network_input(micrograph, card.grey_values)[None])
         with torch.inference_mode(), fabric.autocast():
             logits = module(inputs)
-        values.append(entropy(torch.sigmoid(logits.float()).cpu().numpy()))
+        values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))
     return values
 
 

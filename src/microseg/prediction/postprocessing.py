@@ -37,7 +37,7 @@ def morphological_mask(logits: Logits, threshold: float | str, opening_radius: i
         closing_radius: radius in pixels of the disk that closes it (fills smaller gaps); 0: no closing.
     """
     values = np.asarray(logits, np.float32)
-    limit = _otsu(values) if threshold == "otsu" else float(threshold)
+    limit = otsu_threshold(values) if threshold == "otsu" else float(threshold)
     mask: Mask = values > limit
     # Beyond the border lies what could not be seen, not background: an island that the border cuts is neither
     # eroded there by opening nor joined to the border by closing.
@@ -48,6 +48,7 @@ def morphological_mask(logits: Logits, threshold: float | str, opening_radius: i
     return mask
 
 
-def _otsu(values: NDArray[np.float32]) -> float:
+def otsu_threshold(values: NDArray[np.float32]) -> float:
+    """Return the threshold after Otsu of any numbers, or the number itself where all are the same."""
     lowest, highest = float(values.min()), float(values.max())
     return float(threshold_otsu(values)) if lowest < highest else highest

@@ -32,11 +32,9 @@ def test_the_study_has_its_own_settings():
 
 
 def test_a_shell_hands_each_setting_to_dvc_as_it_was(tmp_path):
-    values = {"train.lr": 1e-5, "train.crop": None, "train.keep_epochs": [5, 10], "predict.symmetries": True}
+    values = {"train.lr": 1e-5, "train.crop": None, "train.keep_epochs": [5, 10], "train.compile": True}
     (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
-    (tmp_path / "own.yaml").write_text(
-        "train: {lr: 1e-5, crop: null, keep_epochs: [5, 10]}\npredict: {symmetries: true}\n"
-    )
+    (tmp_path / "own.yaml").write_text("train: {lr: 1e-5, crop: null, keep_epochs: [5, 10], compile: true}\n")
     for command in (("git", "init", "-q"), ("dvc", "init", "-q")):
         subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
     (tmp_path / "dvc.yaml").write_text(

@@ -10,7 +10,13 @@ from microseg.common.params import PredictParams
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.unet import UNet
-from microseg.prediction.inference import predict, predict_in_all_symmetries, read_ahead, write_logits_folder
+from microseg.prediction.inference import (
+    predict,
+    predict_in_all_symmetries,
+    predict_mirrored,
+    read_ahead,
+    write_logits_folder,
+)
 from microseg.prediction.logits import read_logits
 
 from tiny_training import blobs, write_blobs
@@ -78,7 +84,14 @@ def test_averaged_logits_turn_with_the_micrograph(network):
         )
 
 
-def write(network, data, names, folder, grey_values="per_image", symmetries=False, temperature=1.0):
+def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(network):
+    micrograph = torch.rand(1, 1, 48, 64)
+    logits = predict_mirrored(network, micrograph, None, overlap=0)
+    assert torch.allclose(predict_mirrored(network, micrograph.flip(-1), None, 0).flip(-1), logits, atol=1e-5)
+    assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), None, 0).flip(-2), logits, atol=1e-3)
+
+
+def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0):
     params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
     fabric = start("cpu", "float32")
     write_logits_folder(fabric, network, grey_values, temperature, data / "images", names, folder, params)
@@ -115,7 +128,7 @@ def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
 
 def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
-    write(network, tmp_path, names, tmp_path / "logits", symmetries=True)
+    write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
     micrograph, _ = blobs(tmp_path, names).read(0)
     expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], None, overlap=0.25)
     assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
@@ -139,7 +152,7 @@ def test_a_prediction_without_enough_memory_names_tiles(network, tmp_path, monke
         r"predicting with 2 base channels on a micrograph of 160 x 320 (.|\n)*predict\.tile 64(.|\n)*symmetries"
     )
     with pytest.raises(InputError, match=message):
-        write(network, tmp_path, names, tmp_path / "logits", symmetries=True)
+        write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
     assert not (tmp_path / "logits").exists()
 
 

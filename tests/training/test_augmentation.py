@@ -4,7 +4,7 @@ import pytest
 from microseg.common.params import AugmentParams
 from microseg.training.augmentation import augment, random_symmetry
 
-NOTHING = {"symmetries": False, "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+NOTHING = {"symmetries": "none", "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
 GREY = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
 MASK = GREY > 0.6
 
@@ -33,6 +33,13 @@ def test_all_symmetries_of_the_shape_come_up_and_no_others(shape, count):
         seen.add(np.ascontiguousarray(turned).tobytes())
     assert len(seen) == count
     assert seen <= expected
+
+
+def test_mirror_keeps_up_and_down():
+    seen = {augmented(seed, symmetries="mirror")[0].tobytes() for seed in range(20)}
+    assert seen == {GREY.tobytes(), np.ascontiguousarray(GREY[:, ::-1]).tobytes()}
+    for grey, mask in (augmented(seed, symmetries="mirror") for seed in range(20)):
+        assert np.array_equal(mask, grey > 0.6)
 
 
 def test_brightness_shifts_by_at_most_the_limit():
@@ -72,7 +79,7 @@ def test_blur_keeps_the_mean_and_smooths_edges():
 
 
 def test_the_same_random_numbers_give_the_same_crop():
-    everything = {"symmetries": True, "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0}
+    everything = {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0}
     first, second, other = (augmented(seed, **everything)[0] for seed in (5, 5, 6))
     assert np.array_equal(first, second)
     assert first.dtype == np.float32

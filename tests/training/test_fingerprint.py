@@ -28,7 +28,7 @@ def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
         {"weight_decay": 0.1}, {"gradient_clip": None}, {"normalisation": "batch"},
         {"grey_values": "none"}, {"compile": True},
         {"activation_checkpointing": True}, {"devices": 2}, {"nodes": 2}, {"schedule": "cosine"},
-        {"augment": {"symmetries": True, "brightness": 0.1, "contrast": 0.1, "noise": 0.02, "blur": 1.0}},
+        {"augment": {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.02, "blur": 1.0}},
         {"seed": 2}, {"device": "another"}, {"validate_every": 2},
     ],
     ids=str,

@@ -36,7 +36,7 @@ def iou_of(record: EpochRecord) -> float:
 
 
 def no_augmentation() -> dict[str, object]:
-    return {"symmetries": True, "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+    return {"symmetries": "all", "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
 
 
 def test_one_record_an_epoch(data, tmp_path):

@@ -89,7 +89,7 @@ class SplitParams(Section):
 class AugmentParams(Section):
     """Parameters of the random changes made to training crops."""
 
-    symmetries: bool
+    symmetries: Literal["all", "mirror", "none"]
     brightness: Share
     contrast: float = Field(ge=0, lt=1)
     noise: Share
@@ -162,7 +162,7 @@ class PredictParams(Section):
     calibrate: bool
     tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
     overlap: float = Field(ge=0, lt=1)
-    symmetries: bool
+    symmetries: Literal["all", "mirror", "none"]
 
 
 class PostprocessParams(Section):

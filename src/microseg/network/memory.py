@@ -163,7 +163,7 @@ class InferenceWorkload(Workload):
         if smaller is not None:
             yield f"predict.tile {smaller}", replace(self, tile=smaller)
         if self.symmetries:
-            yield "predict.symmetries false", replace(self, symmetries=False)
+            yield "predict.symmetries none", replace(self, symmetries=False)
         if self.validating and self.bytes_per_number > 2:
             yield "train.precision bf16", replace(self, bytes_per_number=2)
         if self.validating and self.base_channels > 1:

@@ -46,6 +46,16 @@ def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int
     return total / 8
 
 
+def predict_mirrored(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+    """Return the mean of the logits that `predict` gives for the micrographs and for their mirror images."""
+    mirrored = predict(network, micrographs.flip(-1), tile, overlap).flip(-1)
+    return (predict(network, micrographs, tile, overlap) + mirrored) / 2
+
+
+PREDICTIONS = {"all": predict_in_all_symmetries, "mirror": predict_mirrored, "none": predict}
+"""The values that `predict.symmetries` may have."""
+
+
 def write_logits_folder(
     fabric: Fabric,
     network: UNet,
@@ -65,7 +75,7 @@ def write_logits_folder(
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
     workload = workload_of(fabric, network, images, names, params)
-    logits_of = predict_in_all_symmetries if params.symmetries else predict
+    logits_of = PREDICTIONS[params.symmetries]
     writing = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
     with connected(fabric), explained(workload), writing as own:
         if fabric.is_global_zero:
@@ -95,7 +105,7 @@ def workload_of(
         bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
         tile=params.tile,
         validating=False,
-        symmetries=params.symmetries,
+        symmetries=params.symmetries != "none",
     )
 
 

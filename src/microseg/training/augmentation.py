@@ -15,8 +15,10 @@ Mask = NDArray[np.bool_]
 
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
     """Return the crop and its mask, changed at random within the limits of `settings`."""
-    if settings.symmetries:
+    if settings.symmetries == "all":
         grey, mask = random_symmetry(grey, mask, random)
+    if settings.symmetries == "mirror" and random.integers(2):
+        grey, mask = grey[:, ::-1], mask[:, ::-1]
     return random_grey_values(grey, settings, random), mask
 
 

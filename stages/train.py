@@ -61,7 +61,7 @@ if __name__ == "__main__":
         arguments={
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of masks, data/masks",
-            "split": "which micrographs train and which watch, data/split.csv",
+            "split": "which micrographs train and which validate, data/split.csv",
             "model": "the folder to write the weights and the model card into, models",
             "metrics": "the figures to write, metrics/train.json",
             "history": "the table of epochs to write, plots/train.csv",

@@ -95,6 +95,6 @@ def read_markers(path: Path, annotators: Sequence[str]) -> dict[str, list[Points
         try:
             points = [parse_points(row[column], f"column {column}:") for column in annotators]
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; mend the line") from None
+            raise InputError(f"{path}, line {number}: {error}; fix the line") from None
         markers[fields[0]] = [np.array(one, np.float64).reshape(-1, 2) for one in points]
     return markers

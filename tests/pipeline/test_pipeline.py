@@ -83,6 +83,15 @@ def test_only_what_a_parameter_changes_runs_again(project: Path, parameter: str,
     assert stages_run(run("dvc", "repro", cwd=project).stdout) == expected
 
 
+def test_an_edit_that_cannot_change_the_weights_finds_the_finished_training(finished: Path, project: Path):
+    report = project / "src" / "microseg" / "training" / "report.py"
+    report.write_text(report.read_text() + "\n# What is reported of a training changes no weight.\n")
+    output = run("dvc", "repro", cwd=project).stdout
+    assert stages_run(output) == ["train"]
+    assert "the state after epoch 2 was already there" in output
+    assert outputs(project) == outputs(finished)
+
+
 def test_the_same_parameters_give_the_same_bytes(finished: Path, project: Path):
     first = outputs(finished)
     run("dvc", "repro", "--force", "--no-run-cache", cwd=project, MICROSEG_HOME=str(project / "fresh"))

@@ -90,7 +90,7 @@ class Unfinished:
 
     def join_islands(self, header: str, stems: Sequence[str], path: Path) -> None:
         """Write the table of all islands, one micrograph after the other."""
-        with path.open("w", encoding="utf-8") as table:
+        with path.open("w", encoding="utf-8", newline="\n") as table:
             table.write(header)
             for stem in stems:
                 with (self._records / f"{stem}.csv").open(encoding="utf-8") as lines:

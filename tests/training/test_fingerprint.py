@@ -130,6 +130,7 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_onl
     reporting = {
         "common.errors",
         "common.files",
+        "common.parallel",
         "common.params",
         "common.params_mistakes",
         "common.progress",

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed import DistError
 
 from microseg.common.errors import InputError
+from microseg.common.parallel import usable_cores
 from microseg.network.processor import computes_in_bf16
 
 Accelerator = Literal["auto", "cpu", "cuda"]
@@ -145,11 +146,6 @@ def resolve_workers(workers: int | Literal["auto"], device: torch.device, device
     if device.type == "cpu":
         return 1
     return min(max(usable_cores() // devices - 1, 1), MOST_WORKERS)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:

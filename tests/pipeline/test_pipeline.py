@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -98,6 +99,15 @@ def test_the_same_parameters_give_the_same_bytes(finished: Path, project: Path):
     assert outputs(project) == first
 
 
+def runs_script(dvc: int) -> bool:
+    """Say whether a DVC command runs the script of a stage at the moment."""
+    found = False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(dvc).children(recursive=True):
+            found |= child.status() != psutil.STATUS_ZOMBIE and any("stages/" in word for word in child.cmdline())
+    return found
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_pipeline_killed_in_any_stage_ends_in_the_same_result(finished: Path, project: Path, stage: str):
     process = subprocess.Popen(
@@ -111,9 +121,14 @@ def test_a_pipeline_killed_in_any_stage_ends_in_the_same_result(finished: Path, 
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("> "):  # DVC shows the command it has started
+        if line.startswith("> "):  # DVC shows the command it is about to start
             break
-    time.sleep(generator(0, "kill", stage).uniform(0, 1.5))
+    while not runs_script(process.pid) and process.poll() is None:
+        time.sleep(0.005)
+    # Not later than the stage's own end: DVC writes dvc.lock in place, and half of it is no lock file.
+    end = time.monotonic() + generator(0, "kill", stage).uniform(0, 1.5)
+    while time.monotonic() < end and runs_script(process.pid):
+        time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -22,6 +22,9 @@ OWN = {path.stem for folder in ("stages", "tests", "tests/helpers") for path in 
 NOT_IMPORTED = {"dvc-s3"}
 """What DVC loads by its name."""
 
+FOR_CUDA = ("cuda-", "nvidia-", "triton")
+"""What PyTorch's builds for GPUs bring along, in versions that they choose. Its builds without CUDA stay small."""
+
 
 def declared(texts: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(text).name) for text in texts} - {"microseg"}
@@ -53,7 +56,9 @@ def needed(texts: list[str]) -> list[tuple[str, Requirement]]:
         whose, text, extra = waiting.pop()
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
-        if name == "microseg" or (requirement.marker and not requirement.marker.evaluate({"extra": extra})):
+        if name == "microseg" or name.startswith(FOR_CUDA):
+            continue
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         found.append((whose, requirement))
         for wanted in {"", *requirement.extras} - {extra for other, extra in done if other == name}:

@@ -70,7 +70,7 @@ class _SumOverDevices(torch.autograd.Function):
 
 def sum_over_devices(values: Tensor) -> Tensor:
     """Return the sum of the devices' `values`, through which gradients flow back to all devices."""
-    return cast(Tensor, _SumOverDevices.apply(values))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _SumOverDevices.apply(values))
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
         self.apply(draw_weights)
         # Convolutions are faster with the channels of a pixel side by side, on CPUs and GPUs alike.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its annotations
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, micrographs: Tensor) -> Tensor:
         """Return the logits, (batch, 1, height, width): positive where the network sees foreground."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.experiments import crossval
+from microseg.experiments import crossval, islands_to_check
 from microseg.experiments.crossval import (
     fold_settings,
     look_here_first,
@@ -89,24 +89,28 @@ def test_the_worst_of_the_better_method_come_first():
 
 @pytest.mark.usefixtures("folds")
 def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
-    masks = np.zeros((64, 64), dtype=bool)
-    masks[10:20, 10:20] = True
+    truth = np.zeros((64, 64), dtype=bool)
+    truth[10:20, 10:20] = True
+    prediction = truth.copy()
+    prediction[40:44, 50:53] = True
 
     def fetch(_revision, paths, folder: Path):
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             if "images" in path:
-                write_micrograph(folder / path, masks.astype(np.uint8))
+                write_micrograph(folder / path, truth.astype(np.uint8))
             else:
-                write_mask(folder / path, masks)
-        return [folder / path for path in paths]
+                write_mask(folder / path, truth if "masks" in path else prediction)
 
-    monkeypatch.setattr(crossval, "fetch", fetch)
+    monkeypatch.setattr(islands_to_check, "fetch", fetch)
     report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
     assert "Each of 3 micrographs was predicted once" in report
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
+    assert "0 annotated islands have no predicted partner, 3 predicted ones" in report
+    assert "| b.png | 0 | invented | 12 | 50 | 40 |" in report
     written = {path.name for path in (tmp_path / "crossval").iterdir()}
     assert written == {
         *("scores.csv", "micrographs.csv", "report.md"),
         *("look_here_first.csv", "look_here_first.png"),
+        *("islands_to_check.csv", "islands_to_check.png"),
     }

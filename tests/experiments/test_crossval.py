@@ -36,6 +36,7 @@ def fold_table(images, iou):
             "islands_found": (share > 0.5).astype(int),
             "islands_missed": (share <= 0.5).astype(int),
             "islands_invented": 0,
+            "islands_covered": np.where(share > 0.5, share, 0),
             "group": "",
         }
     )
@@ -71,6 +72,8 @@ def test_out_of_fold_scores_are_those_of_all_micrographs():
     scores = out_of_fold_scores(table)
     assert scores["sigmoid", "mean IoU"].value == pytest.approx(0.6)
     assert scores["sigmoid", "F1 of the islands"].value == pytest.approx(4 / 5)
+    # Two islands found at IoU 0.9 and 0.6, one missed.
+    assert scores["sigmoid", "panoptic quality"].value == pytest.approx((0.9 + 0.6) / (2 + 1 / 2))
     assert scores["sigmoid", "mean IoU"].low < 0.6 < scores["sigmoid", "mean IoU"].high
 
 

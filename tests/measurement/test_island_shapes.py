@@ -8,21 +8,21 @@ from skimage.measure import label, regionprops
 from microseg.measurement.islands import COLUMNS, feret_diameters, island_table, label_islands
 
 
-def table(mask, probability=None):
-    return island_table(label(mask), np.ones(mask.shape) if probability is None else probability)
+def table(mask, logits=None):
+    return island_table(label(mask), np.zeros(mask.shape) if logits is None else logits)
 
 
 def test_a_rectangle():
     mask = np.zeros((40, 60), bool)
     mask[10:20, 5:45] = True
-    row = table(mask, np.where(mask, 0.75, 0.1)).iloc[0]
+    row = table(mask, np.where(mask, math.log(3), -2)).iloc[0]
     assert (row["label"], row["area_um2"]) == (1, 400)
     assert row["equivalent_diameter_um"] == pytest.approx(math.sqrt(4 * 400 / math.pi))
     assert row["feret_max_um"] == pytest.approx(math.hypot(40, 9))  # between middles of the pixels' outer edges
     assert row["feret_min_um"] == 10
     assert row["aspect_ratio"] == pytest.approx(math.hypot(40, 9) / 10)
     assert row["orientation_deg"] == 0
-    assert row["mean_probability"] == 0.75
+    assert row["mean_probability"] == pytest.approx(0.75)
     assert not row["touches_border"]
     assert math.isnan(row["nearest_um"])
 
@@ -117,6 +117,6 @@ def test_no_island_is_a_table_without_rows():
 def test_a_mosaic_is_counted_a_band_at_a_time_with_the_same_result(monkeypatch):
     mask = np.random.default_rng(8).random((90, 40)) < 0.3
     whole = label_islands(mask, smallest_area=5)
-    monkeypatch.setattr("microseg.measurement.islands.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("microseg.measurement.probability.ROWS_AT_A_TIME", 7)
     for one, other in zip(label_islands(mask, smallest_area=5), whole, strict=True):
         assert np.array_equal(one, other)

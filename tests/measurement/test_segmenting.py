@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from microseg.measurement.one_micrograph import _mean_entropy
+from microseg.measurement.probability import probabilities, rescaled
 from microseg.measurement.segmenting import segment
 from microseg.measurement.settings import Settings
-from microseg.network import appearance
+from microseg.network.appearance import entropy
 from microseg.prediction.postprocessing import morphological_mask
 
 
@@ -15,12 +17,20 @@ def logits():
 
 def test_a_mosaic_is_segmented_a_band_at_a_time_with_the_same_result(monkeypatch):
     expected = morphological_mask(logits(), "otsu", 3, 3)
-    monkeypatch.setattr("microseg.measurement.segmenting.ROWS_AT_A_TIME", 32)
+    certainty = probabilities(logits())
+    monkeypatch.setattr("microseg.measurement.probability.ROWS_AT_A_TIME", 32)
     found = segment(logits(), Settings(method="morphology"), 0)
     assert np.array_equal(found.mask, expected)
     assert 0.1 < expected.mean() < 0.9
     assert found.sensitivity["morphology"] == expected.mean()
-    assert found.probability == pytest.approx(1 / (1 + np.exp(-logits().astype(np.float32))), abs=1e-6)
-    shown = appearance.entropy(found.probability)
-    monkeypatch.setattr(appearance, "ROWS_AT_A_TIME", 32)
-    assert appearance.entropy(found.probability) == shown
+    assert found.sensitivity["0.6"] == (certainty > 0.6).mean()
+    assert certainty == pytest.approx(1 / (1 + np.exp(-logits().astype(np.float32))), abs=1e-6)
+    assert np.array_equal(rescaled(logits(), np.uint16), np.rint(certainty * 65535))
+    assert _mean_entropy(logits()) == pytest.approx(entropy(certainty), rel=1e-12)
+
+
+def test_the_mean_probability_of_an_island_is_that_of_its_pixels():
+    found = segment(logits(), Settings(), 0)
+    certainty = probabilities(logits())
+    expected = [certainty[found.labels == label].mean() for label in found.islands["label"]]
+    assert found.islands["mean_probability"].tolist() == expected

@@ -8,14 +8,12 @@ from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
 from microseg.measurement.fields import Labels, Mask, border_sides
+from microseg.measurement.probability import Logits, bands, probabilities
 
 COLUMNS = (
     *("label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
     *("perimeter_um", "circularity", "orientation_deg", "nearest_um", "mean_probability", "touches_border"),
 )
-
-ROWS_AT_A_TIME = 1024
-"""Mosaics are counted a band at a time: counting takes 8 bytes a pixel."""
 
 # The middles of the four edges of a pixel, which scikit-image's convex hull and contours go through too.
 EDGE_MIDDLES = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
@@ -30,25 +28,24 @@ def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.in
         The mask without the small ones, and the islands numbered from 1 in the order of their first rows.
     """
     labels = np.asarray(label(mask), np.int32)
-    bands = [slice(top, top + ROWS_AT_A_TIME) for top in range(0, len(labels), ROWS_AT_A_TIME)]
     areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for rows in bands:
+    for rows in bands(len(labels)):  # counting takes 8 bytes a pixel
         areas += np.bincount(labels[rows].ravel(), minlength=len(areas))
     kept = areas >= smallest_area
     kept[0] = False
     if not kept[1:].all():
         numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-        for rows in bands:
+        for rows in bands(len(labels)):
             labels[rows] = numbers[labels[rows]]
     return labels > 0, labels
 
 
-def island_table(labels: Labels, probability: NDArray[np.floating]) -> pd.DataFrame:
+def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
     """Measure every island.
 
     Args:
         labels: (height, width), 0 in the background and 1, 2, ... in the islands.
-        probability: the network's probability of foreground, the same shape.
+        logits: raw network output, the same shape.
 
     Returns:
         A row for each island and the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
@@ -62,12 +59,12 @@ def island_table(labels: Labels, probability: NDArray[np.floating]) -> pd.DataFr
         return pd.DataFrame({column: [] for column in COLUMNS})
     found = regionprops_table(
         labels,
-        probability,
+        logits,
         properties=(
             *("label", "area", "equivalent_diameter_area", "perimeter_crofton", "orientation"),
-            *("intensity_mean", "centroid"),
+            "centroid",
         ),
-        extra_properties=(feret_diameters,),
+        extra_properties=(feret_diameters, mean_probability),
     )
     largest, smallest = found["feret_diameters-0"], found["feret_diameters-1"]
     return pd.DataFrame(
@@ -83,7 +80,7 @@ def island_table(labels: Labels, probability: NDArray[np.floating]) -> pd.DataFr
             # scikit-image measures from the axis of the rows, which points down.
             "orientation_deg": (np.degrees(found["orientation"]) - 90) % 180,
             "nearest_um": _nearest(np.column_stack([found["centroid-0"], found["centroid-1"]])),
-            "mean_probability": found["intensity_mean"],
+            "mean_probability": found["mean_probability"],
             "touches_border": border_sides(labels)[found["label"]] > 0,
         }
     )
@@ -105,6 +102,11 @@ def feret_diameters(region: Mask) -> NDArray[np.float64]:
     corners = points[hull.vertices]
     extents = np.ptp(corners @ hull.equations[:, :2].T, axis=0)
     return np.array([pdist(corners).max(), extents.min()])
+
+
+def mean_probability(region: Mask, logits: Logits) -> float:
+    """Return the mean probability of foreground in a region of a picture; both are (height, width)."""
+    return float(probabilities(logits[region]).mean())
 
 
 def _nearest(centroids: NDArray[np.float64]) -> NDArray[np.float64]:

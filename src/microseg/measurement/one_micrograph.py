@@ -19,6 +19,7 @@ from microseg.measurement.pictures import (
     write_overlay,
     write_probability,
 )
+from microseg.measurement.probability import Logits, bands, probabilities
 from microseg.measurement.segmenting import segment
 from microseg.measurement.settings import Settings
 from microseg.measurement.unfinished import Unfinished
@@ -50,7 +51,7 @@ class Workplace:
         return grey[:rows], grey[rows:]
 
     def finish(
-        self, picture: Picture, micrograph: NDArray[np.uint8], bar: NDArray[np.uint8], logits: NDArray[np.floating]
+        self, picture: Picture, micrograph: NDArray[np.uint8], bar: NDArray[np.uint8], logits: Logits
     ) -> Record:
         """Measure a micrograph with its logits, write its pictures and its record, and return the record."""
         size = self.intake.pixel_size_um(picture.name)
@@ -60,8 +61,8 @@ class Workplace:
         write_overlay(folder / "overlays" / f"{picture.stem}.jpg", micrograph, found.mask)
         write_labels(folder / "labels" / f"{picture.stem}.tif", found.labels, size)
         if self.settings.probability:
-            write_probability(folder / "probability" / f"{picture.stem}.tif", found.probability)
-        looks = looks_of(micrograph) | {ENTROPY: entropy(found.probability)}
+            write_probability(folder / "probability" / f"{picture.stem}.tif", logits)
+        looks = looks_of(micrograph) | {ENTROPY: _mean_entropy(logits)}
         digest = pixel_digest(micrograph)
         warnings = [] if found.field["islands"] else ["no island was found"]
         if self.appearance is not None:
@@ -76,7 +77,7 @@ class Workplace:
             "looks": looks,
             "digest": digest,
             "warnings": warnings,
-            "thumbnails": thumbnails(micrograph, found.mask, found.probability, self._thumbnail_width),
+            "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
             "bar": strip_address(bar, self._thumbnail_width) if bar.size else None,
         }
         islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, size))
@@ -88,3 +89,9 @@ class Workplace:
     def _thumbnail_width(self) -> int:
         fields = len(self.intake.pictures)
         return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
+
+
+def _mean_entropy(logits: Logits) -> float:
+    """Return the mean entropy of a pixel's probability in bits, a band of rows at a time."""
+    parts = [logits[rows] for rows in bands(len(logits))]
+    return math.fsum(entropy(probabilities(part)) * (len(part) / len(logits)) for part in parts)

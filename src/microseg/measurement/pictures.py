@@ -10,11 +10,11 @@ from PIL import Image
 from tifffile import imwrite
 
 from microseg.measurement.fields import Labels, Mask
+from microseg.measurement.probability import Logits, rescaled
 
 OUTLINE = (255, 150, 0)
 LARGEST_OVERLAY = 8192
 """Larger micrographs have a smaller overlay, of at most so many pixels a side."""
-ROWS_AT_A_TIME = 1024
 JPEG_QUALITY, THUMBNAIL_QUALITY = 90, 70
 
 
@@ -55,20 +55,18 @@ def write_labels(path: Path, labels: Labels, pixel_size_um: float | None) -> Non
     )
 
 
-def write_probability(path: Path, probability: NDArray[np.floating]) -> None:
-    """Write probabilities, 0 to 1, as a 16-bit TIFF in which 65,535 is certainty."""
-    imwrite(path, np.rint(probability * 65535).astype(np.uint16), compression="zlib", predictor=True)
+def write_probability(path: Path, logits: Logits) -> None:
+    """Write the probabilities that logits stand for as a 16-bit TIFF in which 65,535 is certainty."""
+    imwrite(path, rescaled(logits, np.uint16), compression="zlib", predictor=True)
 
 
-def thumbnails(
-    micrograph: NDArray[np.uint8], mask: Mask, probability: NDArray[np.floating], width: int
-) -> dict[str, str]:
+def thumbnails(micrograph: NDArray[np.uint8], mask: Mask, logits: Logits, width: int) -> dict[str, str]:
     """Return small pictures for the report as data addresses: micrograph, transparent outline, and probability.
 
     Each is at most `width` pixels wide, and no larger than the original.
     """
     factor = max(1, -(-mask.shape[1] // width))
-    shades = _reduced(_shades(probability), factor)
+    shades = _reduced(rescaled(logits, np.uint8), factor)
     # A palette of two: nothing, and the colour of outlines.
     outline = Image.fromarray(_reduced_outlines(mask, factor).astype(np.uint8), mode="P")
     outline.putpalette([0, 0, 0, *OUTLINE])
@@ -82,14 +80,6 @@ def thumbnails(
 def strip_address(grey: NDArray[np.uint8], width: int) -> str:
     """Return a strip of a micrograph as a data address, at most `width` pixels wide."""
     return _address(Image.fromarray(_reduced(grey, max(1, -(-grey.shape[1] // width)))), "PNG")
-
-
-def _shades(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    shades = np.empty(probability.shape, np.uint8)
-    for top in range(0, len(shades), ROWS_AT_A_TIME):
-        rows = slice(top, top + ROWS_AT_A_TIME)
-        shades[rows] = np.rint(probability[rows] * 255)
-    return shades
 
 
 def _reduced(grey: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

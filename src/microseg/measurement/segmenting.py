@@ -4,17 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from microseg.measurement.fields import Labels, Mask, measure_field
 from microseg.measurement.islands import island_table, label_islands
+from microseg.measurement.probability import Logits, bands
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
-
-Logits = NDArray[np.floating]
-
-ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
@@ -23,7 +18,6 @@ class Segmentation:
 
     mask: Mask
     labels: Labels
-    probability: NDArray[np.float32]
     field: dict[str, float]
     """What `measure_field` returns."""
     islands: pd.DataFrame
@@ -43,47 +37,41 @@ def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segment
     sensitivity = area_fractions(logits, settings)
     # No mask but that of the islands outlives this line: those of a mosaic take memory that its labels need.
     mask, labels = label_islands(_mask(logits, settings, settings.method), smallest_area)
-    probability = probabilities(logits)
     return Segmentation(
         mask=mask,
         labels=labels,
-        probability=probability,
         field=measure_field(mask, labels, settings.direction),
-        islands=island_table(labels, probability),
+        islands=island_table(labels, logits),
         sensitivity=sensitivity,
     )
 
 
 def area_fractions(logits: Logits, settings: Settings) -> dict[str, float]:
     """Return the area fraction at each of PROBABILITIES, then by both methods with their settings."""
-    fractions = {
-        f"{probability:g}": float(sigmoid_mask(logits, probability).mean()) for probability in PROBABILITIES
-    }
+    fractions = {f"{probability:g}": float(_above(logits, probability).mean()) for probability in PROBABILITIES}
     return fractions | {method: float(_mask(logits, settings, method).mean()) for method in METHODS}
 
 
-def probabilities(logits: Logits) -> NDArray[np.float32]:
-    """Return the sigmoid of logits, a band of rows at a time so that mosaics fit into memory."""
-    result = np.empty(logits.shape, np.float32)
-    for start in range(0, len(logits), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
-        result[rows] = expit(logits[rows].astype(np.float32))
-    return result
+def _above(logits: Logits, probability: float) -> Mask:
+    mask = np.empty(logits.shape, bool)
+    for rows in bands(len(logits)):
+        mask[rows] = sigmoid_mask(logits[rows], probability)
+    return mask
 
 
 def _mask(logits: Logits, settings: Settings, method: Method) -> Mask:
     if method == "sigmoid":
-        return sigmoid_mask(logits, settings.threshold)
+        return _above(logits, settings.threshold)
     threshold = settings.morphology_threshold
     limit = otsu_threshold(logits.astype(np.float32)) if threshold == "otsu" else float(threshold)
     # What opening and closing make of a pixel depends on those within twice either radius: a band that has them
     # gives what the whole would, for a mosaic in a fraction of the memory.
     margin = 2 * (settings.opening_radius + settings.closing_radius)
     mask = np.empty(logits.shape, bool)
-    for top in range(0, len(logits), ROWS_AT_A_TIME):
-        first, last = max(0, top - margin), top + ROWS_AT_A_TIME
+    for rows in bands(len(logits)):
+        first = max(0, rows.start - margin)
         band = morphological_mask(
-            logits[first : last + margin], limit, settings.opening_radius, settings.closing_radius
+            logits[first : rows.stop + margin], limit, settings.opening_radius, settings.closing_radius
         )
-        mask[top:last] = band[top - first : last - first]
+        mask[rows] = band[rows.start - first : rows.stop - first]
     return mask

@@ -1,0 +1,32 @@
+"""The network's probability of foreground, a band of rows at a time: for a mosaic it is never held as a whole."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Logits = NDArray[np.floating]
+WholeNumber = TypeVar("WholeNumber", np.uint8, np.uint16)
+
+ROWS_AT_A_TIME = 1024
+
+
+def bands(rows: int) -> Iterator[slice]:
+    """Yield the rows of a picture that has so many, a band after the other."""
+    for top in range(0, rows, ROWS_AT_A_TIME):
+        yield slice(top, min(top + ROWS_AT_A_TIME, rows))
+
+
+def probabilities(logits: Logits) -> NDArray[np.float32]:
+    """Return the sigmoid of logits of any shape."""
+    return np.asarray(expit(logits.astype(np.float32)))
+
+
+def rescaled(logits: Logits, kind: type[WholeNumber]) -> NDArray[WholeNumber]:
+    """Return the probability, (height, width), as whole numbers; the largest of their `kind` is certainty."""
+    result = np.empty(logits.shape, kind)
+    for rows in bands(len(logits)):
+        result[rows] = np.rint(probabilities(logits[rows]) * np.iinfo(kind).max)
+    return result

@@ -55,6 +55,9 @@ class Workplace:
     ) -> Record:
         """Measure a micrograph with its logits, write its pictures and its record, and return the record."""
         size = self.intake.pixel_size_um(picture.name)
+        # Before the labels of a mosaic take their memory.
+        looks, digest = looks_of(micrograph), pixel_digest(micrograph)
+        looks[ENTROPY] = _mean_entropy(logits)
         found = segment(logits, self.settings, self.settings.min_area.pixels(size))
         folder = self.unfinished.folder
         write_mask(folder / "masks" / f"{picture.stem}.png", found.mask)
@@ -62,8 +65,6 @@ class Workplace:
         write_labels(folder / "labels" / f"{picture.stem}.tif", found.labels, size)
         if self.settings.probability:
             write_probability(folder / "probability" / f"{picture.stem}.tif", logits)
-        looks = looks_of(micrograph) | {ENTROPY: _mean_entropy(logits)}
-        digest = pixel_digest(micrograph)
         warnings = [] if found.field["islands"] else ["no island was found"]
         if self.appearance is not None:
             warnings += seen_in_training(digest, self.appearance) + differences(looks, self.appearance)

@@ -100,6 +100,8 @@ class TrainParams(Section):
     """Parameters of the stage train."""
 
     seed: NotNegative
+    encoder: str
+    encoder_weights: str
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count

@@ -1,17 +1,13 @@
-"""Bringing the weights that the encoder of a network starts from: with a package, from the network, or one's own.
-
-The folder that is written holds origin.json, which says what they are, and beside it the file `weights`, as it
-came, or the folder `model`, a copy of a trained model.
-"""
+"""Bringing the weights that the encoder of a network starts from: from a package, an address, or one's own."""
 
 import logging
 import shutil
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from microseg.common.errors import InputError
-from microseg.common.files import file_digest, write_json
+from microseg.common.files import file_digest
+from microseg.common.params import PLAIN_ENCODER
+from microseg.common.weights_origin import MODEL_FOLDER, WEIGHTS_FILE, Origin, write_origin
 from microseg.common.workspace import project_root, shared_folder
 from microseg.sources.encoder_files import PRETRAININGS, EncoderFile, encoder_file
 from microseg.sources.first_download import fetch_recorded
@@ -20,29 +16,9 @@ from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, Transfe
 
 logger = logging.getLogger(__name__)
 
-NONE, PLAIN = "none", "plain"
-"""The value of train.encoder_weights for none, and that of train.encoder for the U-Net without any."""
-ORIGIN_FILE, WEIGHTS_FILE, MODEL_FOLDER = "origin.json", "weights", "model"
-"""What the folder holds: always the first, and with weights one of the others."""
+NONE = "none"
 DIGESTS_FILE = "digests.csv"
 """The digests of what was downloaded once, in the folder of one's own weights."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What origin.json says."""
-
-    kind: Literal["none", "imagenet", "micronet", "imagenet-micronet", "file", "model"]
-    encoder: str
-    """The value of train.encoder."""
-    name: str = ""
-    version: str = ""
-    address: str | None = None
-    """Where the file was fetched from; None for what was not fetched."""
-    sha256: str = ""
-    """Digest of the file, or, for a model, of the list of its files as the program sha256sum prints it."""
-    bytes: int = 0
-    licence: str = ""
 
 
 def write_encoder_weights(
@@ -68,14 +44,14 @@ def write_encoder_weights(
         origin = _bring_published(folder / WEIGHTS_FILE, encoder, weights, own, patience)
     else:
         origin = _bring_own(folder, encoder, weights, own)
-    write_json(folder / ORIGIN_FILE, asdict(origin))
+    write_origin(folder, origin)
     logger.info("weights of the encoder %s: %s", encoder, " ".join((origin.kind, origin.name)).strip())
 
 
 def _refuse_plain(encoder: str, weights: str) -> None:
-    if encoder == PLAIN:
+    if encoder == PLAIN_ENCODER:
         raise InputError(
-            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder plain; set "
+            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder {encoder}; set "
             "train.encoder to one that has them, such as timm-tf_efficientnet_lite0, or train.encoder_weights to "
             "none or to a model of your own"
         )

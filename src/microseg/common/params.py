@@ -18,6 +18,9 @@ NotNegative = Annotated[int, Field(ge=0)]
 # The narrowest level of the network has a sixteenth of the height and width.
 SMALLEST_NORMALISED_CROP = 32
 
+PLAIN_ENCODER = "plain"
+"""The name of the encoder that is the U-Net's own."""
+
 SizeOrShare = Annotated[int | float, Field(ge=0)]
 
 
@@ -100,6 +103,8 @@ class TrainParams(Section):
     """Parameters of the stage train."""
 
     seed: NotNegative
+    encoder: str
+    encoder_weights: str
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count

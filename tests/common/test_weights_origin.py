@@ -1,0 +1,28 @@
+"""Where weights came from is read as it was written, and told to be missing or broken by the name of its file."""
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.common.weights_origin import Origin, read_origin, write_origin
+
+
+def test_is_read_as_written(tmp_path):
+    origin = Origin("micronet", "resnet50", "w.pth", "1.1", "https://a.example/w.pth", "ab" * 32, 5, "MIT")
+    write_origin(tmp_path, origin)
+    assert read_origin(tmp_path) == origin
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"kind": "none"}', '{"kind": "none", "encoder": "plain", "more": 1}', "[]"]
+)
+def test_what_is_no_origin_is_refused(tmp_path, text):
+    (tmp_path / "origin.json").write_text(text)
+    with pytest.raises(
+        InputError, match=r"origin\.json: not an origin of weights .*rerun the stage encoder_weights"
+    ):
+        read_origin(tmp_path)
+
+
+def test_a_missing_one_is_to_be_brought(tmp_path):
+    with pytest.raises(InputError, match=r"origin\.json: no such file; run the stage encoder_weights"):
+        read_origin(tmp_path)

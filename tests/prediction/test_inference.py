@@ -91,10 +91,10 @@ def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(netw
     assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), None, 0).flip(-2), logits, atol=1e-3)
 
 
-def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0):
+def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0, scale=1.0):
     params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
     fabric = start("cpu", "float32")
-    write_logits_folder(fabric, network, grey_values, temperature, data / "images", names, folder, params)
+    write_logits_folder(fabric, network, grey_values, scale, temperature, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):

@@ -103,6 +103,7 @@ class TrainParams(Section):
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count
+    scale: float = Field(ge=1)
     crop: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
     foreground_fraction: Share

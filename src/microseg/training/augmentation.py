@@ -1,6 +1,7 @@
 """Random changes of training crops that leave what is to be learnt unchanged.
 
-Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool.
+Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool, or as float32 shares of
+foreground.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from microseg.common.params import AugmentParams
 
 Grey = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+Mask = NDArray[np.bool_ | np.float32]
 
 
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:

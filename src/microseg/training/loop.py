@@ -159,7 +159,7 @@ class TrainingLoop:
         return loader(crops, batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
     def _validation_batches(self) -> DataLoader[Sample]:
-        whole = WholeMicrographs(self.validation, self.params.grey_values)
+        whole = WholeMicrographs(self.validation, self.params.grey_values, self.params.scale)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
         return loader(whole, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
 

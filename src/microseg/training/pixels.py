@@ -2,9 +2,9 @@
 
 A crop needs a few of the pixels of its micrograph, while a PNG can only be decoded as a whole. The first process
 to ask for a micrograph leaves a copy of it and of its mask in a folder that all trainings of a project share; the
-system keeps in memory what of it is used, and takes that memory back where it is needed. Copies are of the
-size that the network sees: a micrograph is reduced once and not for each crop. A copy is named after the content of
-the two files and how they are reduced, so that none is ever out of date, and takes its place complete, however many
+system keeps in memory what of it is used, and takes that memory back where it is needed. Copies are of the size
+that the network sees: a micrograph is reduced once and not for each crop. A copy is named after the content of the
+two files and how they are reduced, so that none is ever out of date, and takes its place complete, however many
 processes write it.
 """
 

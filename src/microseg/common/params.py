@@ -115,6 +115,7 @@ class TrainParams(Section):
     warmup_epochs: NotNegative
     fall: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
+    weight_average: float = Field(ge=0, lt=1)
     gradient_clip: Annotated[float, Field(gt=0)] | None
     validate_every: Count
     early_stopping: Count | None

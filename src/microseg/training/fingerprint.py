@@ -34,6 +34,7 @@ CODE = (
     "training.schedules",
     "training.state",
     "training.validation",
+    "training.weight_average",
 )
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 

@@ -17,7 +17,7 @@ from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
 from microseg.training import fingerprint as fingerprint_module
 from microseg.training.calibrate import calibrate
-from microseg.training.datasets import TrainingCrops, WholeMicrographs, loader
+from microseg.training.datasets import Sample, TrainingCrops, WholeMicrographs, loader
 from microseg.training.fingerprint import fingerprint
 from microseg.training.pixels import LIMIT_VARIABLE, PixelStore
 from microseg.training.sampling import Draw
@@ -26,7 +26,15 @@ from microseg.training.validation import validate
 
 from tiny_training import assert_same, blobs, tiny_params, tiny_train, write_blobs
 
-PLAIN = {"symmetries": "none", "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+PLAIN = {
+    "symmetries": "none",
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "noise": 0.0,
+    "blur": 0.0,
+    "gamma": 0.0,
+    "zoom": 0.0,
+}
 
 
 @pytest.fixture
@@ -58,6 +66,35 @@ def test_a_crop_shows_scale_times_the_side(tmp_path, scale):
         assert shown.shape == (16, 14)
         # Between the centres of the first and the last but the outermost, which the border may have changed.
         assert (shown[:, -1] - shown[:, 0]).numpy() == pytest.approx(13 * scale, abs=0.6)
+
+
+def zoomed_crops(folder, zoom) -> list[Sample]:
+    data = crops(gradient(folder), 1.0, crop=24, foreground_fraction=0.0)
+    data.augmentation = tiny_params(augment=PLAIN | {"zoom": zoom}).augment
+    return [data[Draw(1, 0, repeat, 1.0)] for repeat in range(60)]
+
+
+def test_zoom_shows_crops_larger_or_smaller_within_the_limit(tmp_path):
+    samples = zoomed_crops(tmp_path, 0.5)
+    # Grey values rise by 2 a column, so by twice the zoom in a column of the crop.
+    zooms = [((s.micrograph[0, 0, -5] - s.micrograph[0, 0, 4]) * 255 / 2 / 15).item() for s in samples]
+    assert 16 / 24 - 0.05 <= min(zooms) < 0.75
+    assert 1.4 < max(zooms) <= 1.5 + 0.05
+    assert np.mean(np.log(zooms)) == pytest.approx(0, abs=0.1)
+    for sample in samples:
+        assert sample.micrograph.shape == sample.mask.shape == (1, 24, 24)
+        assert sample.mask.dtype == torch.float32
+        # The foreground begins at column 40, whose grey value is 80.
+        inside, outside = sample.mask > 0.9, sample.mask < 0.1
+        assert (sample.micrograph[inside] * 255 > 77).all()
+        assert (sample.micrograph[outside] * 255 < 82).all()
+
+
+def test_zoom_is_for_crops_only():
+    with pytest.raises(
+        ValueError, match=r"augment\.zoom has no meaning for whole micrographs; set crop to a number"
+    ):
+        tiny_params(crop=None, augment=PLAIN | {"zoom": 0.1})
 
 
 @pytest.mark.parametrize("crop", [16, 48, None])

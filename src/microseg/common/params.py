@@ -94,6 +94,8 @@ class AugmentParams(Section):
     contrast: float = Field(ge=0, lt=1)
     noise: Share
     blur: float = Field(ge=0, le=10)
+    gamma: float = Field(ge=0, le=10)
+    zoom: Share
 
 
 class TrainParams(Section):
@@ -143,6 +145,14 @@ class TrainParams(Section):
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
                 "of schedule cosine; set it to less than epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_crops_are_zoomed(self) -> Self:
+        if self.augment.zoom and self.crop is None:
+            raise ValueError(
+                "augment.zoom has no meaning for whole micrographs; set crop to a number, or augment.zoom to 0"
             )
         return self
 

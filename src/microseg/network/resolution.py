@@ -31,10 +31,16 @@ def reduced(layer: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
     For a micrograph these are antialiased grey values, for 255 times a mask 255 times the share of foreground.
     """
-    height, width = reduced_size(layer.shape[:2], scale)
-    if (height, width) == layer.shape:
+    return resized(layer, reduced_size(layer.shape[:2], scale))
+
+
+def resized(layer: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a layer, (height, width) of 0 to 255, with another size: antialiased, or interpolated linearly."""
+    if layer.shape == size:
         return layer
-    return np.asarray(Image.fromarray(layer).resize((width, height), REDUCING))
+    height, width = size
+    resampling = REDUCING if height < layer.shape[0] or width < layer.shape[1] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(layer).resize((width, height), resampling))
 
 
 def enlarged(logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -14,7 +14,8 @@ from microseg.common.errors import InputError
 from microseg.common.params import AugmentParams
 from microseg.common.randomness import generator
 from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, to_grey
-from microseg.training.augmentation import Mask, augment
+from microseg.network.resolution import resized
+from microseg.training.augmentation import Mask, augment, random_factor
 from microseg.training.pixels import PixelStore, StoredMask, foreground_ends
 from microseg.training.sampling import Draw
 
@@ -25,7 +26,7 @@ class Sample(NamedTuple):
     micrograph: Tensor
     """(1, height, width), float32, normalised."""
     mask: Tensor
-    """(1, height, width), bool; of a crop at a scale above 1, float32 shares of foreground."""
+    """(1, height, width), bool; of a crop that was resampled, float32 shares of foreground."""
     weight: float
     """Its share in the gradient of its step."""
     name: str
@@ -85,7 +86,12 @@ class TrainingCrops(Dataset[Sample]):
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
         micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
         if self.crop is not None:
-            micrograph, mask = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random, ends)
+            zoom = self.augmentation.zoom
+            side = max(1, round(self.crop * random_factor(zoom, random))) if zoom else self.crop
+            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_fraction, random, ends)
+            if zoom:
+                size = self.crop, self.crop
+                micrograph, mask = resized(micrograph, size), resized(as_shares(mask), size)
         grey, target = augment(to_grey(micrograph), as_target(mask), self.augmentation, random)
         if self.grey_values == "per_image":
             grey = normalize(grey, statistics)
@@ -95,6 +101,11 @@ class TrainingCrops(Dataset[Sample]):
             weight=draw.weight,
             name=self.pixels.files.names[draw.micrograph],
         )
+
+
+def as_shares(mask: StoredMask) -> NDArray[np.uint8]:
+    """Return the share of foreground in each pixel, 0 to 255."""
+    return np.asarray(mask * np.uint8(255) if mask.dtype == np.bool_ else mask, np.uint8)
 
 
 def as_target(mask: StoredMask) -> Mask:

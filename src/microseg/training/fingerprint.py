@@ -67,7 +67,7 @@ def fingerprint(
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if tile is not None:
         settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
-    if params.scale != 1:
+    if params.scale != 1 or params.augment.zoom:
         settings |= {"reduction": reduction(params.scale)}
     content: dict[str, Any] = {
         "seed": seed,

@@ -21,7 +21,15 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
     temperature = card.temperature if params.predict.calibrate else 1.0
     write_logits_folder(
-        fabric, network, card.grey_values, temperature, arguments.images, names, arguments.logits, params.predict
+        fabric,
+        network,
+        card.grey_values,
+        card.scale,
+        temperature,
+        arguments.images,
+        names,
+        arguments.logits,
+        params.predict,
     )
 
 

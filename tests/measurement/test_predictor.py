@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from microseg.common.params import PredictParams
 from microseg.measurement import predictor
 from microseg.measurement.predictor import BAND_MARGIN, Predictor
 from microseg.measurement.settings import Settings
+from microseg.micrographs.images import read_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.model_card import read_model
+from microseg.prediction.inference import write_logits_folder
+from microseg.prediction.logits import read_logits
 
 from drawn_micrographs import write_tiny_model
+from tiny_training import write_blobs
 
 
 @pytest.fixture
@@ -44,6 +49,23 @@ def test_logits_are_divided_by_the_temperature_of_the_model(model, monkeypatch):
     assert np.abs(plain).max() > 0.01
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_network_that_sees_larger_pixels_is_shown_them_and_its_logits_enlarged(tmp_path, monkeypatch, factor):
+    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
+    model = write_tiny_model(tmp_path / "model", scale=2.0)
+    names = write_blobs(tmp_path / "data", count=1, height=65, width=83)
+    grey = read_micrograph(tmp_path / "data/images" / names[0])
+    network, card = read_model(model)
+    params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries="none")
+    fabric = start("cpu", "float32")
+    given = (network, card.grey_values, card.scale, 1.0, tmp_path / "data/images", names, tmp_path / "logits")
+    write_logits_folder(fabric, *given, params)
+    logits = Predictor(model, Settings()).logits(grey, factor)
+    assert logits.shape == (65, 83)
+    # Enlarged first, for a micrograph of twice the pixel size, it is seen at another size.
+    assert np.array_equal(logits, read_logits(tmp_path / "logits", names[0])) == (factor == 1)
+
+
 def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     seen = []
 
@@ -59,6 +81,19 @@ def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     # All bands are normalised alike, by the grey values of the whole.
     assert np.array_equal(Predictor(model, Settings()).logits(grey), whole)
     assert seen == [(1300, 160, None), (768, 160, 1024), (1024, 160, 1024), (532, 160, 1024)]
+
+
+def test_bands_of_a_mosaic_that_is_seen_smaller_join_to_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tile, _overlap: 3 * inputs)
+    model = write_tiny_model(tmp_path / "model", scale=2.0)
+    grey = micrograph(1301, 161)
+    whole = Predictor(model, Settings()).logits(grey)
+    monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
+    monkeypatch.setattr(predictor, "BAND_ROWS", 512)
+    # What bands are joined from is rounded to float16 before it is enlarged.
+    bands = Predictor(model, Settings()).logits(grey)
+    assert np.abs(bands.astype(float) - whole).max() < 0.01
+    assert bands.shape == grey.shape
 
 
 def test_a_margin_is_wider_than_what_the_network_sees_around_a_pixel(model, monkeypatch):

@@ -14,6 +14,7 @@ from microseg.common.errors import InputError
 from microseg.network.devices import start
 from microseg.network.losses import LOSSES
 from microseg.network.memory import InferenceWorkload, TrainingWorkload, explained, free_bytes
+from microseg.network.resolution import enlarged
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict, predict_in_all_symmetries
 from microseg.training.datasets import WholeMicrographs, loader
@@ -106,35 +107,41 @@ class Peak(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("scale", [1, 2, 8])
 @pytest.mark.parametrize("tile", [None, 32])
 @pytest.mark.parametrize("symmetries", [False, True])
-def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries):
+def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries, scale):
     network = UNet(8).eval()
     function = predict_in_all_symmetries if symmetries else predict
     with Peak() as peak:
-        function(network, torch.zeros(1, 1, 96, 128), tile, overlap=0.25)
+        seen = torch.zeros(1, 1, 96, 128)
+        logits = enlarged(function(network, seen, tile, overlap=0.25), (96 * scale, 128 * scale))
+        del logits
     workload = InferenceWorkload(
         base_channels=8,
-        height=96,
-        width=128,
+        height=96 * scale,
+        width=128 * scale,
         bytes_per_number=4,
         tile=tile,
         validating=False,
         symmetries=symmetries,
+        scale=scale,
     )
     assert workload.needed_bytes - 4 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
 @pytest.mark.parametrize("tile", [None, 32])
-def test_the_estimate_of_a_validation_is_what_is_held_at_once(tile, tmp_path):
-    write_blobs(tmp_path, count=1, height=96, width=128)
+def test_the_estimate_of_a_validation_is_what_is_held_at_once(tile, scale, tmp_path):
+    height, width = int(96 * scale), int(128 * scale)
+    write_blobs(tmp_path, count=1, height=height, width=width)
     fabric, files = start("cpu", "float32"), blobs(tmp_path, ["IMG_00001.png"])
-    batches = loader(WholeMicrographs(files, "none"), [[0]], workers=0, pin_memory=False)
+    batches = loader(WholeMicrographs(files, "none", scale), [[0]], workers=0, pin_memory=False)
     network = UNet(8)
     with Peak() as peak:
         validate(fabric, network, batches, LOSSES["dice_bce"], 1, tile, overlap=0.25)
-    workload = validation_workload(files, tiny_params(base_channels=8), "32-true", tile)
-    assert (workload.height, workload.width) == (96, 128)
+    workload = validation_workload(files, tiny_params(base_channels=8, scale=scale), "32-true", tile)
+    assert (workload.height, workload.width) == (height, width)
     assert workload.needed_bytes - 12 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
 
 
@@ -152,6 +159,11 @@ def test_a_validation_that_is_too_large_is_told_of_tiles_first():
     message = r"validating 16 base channels on a micrograph of 6000 x 8000 pixels in one piece"
     with pytest.raises(InputError, match=message), explained(MOSAIC):
         raise MemoryError
+
+
+def test_tiles_are_of_what_the_network_sees():
+    lines = replace(MOSAIC, width=512, height=512, scale=2.0).remedies()
+    assert lines[0].startswith("predict.tile 128:")
 
 
 def test_where_no_parameter_helps_none_is_named():

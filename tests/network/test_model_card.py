@@ -86,6 +86,20 @@ def test_a_card_from_before_there_was_normalisation_is_read(model):
     assert (card.grey_values, card.normalisation) == ("per_image", "none")
 
 
+def test_the_card_says_the_scale_and_without_a_word_of_it_is_of_scale_1(tmp_path, model, card):
+    write_model(tmp_path, UNet(2).state_dict(), replace(card, scale=2.5))
+    assert read_model(tmp_path)[1].scale == 2.5
+    content = json.loads((model / "unet.json").read_text())
+    assert content.pop("scale") == 1.0
+    (model / "unet.json").write_text(json.dumps(content))
+    assert read_model(model)[1].scale == 1.0
+
+
+def test_the_scale_of_the_card_is_that_of_the_training(tmp_path, card):
+    files = blobs(tmp_path, ["a.png"])
+    assert describe(3, 0.7, files, files, tiny_params(scale=3), 5, card.computed_with).scale == 3.0
+
+
 def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):
     assert set(torch.load(model / "unet.pt", weights_only=True)) == set(UNet(2).state_dict())
     assert json.loads((model / "unet.json").read_text())["base_channels"] == 2

@@ -12,8 +12,8 @@ FEATURES = torch.linspace(-2, 5, 5 * 3 * 4 * 6).sin().reshape(5, 3, 4, 6) * 3 + 
 SHARES = {"uneven": [[0, 1, 2], [3, 4]], "one is idle": [[0, 1, 2, 3, 4], [2]]}
 
 
-def layer() -> nn.BatchNorm2d:
-    normalisation = BatchNormalisation(3)
+def layer(momentum: float | None) -> nn.BatchNorm2d:
+    normalisation = BatchNormalisation(3, momentum=momentum)
     nn.init.uniform_(normalisation.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(0))
     return normalisation
 
@@ -27,23 +27,24 @@ def compute(normalisation: nn.Module, features: Tensor, weight: float) -> list[T
     return [tensor.detach() for tensor in (normalised, *gradients, *normalisation.buffers())]
 
 
-def work(rank: int, shares: list[list[int]], place: str) -> None:
+def work(rank: int, shares: list[list[int]], momentum: float | None, place: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=2)
-    normalisation, idle = layer(), rank == 1 and len(shares[0]) == len(FEATURES)
+    normalisation, idle = layer(momentum), rank == 1 and len(shares[0]) == len(FEATURES)
     with left_out(normalisation) if idle else nullcontext():
         results = compute(normalisation, FEATURES[shares[rank]], weight=0.0 if idle else 1.0)
     torch.save(results, f"{place}/{rank}.pt")
     distributed.destroy_process_group()
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
-def test_two_devices_normalise_as_one_with_all_of_the_batch(shares, tmp_path):
-    multiprocessing.start_processes(work, (shares, str(tmp_path)), nprocs=2, start_method="fork")
+def test_two_devices_normalise_as_one_with_all_of_the_batch(shares, momentum, tmp_path):
+    multiprocessing.start_processes(work, (shares, momentum, str(tmp_path)), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     busy = [first] if len(shares[0]) == len(FEATURES) else [first, second]
     normalised, gradients = (torch.cat([results[number] for results in busy]) for number in (0, 1))
     found = [normalised, gradients, first[2] + second[2], first[3] + second[3], *first[4:]]
-    for one, two in zip(compute(layer(), FEATURES, 1.0), found, strict=True):
+    for one, two in zip(compute(layer(momentum), FEATURES, 1.0), found, strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-5)
     assert all(torch.equal(*averages) for averages in zip(first[4:], second[4:], strict=True))

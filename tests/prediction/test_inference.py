@@ -3,14 +3,17 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from microseg.common.errors import InputError
 from microseg.common.params import PredictParams
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
+from microseg.network.resolution import reduced
 from microseg.network.unet import UNet
 from microseg.prediction.inference import (
+    PREDICTIONS,
     predict,
     predict_in_all_symmetries,
     predict_mirrored,
@@ -91,10 +94,10 @@ def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(netw
     assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), None, 0).flip(-2), logits, atol=1e-3)
 
 
-def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0):
+def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0, scale=1.0):
     params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
     fabric = start("cpu", "float32")
-    write_logits_folder(fabric, network, grey_values, temperature, data / "images", names, folder, params)
+    write_logits_folder(fabric, network, grey_values, scale, temperature, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
@@ -124,6 +127,19 @@ def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
         write(network, tmp_path, names, tmp_path / grey_values, grey_values)
     first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("symmetries", ["none", "mirror", "all"])
+def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_size(network, tmp_path, symmetries):
+    names = write_blobs(tmp_path, count=2, height=65, width=83)
+    write(network, tmp_path, names, tmp_path / "logits", symmetries=symmetries, scale=2.0, temperature=1.5)
+    micrograph, _ = blobs(tmp_path, names).read(1)
+    small = network_input(reduced(micrograph, 2.0), "per_image")[None]
+    logits = PREDICTIONS[symmetries](network, small, None, 0.25)[0, 0].numpy()
+    assert logits.shape == (32, 42)
+    expected = np.asarray(Image.fromarray(logits).resize((83, 65), Image.Resampling.BILINEAR)) / 1.5
+    assert read_logits(tmp_path / "logits", names[1]) == pytest.approx(expected, abs=2e-3)
+    assert expected.std() > 0.01
 
 
 def test_symmetries_are_averaged_where_asked_for(network, tmp_path):

@@ -4,7 +4,15 @@ import pytest
 from microseg.common.params import AugmentParams
 from microseg.training.augmentation import augment, random_symmetry
 
-NOTHING = {"symmetries": "none", "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+NOTHING = {
+    "symmetries": "none",
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "noise": 0.0,
+    "blur": 0.0,
+    "gamma": 0.0,
+    "zoom": 0.0,
+}
 GREY = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
 MASK = GREY > 0.6
 
@@ -78,8 +86,22 @@ def test_blur_keeps_the_mean_and_smooths_edges():
     assert max(steepest) > 0.2
 
 
+def test_gamma_raises_grey_values_to_a_power_within_the_limit_and_its_inverse():
+    exponents = []
+    for seed in range(200):
+        grey, mask = augmented(seed, gamma=0.5)
+        exponents.append(float(np.log(grey[2, 3]) / np.log(GREY[2, 3])))
+        assert grey == pytest.approx(GREY ** exponents[-1], abs=1e-5)
+        assert np.array_equal(mask, MASK)
+        assert grey.dtype == np.float32
+    assert 1 / 1.5 - 1e-4 <= min(exponents) < 0.68
+    assert 1.48 < max(exponents) <= 1.5 + 1e-4
+    # Symmetric in its logarithm: as often below 1 as above, and the geometric mean is 1.
+    assert np.mean(np.log(exponents)) == pytest.approx(0, abs=0.04)
+
+
 def test_the_same_random_numbers_give_the_same_crop():
-    everything = {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0}
+    everything = {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0, "gamma": 0.5}
     first, second, other = (augmented(seed, **everything)[0] for seed in (5, 5, 6))
     assert np.array_equal(first, second)
     assert first.dtype == np.float32

@@ -19,7 +19,7 @@ from tiny_training import ROOT, TINY, write_blobs, write_split_of
 
 # 5 crops an epoch in steps of 4: in the last step one of two processes has nothing to do. Without normalisation no
 # gradient is so close to zero that its rounding errors, which Adam would make steps of, decide its direction.
-TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4}
+TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "weight_average": 0.5}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from microseg.training.fingerprint import CODE, code_digest, fingerprint
 
 from tiny_training import ROOT, blobs, tiny_params, write_blobs
 
+AUGMENT = tiny_params().augment.model_dump()
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -26,9 +28,10 @@ def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
         {"base_channels": 3}, {"crop": 48}, {"crops_per_micrograph": 3}, {"foreground_fraction": 0.75},
         {"batch_size": 3}, {"accumulate_batches": 2}, {"loss": "bce"}, {"lr": 0.1}, {"warmup_epochs": 1},
         {"weight_decay": 0.1}, {"gradient_clip": None}, {"normalisation": "batch"},
-        {"grey_values": "none"}, {"compile": True},
+        {"grey_values": "none"}, {"compile": True}, {"scale": 2.0},
         {"activation_checkpointing": True}, {"devices": 2}, {"nodes": 2}, {"schedule": "cosine"},
-        {"augment": {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.02, "blur": 1.0}},
+        {"augment": AUGMENT | {"blur": 1.0}}, {"augment": AUGMENT | {"gamma": 0.2}},
+        {"augment": AUGMENT | {"zoom": 0.2}}, {"weight_average": 0.9},
         {"seed": 2}, {"device": "another"}, {"validate_every": 2},
     ],
     ids=str,

@@ -36,7 +36,15 @@ def iou_of(record: EpochRecord) -> float:
 
 
 def no_augmentation() -> dict[str, object]:
-    return {"symmetries": "all", "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "blur": 0.0}
+    return {
+        "symmetries": "all",
+        "brightness": 0.0,
+        "contrast": 0.0,
+        "noise": 0.0,
+        "blur": 0.0,
+        "gamma": 0.0,
+        "zoom": 0.0,
+    }
 
 
 def test_one_record_an_epoch(data, tmp_path):

@@ -97,6 +97,8 @@ class AugmentParams(Section):
     contrast: float = Field(ge=0, lt=1)
     noise: Share
     blur: float = Field(ge=0, le=10)
+    gamma: float = Field(ge=0, le=10)
+    zoom: Share
 
 
 class TrainParams(Section):
@@ -108,6 +110,7 @@ class TrainParams(Section):
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count
+    scale: float = Field(ge=1)
     crop: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
     foreground_fraction: Share
@@ -119,6 +122,7 @@ class TrainParams(Section):
     warmup_epochs: NotNegative
     fall: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
+    weight_average: float = Field(ge=0, lt=1)
     gradient_clip: Annotated[float, Field(gt=0)] | None
     validate_every: Count
     early_stopping: Count | None
@@ -146,6 +150,14 @@ class TrainParams(Section):
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
                 "of schedule cosine; set it to less than epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_crops_are_zoomed(self) -> Self:
+        if self.augment.zoom and self.crop is None:
+            raise ValueError(
+                "augment.zoom has no meaning for whole micrographs; set crop to a number, or augment.zoom to 0"
             )
         return self
 

@@ -13,6 +13,7 @@ from microseg.network.inputs import GreyStatistics, grey_statistics, network_inp
 from microseg.network.model_card import read_model
 from microseg.network.normalisation import folded
 from microseg.network.provenance import provenance
+from microseg.network.resolution import enlarged_array, reduced
 from microseg.prediction.inference import predict, predict_in_all_symmetries
 from microseg.prediction.logits import LARGEST
 
@@ -54,9 +55,12 @@ class Predictor:
             )
             found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
             return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
-        if micrograph.size <= LARGEST_WHOLE:
-            return self._predict(micrograph, grey_statistics(micrograph), self._settings.tile)
-        return self._predict_in_bands(micrograph, self._settings.tile or TILE_OF_MOSAICS)
+        small = reduced(micrograph, self.card.scale)
+        if small.size <= LARGEST_WHOLE:
+            logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile)
+        else:
+            logits = self._predict_in_bands(small, self._settings.tile or TILE_OF_MOSAICS)
+        return rounded(enlarged_array(logits, micrograph.shape))
 
     def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile: int) -> NDArray[np.float16]:
         statistics = grey_statistics(micrograph)
@@ -64,16 +68,21 @@ class Predictor:
         for top in range(0, len(micrograph), BAND_ROWS):
             first = max(0, top - BAND_MARGIN)
             band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile)
-            logits[top : top + BAND_ROWS] = band[top - first : top - first + BAND_ROWS]
+            logits[top : top + BAND_ROWS] = rounded(band)[top - first : top - first + BAND_ROWS]
         return logits
 
     def _predict(
         self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
-    ) -> NDArray[np.float16]:
+    ) -> NDArray[np.float32]:
         function = predict_in_all_symmetries if self._settings.symmetries else predict
         inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
         with self._fabric.autocast():
             logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
         # So that the probabilities are true ones; it does not move the limit of 0.5.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
-        return np.clip(values, -LARGEST, LARGEST).astype(np.float16)
+        return values
+
+
+def rounded(logits: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Return logits as the stage predict writes them; what it is given is cut to their range in place."""
+    return np.clip(logits, -LARGEST, LARGEST, out=logits).astype(np.float16, copy=False)

@@ -17,6 +17,7 @@ from microseg.common.files import write_json
 from microseg.micrographs.images import read_micrograph
 from microseg.network.inputs import MaskedMicrographs, network_input
 from microseg.network.model_card import read_model
+from microseg.network.resolution import enlarged
 
 APPEARANCE_FILE = "appearance.json"
 ENTROPY = "probability_entropy"
@@ -138,9 +139,9 @@ def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> l
     some = replace(validation, names=validation.names[::step])
     values = []
     for micrograph in _micrographs(some):
-        inputs = fabric.to_device(network_input(micrograph, card.grey_values)[None])
+        inputs = fabric.to_device(network_input(micrograph, card.grey_values, scale=card.scale)[None])
         with torch.inference_mode(), fabric.autocast():
-            logits = module(inputs)
+            logits = enlarged(module(inputs), micrograph.shape)
         values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))
     return values
 

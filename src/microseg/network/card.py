@@ -51,6 +51,8 @@ class ModelCard:
     """What to divide logits by so that their sigmoid is a true probability; fitted on validation micrographs."""
     best_logit: float = 0.0
     """The logit, not divided, above which foreground gives the highest mean IoU on the validation micrographs."""
+    scale: float = 1.0
+    """Pixels of the micrograph along one side of a pixel that the network sees; 1 in cards that do not say it."""
 
 
 def read_card(folder: Path) -> ModelCard:

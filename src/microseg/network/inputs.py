@@ -11,6 +11,7 @@ from torch import Tensor
 
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.network.resolution import reduced
 
 GreyValues = Literal["per_image", "none"]
 
@@ -47,15 +48,19 @@ def normalize(grey: NDArray[np.float32], statistics: GreyStatistics) -> NDArray[
 
 
 def network_input(
-    micrograph: NDArray[np.uint8], grey_values: GreyValues, statistics: GreyStatistics | None = None
+    micrograph: NDArray[np.uint8],
+    grey_values: GreyValues,
+    statistics: GreyStatistics | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Return a micrograph as the network sees it: (1, height, width), normalised.
+    """Return a micrograph as the network sees it: (1, height, width), at `scale` and normalised.
 
     A part of a micrograph is normalised by the `statistics` of the whole one, which are given then.
     """
-    grey = to_grey(micrograph)
+    seen = reduced(micrograph, scale)
+    grey = to_grey(seen)
     if grey_values == "per_image":
-        grey = normalize(grey, statistics or grey_statistics(micrograph))
+        grey = normalize(grey, statistics or grey_statistics(seen))
     return torch.from_numpy(grey[np.newaxis])
 
 

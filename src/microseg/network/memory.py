@@ -18,8 +18,8 @@ from microseg.network.unet import LEVELS
 log = logging.getLogger(__name__)
 
 GIGABYTE = 1e9
-# What the loss of a validation holds at once for each pixel: logits, mask, and what is made of both.
-LOSS_BYTES = 22
+# What the loss of a validation holds at once for each pixel of the mask: logits, mask, and what is made of both.
+LOSS_BYTES = 18
 
 # Tiles to suggest: smaller ones see too little around a pixel, larger ones hardly save time.
 SMALLEST_TILE, LARGEST_TILE = 64, 1024
@@ -133,6 +133,8 @@ class InferenceWorkload(Workload):
     validating: bool
     """Whether this is a part of a training, whose state is then in memory too, and the loss is computed."""
     symmetries: bool = False
+    scale: float = 1.0
+    """How many times as wide as the micrograph's the pixels are that the network sees."""
 
     @property
     def description(self) -> str:
@@ -146,20 +148,25 @@ class InferenceWorkload(Workload):
     def needed_bytes(self) -> float:
         """Bytes of weights, with Adam's two averages in a training, of activations, and of maps of all pixels."""
         pixels = self.height * self.width
-        piece = pixels if self.tile is None else self.tile**2
+        seen = pixels / self.scale**2
+        piece = seen if self.tile is None else self.tile**2
         # Where the last level joins what it gets: two inputs and their join, above the level below.
         activations = 4.5 * self.base_channels * self.bytes_per_number * piece
         # Maps of float32: what the network sees; for tiles the sum of their logits and that of their weights, and
         # at the end their quotient; for symmetries the micrograph, the turned one, the logits of both views, and
         # the sum so far. The annotated mask has a byte a pixel.
-        maps = 4 + 8 * (self.tile is not None) + 20 * self.symmetries + self.validating
-        quotient = 4 * pixels * (self.tile is not None)
+        maps = 4 + 8 * (self.tile is not None) + 20 * self.symmetries
+        quotient = 4 * seen * (self.tile is not None)
+        network = maps * seen + self.validating * pixels + max(activations, quotient)
+        # Of another size than what was seen, logits are there twice while they are enlarged.
+        enlarging = (8 * seen + 4 * pixels) * (self.scale != 1)
+        loss = (4 * seen + LOSS_BYTES * pixels) * self.validating
         held = (12 if self.validating else 4) * self.weights
-        return held + max(maps * pixels + max(activations, quotient), LOSS_BYTES * pixels * self.validating)
+        return held + max(network, enlarging, loss)
 
     def changes(self) -> Iterator[tuple[str, Workload]]:
         """Smaller tiles, no symmetries, and in a training smaller numbers and networks."""
-        smaller = smaller_tile(self.tile or math.isqrt(self.height * self.width))
+        smaller = smaller_tile(self.tile or int(math.sqrt(self.height * self.width) / self.scale))
         if smaller is not None:
             yield f"predict.tile {smaller}", replace(self, tile=smaller)
         if self.symmetries:

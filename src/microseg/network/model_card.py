@@ -39,6 +39,7 @@ def describe(
         training_micrographs=training.names,
         validation_micrographs=validation.names,
         computed_with=computed_with,
+        scale=params.scale,
     )
 
 

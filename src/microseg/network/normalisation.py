@@ -32,7 +32,11 @@ class BatchNormalisation(nn.BatchNorm2d):
             return super().forward(features)
         if self.counts_batches:
             cast(Tensor, self.num_batches_tracked).add_(1)
-        momentum = cast(float, self.momentum) if self.counts_batches else 0.0
+        # Without a momentum all batches count alike, as in torch's own batch normalisation.
+        momentum = (
+            self.momentum if self.momentum is not None else 1 / float(cast(Tensor, self.num_batches_tracked))
+        )
+        momentum = momentum if self.counts_batches else 0.0
         if distributed.is_available() and distributed.is_initialized():
             return self._over_devices(features, momentum)
         return functional.batch_norm(

@@ -19,6 +19,7 @@ from microseg.network.devices import connected
 from microseg.network.inputs import GreyValues, network_input
 from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.normalisation import folded
+from microseg.network.resolution import enlarged
 from microseg.network.tiles import tiled_logits
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
@@ -60,6 +61,7 @@ def write_logits_folder(
     fabric: Fabric,
     network: UNet,
     grey_values: GreyValues,
+    scale: float,
     temperature: float,
     images: Path,
     names: Sequence[str],
@@ -69,12 +71,13 @@ def write_logits_folder(
     """Write the logits of the micrographs `names` in `images` into `folder`, shared out among the devices.
 
     The folder takes its place once all devices are done; several machines need it on a disk that they share. While
-    a micrograph is predicted the next one is read. All logits are divided by `temperature`, above 0.
+    a micrograph is predicted the next one is read. The network sees micrographs at `scale`; the logits have the
+    micrograph's own size. All are divided by `temperature`, above 0.
 
     Raises:
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
-    workload = workload_of(fabric, network, images, names, params)
+    workload = workload_of(fabric, network, images, names, params, scale)
     logits_of = PREDICTIONS[params.symmetries]
     writing = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
     with connected(fabric), explained(workload), writing as own:
@@ -86,15 +89,16 @@ def write_logits_folder(
         micrographs = read_ahead(lambda name: read_micrograph(images / name), mine)
         shown = progress(mine, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
-            inputs = fabric.to_device(network_input(micrograph, grey_values)[None])
+            inputs = fabric.to_device(network_input(micrograph, grey_values, scale=scale)[None])
             with fabric.autocast():
                 logits = logits_of(module, inputs, params.tile, params.overlap)
+            logits = enlarged(logits, micrograph.shape)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
         fabric.barrier()
 
 
 def workload_of(
-    fabric: Fabric, network: UNet, images: Path, names: Sequence[str], params: PredictParams
+    fabric: Fabric, network: UNet, images: Path, names: Sequence[str], params: PredictParams, scale: float
 ) -> InferenceWorkload:
     """Return what the memory of a prediction depends on; the largest micrograph stands for all."""
     height, width = max((image_size(images / name) for name in names), key=math.prod)
@@ -106,6 +110,7 @@ def workload_of(
         tile=params.tile,
         validating=False,
         symmetries=params.symmetries != "none",
+        scale=scale,
     )
 
 

@@ -1,6 +1,7 @@
 """Random changes of training crops that leave what is to be learnt unchanged.
 
-Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool.
+Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool, or as float32 shares of
+foreground.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from microseg.common.params import AugmentParams
 
 Grey = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+Mask = NDArray[np.bool_ | np.float32]
 
 
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
@@ -34,8 +35,15 @@ def random_symmetry(grey: Grey, mask: Mask, random: np.random.Generator) -> tupl
     return grey, mask
 
 
+def random_factor(largest_change: float, random: np.random.Generator) -> float:
+    """Return a factor from 1 / (1 + change) to 1 + change, of which f and 1 / f are equally likely."""
+    return float(np.exp(random.uniform(-1, 1) * np.log1p(largest_change)))
+
+
 def random_grey_values(grey: Grey, settings: AugmentParams, random: np.random.Generator) -> Grey:
-    """Return the crop blurred, with another contrast and brightness, and with noise; values may leave 0 to 1."""
+    """Return the crop with other grey values: gamma, blur, contrast, brightness, noise; they may leave 0 to 1."""
+    if settings.gamma:
+        grey = grey ** np.float32(random_factor(settings.gamma, random))
     if settings.blur:
         grey = gaussian_filter(grey, sigma=random.uniform(0, settings.blur), mode="nearest")
     if settings.contrast:

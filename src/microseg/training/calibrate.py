@@ -9,6 +9,7 @@ from microseg.common.params import TrainParams
 from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
 from microseg.network.inputs import MaskedMicrographs, network_input
 from microseg.network.normalisation import folded
+from microseg.network.resolution import enlarged
 from microseg.network.tiles import tiled_logits
 from microseg.network.unet import UNet
 
@@ -34,9 +35,9 @@ def calibrate(
     counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)
     for index in range(len(validation.names)):
         micrograph, mask = validation.read(index)
-        inputs = fabric.to_device(network_input(micrograph, params.grey_values)[None])
+        inputs = fabric.to_device(network_input(micrograph, params.grey_values, scale=params.scale)[None])
         with torch.inference_mode(), fabric.autocast():
-            logits = tiled_logits(module, inputs, tile, overlap)
+            logits = enlarged(tiled_logits(module, inputs, tile, overlap), micrograph.shape)
         counted = count_logits(mask, logits[0, 0].float().cpu().numpy())
         counts += counted
         curves += iou_above(counted) / len(validation.names)

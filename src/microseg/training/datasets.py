@@ -14,8 +14,9 @@ from microseg.common.errors import InputError
 from microseg.common.params import AugmentParams
 from microseg.common.randomness import generator
 from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, to_grey
-from microseg.training.augmentation import augment
-from microseg.training.pixels import PixelStore, foreground_ends
+from microseg.network.resolution import resized
+from microseg.training.augmentation import Mask, augment, random_factor
+from microseg.training.pixels import PixelStore, StoredMask, foreground_ends
 from microseg.training.sampling import Draw
 
 
@@ -25,7 +26,7 @@ class Sample(NamedTuple):
     micrograph: Tensor
     """(1, height, width), float32, normalised."""
     mask: Tensor
-    """(1, height, width), bool."""
+    """(1, height, width), bool; of a crop that was resampled, float32 shares of foreground."""
     weight: float
     """Its share in the gradient of its step."""
     name: str
@@ -42,11 +43,12 @@ class Batch(NamedTuple):
 
 
 class WholeMicrographs(Dataset[Sample]):
-    """Every micrograph as it is, by its position in the list."""
+    """Every micrograph as the network sees it, with its mask as it is, by its position in the list."""
 
-    def __init__(self, files: MaskedMicrographs, grey_values: GreyValues) -> None:
+    def __init__(self, files: MaskedMicrographs, grey_values: GreyValues, scale: float = 1.0) -> None:
         self.files = files
         self.grey_values: GreyValues = grey_values
+        self.scale = scale
 
     def __len__(self) -> int:
         return len(self.files.names)
@@ -54,7 +56,7 @@ class WholeMicrographs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         micrograph, mask = self.files.read(index)
         return Sample(
-            micrograph=network_input(micrograph, self.grey_values),
+            micrograph=network_input(micrograph, self.grey_values, scale=self.scale),
             mask=torch.from_numpy(mask[np.newaxis].copy()),
             weight=1.0,
             name=self.files.names[index],
@@ -84,26 +86,45 @@ class TrainingCrops(Dataset[Sample]):
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
         micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
         if self.crop is not None:
-            micrograph, mask = random_crop(micrograph, mask, self.crop, self.foreground_fraction, random, ends)
-        grey, mask = augment(to_grey(micrograph), mask, self.augmentation, random)
+            zoom = self.augmentation.zoom
+            side = max(1, round(self.crop * random_factor(zoom, random))) if zoom else self.crop
+            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_fraction, random, ends)
+            if zoom:
+                size = self.crop, self.crop
+                micrograph, mask = resized(micrograph, size), resized(as_shares(mask), size)
+        grey, target = augment(to_grey(micrograph), as_target(mask), self.augmentation, random)
         if self.grey_values == "per_image":
             grey = normalize(grey, statistics)
         return Sample(
             micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),
-            mask=torch.from_numpy(mask[np.newaxis].copy()),
+            mask=torch.from_numpy(target[np.newaxis].copy()),
             weight=draw.weight,
             name=self.pixels.files.names[draw.micrograph],
         )
 
 
+def as_shares(mask: StoredMask) -> NDArray[np.uint8]:
+    """Return the share of foreground in each pixel, 0 to 255."""
+    return np.asarray(mask * np.uint8(255) if mask.dtype == np.bool_ else mask, np.uint8)
+
+
+def as_target(mask: StoredMask) -> Mask:
+    """Return what the network is to say of each pixel: whether it is foreground, or the share that is.
+
+    Shares are not rounded to a mask, which would move outlines by up to half a pixel of the network and lose thin
+    islands (as SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
+    """
+    return np.asarray(mask, np.bool_) if mask.dtype == np.bool_ else mask.astype(np.float32) / np.float32(255)
+
+
 def random_crop(
     micrograph: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
+    mask: StoredMask,
     side: int,
     foreground_fraction: float,
     random: np.random.Generator,
     ends: NDArray[np.int64] | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], StoredMask]:
     """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
 
     With a probability of `foreground_fraction` the square is centred, as far as the border allows, on a foreground
@@ -127,7 +148,7 @@ def random_crop(
     return micrograph[window], mask[window]
 
 
-def foreground_pixel(mask: NDArray[np.bool_], ends: NDArray[np.int64], number: int) -> tuple[int, int]:
+def foreground_pixel(mask: StoredMask, ends: NDArray[np.int64], number: int) -> tuple[int, int]:
     """Return row and column of a foreground pixel, counted from 0 in the order of reading."""
     row = int(np.searchsorted(ends, number, side="right"))
     before = int(ends[row - 1]) if row else 0

@@ -12,6 +12,7 @@ from microseg.common.files import file_digest
 from microseg.common.params import TrainParams
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.provenance import library_versions
+from microseg.network.resolution import reduction
 
 CODE = (
     "common.randomness",
@@ -21,6 +22,7 @@ CODE = (
     "network.losses",
     "network.normalisation",
     "network.processor",
+    "network.resolution",
     "network.tiles",
     "network.unet",
     "training.augmentation",
@@ -32,6 +34,7 @@ CODE = (
     "training.schedules",
     "training.state",
     "training.validation",
+    "training.weight_average",
 )
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
@@ -64,6 +67,8 @@ def fingerprint(
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if tile is not None:
         settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
+    if params.scale != 1 or params.augment.zoom:
+        settings |= {"reduction": reduction(params.scale)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,

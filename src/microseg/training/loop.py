@@ -31,6 +31,7 @@ from microseg.training.sampling import Sampler
 from microseg.training.schedules import Schedule
 from microseg.training.state import TrainingState, Weights
 from microseg.training.validation import validate, validation_workload
+from microseg.training.weight_average import WeightAverage, statistics_batches
 
 
 class TrainingLoop:
@@ -70,6 +71,7 @@ class TrainingLoop:
             params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
         self.network = new_network(params, seed)
+        self.average = WeightAverage(self.network, params.weight_average) if params.weight_average else None
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
         optimizer = torch.optim.AdamW(
@@ -80,6 +82,8 @@ class TrainingLoop:
         )
         module = cast(nn.Module, torch.compile(self.network)) if params.compile else self.network
         self.module, self.optimizer = fabric.setup(module, optimizer)
+        if self.average:
+            fabric.to_device(self.average.network)
         self.records: tuple[EpochRecord, ...] = ()
         self.best_weights: Weights = {}
 
@@ -94,6 +98,7 @@ class TrainingLoop:
             best_weights=self.best_weights,
             optimizer=self.optimizer.state_dict(),
             scaler=self.fabric.strategy.precision.state_dict(),
+            average=copy_weights(self.average.network) if self.average else {},
         )
 
     def restore(self, state: TrainingState) -> None:
@@ -104,6 +109,8 @@ class TrainingLoop:
         self.network.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)
         self.fabric.strategy.precision.load_state_dict(state.scaler)
+        if self.average:
+            self.average.network.load_state_dict(state.average)
 
     def epochs(self, last: int, early_stopping: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, yielding the record of each epoch at its end."""
@@ -129,24 +136,34 @@ class TrainingLoop:
     ) -> EpochRecord:
         """Validate the last epoch, keep its weights if it is the best one, and return its record."""
         start = time.perf_counter()
+        network: nn.Module = self.network
         micrographs = len(self.validation.names)
+        if self.average:
+            network = self.average.network
+            self.average.measure_statistics(self.fabric, self._statistics_batches(record.epoch))
         with explained(self.validation_workload):
-            measured = validate(
-                self.fabric, self.network, watched, self.loss, micrographs, self.tile, self.overlap
-            )
+            measured = validate(self.fabric, network, watched, self.loss, micrographs, self.tile, self.overlap)
         if not math.isfinite(measured.loss):
             raise InputError(f"epoch {record.epoch}: the validation loss is {measured.loss}; {REMEDIES}")
         record = replace(record, validation=measured, validation_seconds=time.perf_counter() - start)
         self.records = (*self.records[:-1], record)
         # A longer training, which goes on from here, knows nothing of a validation only made because of the end.
         if is_regular(record.epoch, self.params.validate_every) and best_record(self.records) is record:
-            self.best_weights = copy_weights(self.network)
+            self.best_weights = copy_weights(network)
         if bar is not None:
             bar.set_postfix(epoch=record.epoch, validation_iou=f"{measured.iou:.3f}")
         return record
 
     def _training_batches(self, first: int, last: int) -> DataLoader[Sample]:
-        crops = TrainingCrops(
+        # One stream for all epochs: while an epoch is being validated the next one is already read.
+        batches = self.sampler.batches(first, last)
+        return loader(self._crops(), batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
+
+    def _statistics_batches(self, epoch: int) -> DataLoader[Sample]:
+        return loader(self._crops(), statistics_batches(self.sampler.epoch(epoch)), workers=0, pin_memory=False)
+
+    def _crops(self) -> TrainingCrops:
+        return TrainingCrops(
             self.pixels,
             self.seed,
             self.params.crop,
@@ -154,12 +171,9 @@ class TrainingLoop:
             self.params.grey_values,
             self.params.augment,
         )
-        # One stream for all epochs: while an epoch is being validated the next one is already read.
-        batches = self.sampler.batches(first, last)
-        return loader(crops, batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
     def _validation_batches(self) -> DataLoader[Sample]:
-        whole = WholeMicrographs(self.validation, self.params.grey_values)
+        whole = WholeMicrographs(self.validation, self.params.grey_values, self.params.scale)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
         return loader(whole, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
@@ -208,6 +222,8 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(step)
         self.optimizer.step()
+        if self.average:
+            self.average.update(self.network, step)
         self.optimizer.zero_grad()
 
 
@@ -218,7 +234,7 @@ def new_network(params: TrainParams, seed: int) -> UNet:
         return UNet(params.base_channels, params.activation_checkpointing, params.normalisation)
 
 
-def copy_weights(network: UNet) -> Weights:
+def copy_weights(network: nn.Module) -> Weights:
     """Return a copy of the weights in main memory, in the usual order of channels, rows and columns."""
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -1,6 +1,6 @@
 """All that a training is between two epochs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -19,10 +19,15 @@ class TrainingState:
     weights: Weights
     """The weights after the last of these epochs."""
     best_weights: Weights
-    """The weights after the best of the epochs that are validated however long the training is; empty before."""
+    """The weights, or their average, after the best of the epochs that are validated however long the training is.
+
+    Empty before the first of these epochs.
+    """
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     """The loss scale of fp16; empty for other numbers."""
+    average: Weights = field(default_factory=dict)
+    """The moving average of the weights, which is validated and kept in their place; empty where there is none."""
 
     @property
     def epoch(self) -> int:
@@ -38,4 +43,4 @@ class TrainingState:
         kept = best_record(self.records) if keep == "best" else last
         if kept.validation is None:
             raise ValueError(f"epoch {kept.epoch} was not validated")
-        return self.weights if kept is last else self.best_weights, kept, kept.validation
+        return (self.average or self.weights) if kept is last else self.best_weights, kept, kept.validation

@@ -13,6 +13,7 @@ from microseg.network.devices import connected, while_others_wait
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.provenance import provenance
+from microseg.network.resolution import reduced_size
 from microseg.training.checkpoint_space import exclusive
 from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.fingerprint import fingerprint
@@ -64,7 +65,7 @@ def train(
 
         folder = while_others_wait(fabric, claim)
         loop = TrainingLoop(
-            fabric, training, validation, params, seed, PixelStore(training, pixels), tile, overlap
+            fabric, training, validation, params, seed, PixelStore(training, pixels, params.scale), tile, overlap
         )
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
@@ -91,7 +92,9 @@ def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
 
 def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
-    height, width = training.read(0)[0].shape if params.crop is None else (params.crop, params.crop)
+    height, width = params.crop, params.crop
+    if height is None or width is None:
+        height, width = reduced_size(training.read(0)[0].shape, params.scale)
     return TrainingWorkload(
         base_channels=params.base_channels,
         normalised=params.normalisation == "batch",

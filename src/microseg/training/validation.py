@@ -13,6 +13,7 @@ from microseg.network.devices import sum_over_devices
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import Loss
 from microseg.network.memory import InferenceWorkload, bytes_per_number
+from microseg.network.resolution import enlarged
 from microseg.network.tiles import tiled_logits
 from microseg.training.datasets import Batch, Sample
 from microseg.training.history import Validation
@@ -29,9 +30,10 @@ def validate(
 ) -> Validation:
     """Measure the network on all `micrographs`; `batches` are this device's, of one whole micrograph each.
 
-    The network sees them in tiles of side `tile` (None: whole) that overlap by the share `overlap`. The values of
-    single micrographs are collected from all devices before they are averaged, so that the result does not depend
-    on the number of devices.
+    The network sees them in tiles of side `tile` (None: whole) that overlap by the share `overlap`. Its logits are
+    enlarged to the size of the masks where it sees the micrographs smaller than they are. The values of single
+    micrographs are collected from all devices before they are averaged, so that the result does not depend on the
+    number of devices.
     """
     values = torch.zeros(micrographs, 3, dtype=torch.float64, device=fabric.device)
     network.eval()
@@ -46,6 +48,7 @@ def validate(
 
 def _measure(network: nn.Module, batch: Batch, loss: Loss, tile: int | None, overlap: float) -> torch.Tensor:
     logits = tiled_logits(network, batch.micrographs, tile, overlap)
+    logits = enlarged(logits, batch.masks.shape[-2:])
     foreground = logits > 0
     union = (foreground | batch.masks).sum()
     common = (foreground & batch.masks).sum()
@@ -66,4 +69,5 @@ def validation_workload(
         bytes_per_number=bytes_per_number(precision),
         tile=tile,
         validating=True,
+        scale=params.scale,
     )

@@ -1,0 +1,139 @@
+"""The moving average of the weights: what it is, what it is measured by, and that it outlives an interruption."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from microseg.network.devices import start
+from microseg.network.inputs import network_input
+from microseg.network.normalisation import BatchNormalisation
+from microseg.network.unet import UNet
+from microseg.training.loop import TrainingLoop
+from microseg.training.sampling import Draw
+from microseg.training.weight_average import WeightAverage, statistics_batches
+
+from tiny_training import assert_same, blobs, tiny_train, write_blobs
+
+AVERAGED = {"normalisation": "batch", "weight_average": 0.9}
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_blobs(tmp_path / "data", count=6)
+    return tmp_path / "data"
+
+
+def test_the_average_is_the_one_worked_out_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(100.0)
+    average = WeightAverage(network, decay=0.5)
+    values = []
+    for step, weight in enumerate((1.0, 2.0, 3.0, 4.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0)):
+        network.weight.data.fill_(weight)
+        average.update(network, step)
+        values.append(average.network.weight.item())
+    # It keeps 1/10 of itself at the first step, 2/11 at the second, 3/12 and so on, until that would be above 1/2.
+    assert values[0] == pytest.approx(100 / 10 + 9 / 10)
+    assert values[1] == pytest.approx(10.9 * 2 / 11 + 2 * 9 / 11)
+    assert values[2] == pytest.approx(values[1] / 4 + 3 * 3 / 4)
+    assert values[9] == pytest.approx((values[8] + 20) / 2)
+    assert network.weight.item() == 20
+    assert not average.network.weight.requires_grad
+
+
+class Watched(TrainingLoop):
+    """Notes the weights after every step, and the averages of every epoch."""
+
+    steps: list[dict[str, torch.Tensor]] = []  # noqa: RUF012 (one training uses it)
+
+    def _update(self, step):
+        super()._update(step)
+        Watched.steps.append({name: weight.detach().clone() for name, weight in self.network.named_parameters()})
+
+
+def test_the_model_is_the_average_of_the_weights_of_all_steps(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("microseg.training.train.TrainingLoop", Watched)
+    monkeypatch.setattr(Watched, "steps", [])
+    state = tiny_train(data, tmp_path, epochs=4, lr=0.01, **AVERAGED)
+    weights, _, _ = state.model("last")
+    for name in Watched.steps[0]:
+        kept = [min(0.9, (1 + step) / (10 + step)) for step in range(len(Watched.steps))]
+        shares = [(1 - kept[step]) * np.prod(kept[step + 1 :]) for step in range(len(kept))]
+        expected = sum(share * step[name].double() for share, step in zip(shares, Watched.steps, strict=True))
+        assert 1 - sum(shares) < 1e-3  # what is left of the untrained weights
+        assert torch.allclose(weights[name].double(), expected, atol=1e-3), name
+        assert torch.equal(state.weights[name], Watched.steps[-1][name])
+    assert not torch.allclose(weights["head.weight"], state.weights["head.weight"], atol=1e-5)
+
+
+def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
+    state = tiny_train(data, tmp_path, epochs=4, lr=0.02, keep_epochs=[1, 2, 3], **AVERAGED)
+    validation = blobs(data, ["IMG_00005.png", "IMG_00006.png"])
+    for keep in ("best", "last"):
+        weights, record, measured = state.model(keep)
+        network = UNet(2, normalisation="batch")
+        network.load_state_dict(weights)
+        ious = []
+        for micrograph, mask in map(validation.read, range(2)):
+            with torch.no_grad():
+                seen = network.eval()(network_input(micrograph, "per_image")[None])[0, 0].numpy() > 0
+            ious.append((seen & mask).sum() / (seen | mask).sum() if (seen | mask).any() else 1.0)
+        assert measured.iou == pytest.approx(np.mean(ious), rel=1e-6)
+        assert record.validation == measured
+    assert all(torch.equal(state.model("last")[0][name], average) for name, average in state.average.items())
+
+
+def test_statistics_are_those_of_the_crops_under_the_averaged_weights():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), BatchNormalisation(3))
+    network[1].running_mean.fill_(7.0)
+    average = WeightAverage(network, 0.9)
+    batches = [torch.randn(size, 1, 8, 8) for size in (2, 4, 3)]
+    average.measure_statistics(start("cpu", "float32"), batches)
+    seen = [average.network[0](batch) for batch in batches]
+    means = torch.stack([values.mean(dim=(0, 2, 3)) for values in seen])
+    variances = torch.stack([values.var(dim=(0, 2, 3)) for values in seen])
+    assert torch.allclose(average.network[1].running_mean, means.mean(dim=0), atol=1e-6)
+    assert torch.allclose(average.network[1].running_var, variances.mean(dim=0), atol=1e-5)
+    assert average.network[1].momentum == 0.1
+    assert (network[1].running_mean == 7).all()
+
+
+def test_statistics_come_from_full_batches():
+    full, short = [Draw(1, 0, 0, 0.5), Draw(1, 1, 0, 0.5)], [Draw(1, 2, 0, 1.0)]
+    assert statistics_batches([[full], [full], [short]]) == [full, full]
+    assert statistics_batches([[short]]) == [short]
+    assert statistics_batches([[full, full]] * 40) == [full] * 32
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, normalisation):
+    settings = AVERAGED | {"normalisation": normalisation, "validate_every": 3, "lr": 0.01}
+    whole = tiny_train(data, tmp_path / "whole", epochs=6, **settings)
+    # Its validation after epoch 4, which measures the statistics, is one that the longer training does not make.
+    tiny_train(data, tmp_path / "parts", epochs=4, **settings)
+    extended = tiny_train(data, tmp_path / "parts", epochs=6, **settings)
+    assert_same(extended, whole)
+    for keep in ("best", "last"):
+        first, second = extended.model(keep)[0], whole.model(keep)[0]
+        assert all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_a_shorter_training_takes_its_average_from_a_longer_one(data, tmp_path):
+    settings = AVERAGED | {"validate_every": 5}
+    tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[3], **settings)
+    short = tiny_train(data, tmp_path / "long", epochs=3, keep_epochs=[3], **settings)
+    scratch = tiny_train(data, tmp_path / "scratch", epochs=3, keep_epochs=[3], **settings)
+    assert_same(short, scratch)
+    assert all(torch.equal(short.average[name], scratch.average[name]) for name in scratch.average)
+
+
+def test_it_changes_no_step_and_without_it_there_is_none(data, tmp_path):
+    without = tiny_train(data, tmp_path, normalisation="batch")
+    averaged = tiny_train(data, tmp_path, **AVERAGED)
+    assert without.average == {}
+    assert without.model("last")[0] is without.weights
+    for name, weights in without.weights.items():
+        assert torch.equal(averaged.weights[name], weights), name
+    assert [one.train_loss for one in averaged.records] == [one.train_loss for one in without.records]

@@ -20,9 +20,10 @@ def value_of(parameter):
     return value
 
 
-def test_the_eight_stages_in_order():
+def test_the_eight_stages_in_order_and_the_optional_one_before_train():
     assert list(STAGES) == [
         *("download", "parse_csv", "rasterize_masks", "split"),
+        "encoder_weights",
         *("train", "predict", "postprocess", "evaluate"),
     ]
     assert {path.stem for path in (ROOT / "stages").glob("*.py")} == {*STAGES, "this_copy"}

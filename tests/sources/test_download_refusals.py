@@ -77,7 +77,7 @@ def test_is_refused_and_the_next_address_used(
     server.plans["/bad"] = [answer]
     with pytest.raises(TransferError) as caught:
         fetch(file_at(server.url("/bad")), tmp_path, HASTE)
-    expected = reason.replace("0a9d", file_at().md5)
+    expected = reason.replace("0a9d", file_at().digest)
     assert expected in str(caught.value)
     assert len(caught.value.reasons) == 1
     assert [path for path, _ in server.requests] == ["/bad"] * requests

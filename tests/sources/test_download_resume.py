@@ -197,7 +197,7 @@ fetch(PublishedFile(name, int(size), md5, (url,)), Path(folder))
 
 
 def start_fetching(file: PublishedFile, folder: Path) -> subprocess.Popen[bytes]:
-    arguments = [file.name, str(file.size), file.md5, file.urls[0], str(folder)]
+    arguments = [file.name, str(file.size), file.digest, file.urls[0], str(folder)]
     return subprocess.Popen([sys.executable, "-c", FETCH, *arguments], stderr=subprocess.DEVNULL)
 
 

@@ -156,7 +156,7 @@ def test_when_all_fails_the_error_tells_how_to_fetch_by_hand(server: Misbehaving
         f"{file.urls[0]}: answered 403",
         f"{file.urls[1]}: answered with an HTML page",
         f"from {file.urls[0]} or {file.urls[1]}",
-        f"{file.size:,} bytes and md5 {file.md5}",
+        f"{file.size:,} bytes and md5 {file.digest}",
         "params.yaml as download.manual_dir",
     ):
         assert part in message
@@ -261,4 +261,4 @@ def test_published_files_are_pinned_as_on_figshare() -> None:
             f"https://api.figshare.com/v2/file/download/{number}",
             f"https://ndownloader.figshare.com/files/{number}",
         )
-        assert len(bytes.fromhex(file.md5)) == 16
+        assert len(bytes.fromhex(file.digest)) == 16

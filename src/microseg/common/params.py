@@ -106,6 +106,7 @@ class TrainParams(Section):
     seed: NotNegative
     architecture: str
     encoder: str
+    encoder_weights: str
     encoder_lr: float = Field(ge=0)
     base_channels: Count
     normalisation: Literal["batch", "none"]

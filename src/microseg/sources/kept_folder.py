@@ -1,4 +1,4 @@
-"""Refusing a folder of one's own micrographs that DVC could not bring back.
+"""Refusing what is one's own, micrographs or weights, where DVC could not bring it back.
 
 A stage whose dependency is missing is run again, and DVC removes its outputs first: a colleague who has pulled
 data/raw but cannot get the folder it was made from would lose it, and every result with it.
@@ -19,8 +19,7 @@ def require_kept(folder: Path) -> None:
 
     Outside of a DVC project anything goes.
     """
-    here = Path.cwd()
-    project = next((place for place in (here, *here.parents) if (place / ".dvc" / "config").is_file()), None)
+    project = _project()
     if project is None or not folder.is_dir():
         return
     if not folder.resolve().is_relative_to(project.resolve()):
@@ -36,6 +35,17 @@ def require_kept(folder: Path) -> None:
             f"{loose[0]}: neither DVC nor git keeps it, so that a colleague could not get it; type: dvc add "
             f"{' '.join(path.as_posix() for path in loose)} and start again"
         )
+
+
+def is_kept(path: Path) -> bool:
+    """Return whether DVC or git keeps a file or folder; outside of a DVC project anything goes."""
+    project = _project()
+    return project is None or _kept_by_dvc(path, project) or _kept_by_git(path)
+
+
+def _project() -> Path | None:
+    here = Path.cwd()
+    return next((place for place in (here, *here.parents) if (place / ".dvc" / "config").is_file()), None)
 
 
 def _kept_by_dvc(path: Path, project: Path) -> bool:

@@ -167,7 +167,7 @@ def _how_to_fetch_by_hand(file: PublishedFile, error: TransferError, by_hand: Pa
     )
     return (
         f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
-        f"{' or '.join(file.urls)}, check that it has {file.size:,} bytes and md5 {file.md5}, "
+        f"{' or '.join(file.urls)}, check that it has {file.size:,} bytes and {file.algorithm} {file.digest}, "
         f"{place}, and start again."
     )
 

@@ -1,7 +1,7 @@
 """Fetching a published file over an unreliable network: continued where it stopped, and checked before it counts.
 
 What arrives is kept in `<name>.part`, which a later process continues by an HTTP range request (RFC 9110,
-section 14). Nothing is taken for the file until its size and MD5 digest fit.
+section 14). Nothing is taken for the file until its size and digest fit.
 """
 
 import errno
@@ -13,6 +13,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+from typing import Literal
 
 import requests
 from filelock import FileLock
@@ -33,12 +34,16 @@ PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file known in advance: its name, size in bytes, MD5 digest (hexadecimal), and addresses, best first."""
+    """A file known in advance: its name, size in bytes, digest (hexadecimal), and addresses, best first.
+
+    Without a digest, which only a first download lacks, the size alone decides.
+    """
 
     name: str
     size: int
-    md5: str
+    digest: str | None
     urls: tuple[str, ...]
+    algorithm: Literal["md5", "sha256"] = "md5"
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,17 @@ class _InterruptedError(Exception):
 
 
 def misfit(path: Path, file: PublishedFile) -> str | None:
-    """Say in which way the file at `path` is not `file`; None where size and MD5 fit."""
+    """Say in which way the file at `path` is not `file`; None where size and digest fit."""
     size = path.stat().st_size
     if size != file.size:
         return f"has {size:,} bytes instead of {file.size:,}"
+    if file.digest is None:
+        return None
     with path.open("rb") as content:
-        # MD5 is what the publisher gives; it guards against accidents here, not against attackers.
-        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return None if digest == file.md5 else f"has md5 {digest} instead of {file.md5}"
+        # MD5, where it is what the publisher gives, guards against accidents, not against attackers.
+        digest = hashlib.file_digest(content, lambda: hashlib.new(file.algorithm, usedforsecurity=False))
+    found = digest.hexdigest()
+    return None if found == file.digest else f"has {file.algorithm} {found} instead of {file.digest}"
 
 
 def bytes_missing(file: PublishedFile, folder: Path) -> int:

@@ -1,0 +1,28 @@
+"""Bring the weights that the encoder of the network starts from, if the parameters ask for any."""
+
+import this_copy  # noqa: F401 (first: it decides which package is imported below)
+
+import argparse
+
+from microseg.common.command import run_stage
+from microseg.common.files import output_folder
+from microseg.common.params import Params
+
+
+def main(arguments: argparse.Namespace, params: Params) -> None:
+    """Write the weights and where they came from."""
+    from microseg.sources.encoder_weights import write_encoder_weights
+
+    with output_folder(arguments.output) as folder:
+        write_encoder_weights(folder, params.train.encoder, params.train.encoder_weights, arguments.folder)
+
+
+if __name__ == "__main__":
+    run_stage(
+        main,
+        description=str(__doc__),
+        arguments={
+            "folder": "the folder of weights of one's own, data/weights",
+            "output": "the folder to write, data/encoder_weights",
+        },
+    )

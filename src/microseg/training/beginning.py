@@ -1,5 +1,6 @@
 """What a training begins with: an untrained network, and how fast each of its parts learns."""
 
+import copy
 from typing import Any
 
 import torch
@@ -24,9 +25,24 @@ def new_network(params: TrainParams, seed: int, first_weights: Weights) -> Netwo
     unknown = network.load_state_dict(first_weights, strict=False).unexpected_keys
     if unknown:
         raise ValueError(f"first weights of another network: {unknown}")
-    if isinstance(network, EncoderNetwork) and params.encoder_lr == 0:
-        network.freeze_encoder()
+    if isinstance(network, EncoderNetwork):
+        if params.encoder_lr == 0:
+            network.freeze_encoder()
+        if params.devices * params.nodes > 1:
+            leave_out_unused(network)
     return network
+
+
+def leave_out_unused(network: EncoderNetwork) -> None:
+    """Ask for no gradient of parameters that have none: where several devices train, all wait for every gradient.
+
+    Some encoders keep what their classifiers looked at.
+    """
+    empty = copy.deepcopy(network).to("meta").train()
+    empty(torch.zeros(2, 1, network.multiple, 2 * network.multiple, device="meta")).sum().backward()
+    for parameter, counterpart in zip(network.parameters(), empty.parameters(), strict=True):
+        if counterpart.grad is None:
+            parameter.requires_grad_(False)
 
 
 def parameter_groups(network: Network, encoder_lr: float) -> list[dict[str, Any]]:

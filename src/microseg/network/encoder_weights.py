@@ -21,11 +21,12 @@ from microseg.network.networks import EncoderNetwork, build_network
 
 ORIGIN_FILE, WEIGHTS_FILE, MODEL_FOLDER = "origin.json", "weights", "model"
 
-CLASSIFIERS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "linear.", "conv_head.", "bn2.")
+CLASSIFIERS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "linear.")
+LAST_CONVOLUTIONS = ("conv_head.", "bn2.", "_conv_head.", "_bn1.")
 """What stands behind the features in files of weights, and has no place in an encoder.
 
-The last two are the convolution of EfficientNets before their classifier, and its batch normalisation. They have a
-place in some encoders of segmentation_models_pytorch, though none looks at what they compute.
+The last convolution of EfficientNets and its batch normalisation are part of some encoders of
+segmentation_models_pytorch all the same, though no decoder looks at what they compute.
 """
 
 MOST_LISTED = 10
@@ -112,7 +113,8 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     """
     own = encoder.state_dict()
     given = {own_key(key, own): tensor for key, tensor in read_tensors(path).items()}
-    given = {key: tensor for key, tensor in given.items() if key in own or not key.startswith(CLASSIFIERS)}
+    behind = (*CLASSIFIERS, *LAST_CONVOLUTIONS)
+    given = {key: tensor for key, tensor in given.items() if key in own or not key.startswith(behind)}
     # Files from before 2018 do not count batches, and nothing depends on their number.
     uncounted = {key: own[key] for key in own.keys() - given.keys() if key.endswith("num_batches_tracked")}
     given |= uncounted

@@ -5,7 +5,14 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from skimage.measure import label
 
-from microseg.evaluation.islands import AnnotatedIsland, MatchedIslands, match_islands, pool
+from microseg.evaluation.islands import (
+    AnnotatedIsland,
+    MatchedIslands,
+    UnmatchedIsland,
+    match_islands,
+    pool,
+    unmatched_islands,
+)
 from microseg.evaluation.scores import Scores
 
 
@@ -30,6 +37,18 @@ def test_found_missed_and_invented_by_hand():
     assert counts.dice == pytest.approx(2 / 6)
     assert matched.panoptic_quality == pytest.approx(0.75 / (1 + 0.5 + 1.5))
     assert matched.number_error == -2
+
+
+def test_islands_without_a_partner_are_listed_with_kind_size_and_place_by_hand():
+    truth = mask("##..#", "##...", ".....", "#..#.")
+    predicted = mask("##...", "#....", "...#.", "...#.")
+    assert unmatched_islands(truth, predicted) == [
+        UnmatchedIsland("missed", 1, (slice(0, 1), slice(4, 5))),
+        UnmatchedIsland("missed", 1, (slice(3, 4), slice(0, 1))),
+        UnmatchedIsland("missed", 1, (slice(3, 4), slice(3, 4))),
+        UnmatchedIsland("invented", 2, (slice(2, 4), slice(3, 4))),
+    ]
+    assert unmatched_islands(truth, truth) == []
 
 
 def test_an_island_covered_by_half_is_not_found():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.experiments import crossval
+from microseg.experiments import crossval, islands_to_check
 from microseg.experiments.crossval import (
     fold_settings,
     look_here_first,
@@ -36,6 +36,7 @@ def fold_table(images, iou):
             "islands_found": (share > 0.5).astype(int),
             "islands_missed": (share <= 0.5).astype(int),
             "islands_invented": 0,
+            "islands_covered": np.where(share > 0.5, share, 0),
             "group": "",
         }
     )
@@ -71,6 +72,8 @@ def test_out_of_fold_scores_are_those_of_all_micrographs():
     scores = out_of_fold_scores(table)
     assert scores["sigmoid", "mean IoU"].value == pytest.approx(0.6)
     assert scores["sigmoid", "F1 of the islands"].value == pytest.approx(4 / 5)
+    # Two islands found at IoU 0.9 and 0.6, one missed.
+    assert scores["sigmoid", "panoptic quality"].value == pytest.approx((0.9 + 0.6) / (2 + 1 / 2))
     assert scores["sigmoid", "mean IoU"].low < 0.6 < scores["sigmoid", "mean IoU"].high
 
 
@@ -89,24 +92,28 @@ def test_the_worst_of_the_better_method_come_first():
 
 @pytest.mark.usefixtures("folds")
 def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
-    masks = np.zeros((64, 64), dtype=bool)
-    masks[10:20, 10:20] = True
+    truth = np.zeros((64, 64), dtype=bool)
+    truth[10:20, 10:20] = True
+    prediction = truth.copy()
+    prediction[40:44, 50:53] = True
 
     def fetch(_revision, paths, folder: Path):
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             if "images" in path:
-                write_micrograph(folder / path, masks.astype(np.uint8))
+                write_micrograph(folder / path, truth.astype(np.uint8))
             else:
-                write_mask(folder / path, masks)
-        return [folder / path for path in paths]
+                write_mask(folder / path, truth if "masks" in path else prediction)
 
-    monkeypatch.setattr(crossval, "fetch", fetch)
+    monkeypatch.setattr(islands_to_check, "fetch", fetch)
     report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
     assert "Each of 3 micrographs was predicted once" in report
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
+    assert "0 annotated islands have no predicted partner, 3 predicted ones" in report
+    assert "| b.png | 0 | invented | 12 | 50 | 40 |" in report
     written = {path.name for path in (tmp_path / "crossval").iterdir()}
     assert written == {
         *("scores.csv", "micrographs.csv", "report.md"),
         *("look_here_first.csv", "look_here_first.png"),
+        *("islands_to_check.csv", "islands_to_check.png"),
     }

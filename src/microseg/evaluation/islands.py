@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,31 @@ class MatchedIslands:
         return self.predicted - len(self.annotated)
 
 
+@dataclass(frozen=True)
+class UnmatchedIsland:
+    """An island of one mask that has no partner in the other one.
+
+    Attributes:
+        kind: missed (annotated only) or invented (predicted only).
+        area: its pixels, at least 1.
+        place: rows and columns of its bounding box.
+    """
+
+    kind: Literal["missed", "invented"]
+    area: int
+    place: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The islands of two masks, numbered from 1; a row of two numbers for each pair of partners, and its IoU."""
+
+    annotated: NDArray[np.signedinteger]
+    predicted: NDArray[np.signedinteger]
+    pairs: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
 def pool(matches: Iterable[MatchedIslands]) -> MatchedIslands:
     """Take the islands of several micrographs together."""
     listed = list(matches)
@@ -90,22 +116,51 @@ def match_islands(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> Ma
     """
     from scipy import ndimage  # not at the top: the program's --help comes by here
 
-    annotated, number = ndimage.label(truth, DIAGONAL_NEIGHBOURS)
+    labels = _label(truth, prediction)
+    areas = np.bincount(labels.annotated.ravel())
+    best = np.zeros(len(areas))
+    best[labels.pairs[:, 0]] = labels.iou
+    islands = [
+        AnnotatedIsland(int(areas[label]), _border_distance(place, truth.shape), float(best[label]))
+        for label, place in enumerate(ndimage.find_objects(labels.annotated), start=1)
+    ]
+    return MatchedIslands(tuple(islands), int(labels.predicted.max(initial=0)))
+
+
+def unmatched_islands(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> list[UnmatchedIsland]:
+    """Return the islands of two masks of one shape (height, width) that `match_islands` finds no partner for."""
+    from scipy import ndimage
+
+    labels = _label(truth, prediction)
+    unmatched: list[UnmatchedIsland] = []
+    kinds: tuple[tuple[Literal["missed", "invented"], NDArray[np.signedinteger]], ...] = (
+        ("missed", labels.annotated),
+        ("invented", labels.predicted),
+    )
+    for column, (kind, islands) in enumerate(kinds):
+        areas, paired = np.bincount(islands.ravel()), set(labels.pairs[:, column].tolist())
+        unmatched += [
+            UnmatchedIsland(kind, int(areas[label]), place)
+            for label, place in enumerate(ndimage.find_objects(islands), start=1)
+            if label not in paired
+        ]
+    return unmatched
+
+
+def _label(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> _Labels:
+    from scipy import ndimage
+
+    annotated, _ = ndimage.label(truth, DIAGONAL_NEIGHBOURS)
     predicted, predicted_number = ndimage.label(prediction, DIAGONAL_NEIGHBOURS)
     areas, predicted_areas = np.bincount(annotated.ravel()), np.bincount(predicted.ravel())
     both = truth & prediction
     # One number for each pair of islands that share pixels: much faster to count than pairs.
     numbers = annotated[both].astype(np.int64) * (predicted_number + 1) + predicted[both]
-    pairs, shared = np.unique(numbers, return_counts=True)
-    first, second = np.divmod(pairs, predicted_number + 1)
+    touching, shared = np.unique(numbers, return_counts=True)
+    first, second = np.divmod(touching, predicted_number + 1)
     iou = shared / (areas[first] + predicted_areas[second] - shared)
-    best = np.zeros(number + 1)
-    best[first[iou > FOUND_IOU]] = iou[iou > FOUND_IOU]
-    islands = [
-        AnnotatedIsland(int(areas[label]), _border_distance(place, truth.shape), float(best[label]))
-        for label, place in enumerate(ndimage.find_objects(annotated), start=1)
-    ]
-    return MatchedIslands(tuple(islands), predicted_number)
+    paired = iou > FOUND_IOU
+    return _Labels(annotated, predicted, np.stack([first, second], axis=1)[paired], iou[paired])
 
 
 def _border_distance(place: tuple[slice, ...], shape: tuple[int, ...]) -> int:

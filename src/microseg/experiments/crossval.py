@@ -1,6 +1,5 @@
 """Cross-validation: every micrograph is predicted once, by a network that has not seen it or its group."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,18 +8,26 @@ import pandas as pd
 from microseg.common.errors import InputError
 from microseg.common.figure_style import save_figure
 from microseg.common.files import output_folder, write_csv
-from microseg.evaluation.figures import Example, plot_examples
+from microseg.evaluation.figures import plot_examples
 from microseg.evaluation.intervals import Interval, ratio_interval
 from microseg.experiments.comparison import IMAGE_TABLE
-from microseg.experiments.dvc_access import experiment_reference, fetch, head, run_git
+from microseg.experiments.dvc_access import experiment_reference, head, run_git
 from microseg.experiments.grid import Experiment
 from microseg.experiments.image_tables import read_image_table
+from microseg.experiments.islands_to_check import (
+    ISLANDS_HEADER,
+    IslandToCheck,
+    fold_masks,
+    island_row,
+    islands_to_check,
+    pictures_of_islands,
+    pictures_of_micrographs,
+)
 from microseg.experiments.paired import SCORES, sums_of
-from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.prediction.postprocessing import METHODS
 
 SHOWN = 6
-"""How many of the micrographs to look at first are shown as pictures."""
+"""How many of the micrographs, and of the islands, to look at first are shown as pictures."""
 
 
 def fold_settings(folds: int, group_by: Sequence[str], settings: Sequence[str]) -> list[str]:
@@ -78,9 +85,11 @@ def look_here_first(table: pd.DataFrame) -> pd.DataFrame:
 def write_crossval(table: pd.DataFrame, folder: Path) -> str:
     """Write scores, tables, pictures and the report of a cross-validation into `folder`; return the report."""
     first = look_here_first(table)
-    report = to_markdown(table, first)
+    method = str(first["method"].iloc[0])
     columns = ["image", "method", "fold", "group", "iou", "islands_found", "islands_missed", "islands_invented"]
-    with output_folder(folder) as partial:
+    with output_folder(folder) as partial, fold_masks(first, method) as masks:
+        islands = islands_to_check(first, masks)
+        report = to_markdown(table, first, islands)
         write_csv(
             partial / "scores.csv",
             ("method", "score", "value", "low", "high"),
@@ -91,27 +100,19 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
         )
         write_csv(partial / "micrographs.csv", columns, table[columns].itertuples(index=False))
         write_csv(partial / "look_here_first.csv", columns, first[columns].itertuples(index=False))
-        method = str(first["method"].iloc[0])
-        figure = plot_examples(_examples(first.head(SHOWN), method), method, "Annotations to check first")
-        save_figure(figure, partial / "look_here_first.png")
+        write_csv(partial / "islands_to_check.csv", ISLANDS_HEADER, map(island_row, islands))
+        for name, title, examples in (
+            ("look_here_first", "Micrographs to check first", pictures_of_micrographs(first[:SHOWN], masks)),
+            ("islands_to_check", "Islands to check first", pictures_of_islands(islands[:SHOWN], masks)),
+        ):
+            if examples:
+                save_figure(plot_examples(examples, method, title), partial / f"{name}.png")
         (partial / "report.md").write_text(report, encoding="utf-8", newline="\n")
     return report
 
 
-def _examples(rows: pd.DataFrame, method: str) -> list[Example]:
-    examples = []
-    for row in rows.itertuples():
-        image, revision = str(row.image), str(row.revision)
-        paths = [f"data/raw/images/{image}", f"data/masks/{image}", f"data/predictions/{method}/{image}"]
-        with tempfile.TemporaryDirectory() as folder:
-            micrograph, truth, prediction = fetch(revision, paths, Path(folder))
-            masks = {method: read_mask(prediction)}
-            examples.append(Example(image, read_micrograph(micrograph), read_mask(truth), masks))
-    return examples
-
-
-def to_markdown(table: pd.DataFrame, first: pd.DataFrame) -> str:
-    """Return the out-of-fold scores and the micrographs to look at first as Markdown."""
+def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[IslandToCheck]) -> str:
+    """Return the out-of-fold scores and the micrographs and islands to look at first as Markdown."""
     folds, images = table["fold"].nunique(), table["image"].nunique()
     grouped = " or its group" if table["group"].astype(bool).any() else ""
     lines = [
@@ -140,4 +141,15 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame) -> str:
         lines.append(
             f"| {row.image} | {row.fold} | {row.iou:.3f} | {row.islands_missed} | {row.islands_invented} |"
         )
+    missed = sum(one.island.kind == "missed" for one in islands)
+    invented = len(islands) - missed
+    lines += [
+        "",
+        f"{missed} annotated islands have no predicted partner, {invented} predicted ones no annotated "
+        "partner (IoU above 0.5). The largest, which islands_to_check.png shows:",
+        "",
+        "| micrograph | fold | island | pixels | column | row |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(map(str, island_row(one)[:6]))} |" for one in islands[:SHOWN]]
     return "\n".join(lines) + "\n"

@@ -27,6 +27,10 @@ SCORES = {
         ("islands_found", "islands_found"),
         ("islands_found", "islands_found", "islands_missed", "islands_invented"),
     ),
+    "panoptic quality": (
+        ("islands_covered", "islands_covered"),
+        ("islands_found", "islands_found", "islands_missed", "islands_invented"),
+    ),
 }
 """Each score is the sum over micrographs of the first columns by that of the second ones; none: their number."""
 PAIRED_BY_MICROGRAPH = {"mean IoU": "iou", "mean Dice": "dice"}

@@ -135,7 +135,5 @@ def _downloaded(file: EncoderFile, address: str, own: Path, patience: Patience) 
     except TransferError as error:
         raise InputError(
             f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
-            f"{address}, type: dvc add FILE --out {by_hand} and set train.encoder_weights to {by_hand}. Where "
-            f"{table} holds its digest, no other file is taken from that address; remove the line to take what is "
-            "published now."
+            f"{address}, type: dvc add FILE --out {by_hand} and set train.encoder_weights to {by_hand}."
         ) from error

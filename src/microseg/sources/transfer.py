@@ -204,7 +204,7 @@ def _request(url: str, file: PublishedFile, part: Path, patience: Patience, sess
         with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
             _append(response, file, part, _first_byte(response, file, done))
     except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
-        cause = _root_cause(error)
+        cause = root_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise _RefusedError(f"its identity cannot be verified: {cause}") from error
         raise _InterruptedError(f"the connection failed: {cause}") from error
@@ -252,7 +252,7 @@ def _append(response: requests.Response, file: PublishedFile, part: Path, start:
         raise _InterruptedError(f"the answer ended after {bar.n:,} of {file.size:,} bytes")
 
 
-def _root_cause(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """Return the bottom of a chain of errors: ConnectionRefusedError rather than what wraps it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

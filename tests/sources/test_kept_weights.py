@@ -1,0 +1,110 @@
+"""Weights of one's own are used where DVC or git keeps them; the error says what to type."""
+
+import contextlib
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.sources.kept_weights import kept_path, model_digest
+
+OWN = Path("data/weights")
+WORDS = ("none", "imagenet")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """An empty project of git and, by its looks, of DVC; the working directory lies in it."""
+    project = tmp_path / "project"
+    (project / ".dvc").mkdir(parents=True)
+    (project / ".dvc" / "config").touch()
+    (project / OWN / "model").mkdir(parents=True)
+    (project / OWN / "model" / "unet.json").write_text("{}")
+    (project / OWN / "w.pth").write_bytes(b"weights")
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.mark.parametrize("name", ["w.pth", "model"])
+def test_what_nothing_keeps_is_refused(name):
+    message = (
+        f"neither DVC nor git keeps data/weights/{name}, .* type: dvc add data/weights/{name} and start again"
+    )
+    with pytest.raises(InputError, match=f"params.yaml: train.encoder_weights: {message}"):
+        kept_path(f"data/weights/{name}", OWN, WORDS)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "model"])
+def test_what_dvc_or_git_keeps_is_used(name):
+    (OWN / f"{name}.dvc").touch()
+    assert kept_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
+    (OWN / f"{name}.dvc").unlink()
+    subprocess.run(["git", "add", OWN / name], check=True)
+    assert kept_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
+
+
+def test_a_link_into_the_cache_is_used(project):
+    (OWN / "w.pth").replace(project / ".dvc" / "content")
+    (OWN / "w.pth").symlink_to(project / ".dvc" / "content")
+    (OWN / "w.pth.dvc").touch()
+    assert kept_path("data/weights/w.pth", OWN, WORDS).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [("../mine.pth", "mine.pth"), ("models", "models"), ("data/weights", "weights")]
+)
+def test_what_lies_elsewhere_is_refused(project, value, name):
+    (project.parent / "mine.pth").touch()
+    (project / "models").mkdir()
+    message = f"type: dvc add {value} --out data/weights/{name} and set the parameter to data/weights/{name}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        kept_path(value, OWN, WORDS)
+
+
+def test_outside_of_a_project_nobody_has_to_keep_them(project):
+    with contextlib.chdir(project.parent):
+        own = Path("project") / OWN
+        (project / ".dvc" / "config").unlink()
+        assert kept_path("project/data/weights/w.pth", own, WORDS) == own / "w.pth"
+
+
+def test_a_folder_without_a_model_is_refused():
+    (OWN / "model" / "unet.json").unlink()
+    (OWN / "model.dvc").touch()
+    with pytest.raises(InputError, match="data/weights/model holds no model card; give a file, or the folder of"):
+        kept_path("data/weights/model", OWN, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("imagent", "imagenet"),
+        ("data/weights/v.pth", "data/weights/w.pth"),
+        ("weights/model", "data/weights/model"),
+    ],
+)
+def test_what_is_not_there_suggests_what_is(value, meant):
+    with pytest.raises(InputError, match=rf"'{value}' is neither one of none, imagenet nor a .* mean {meant}\?"):
+        kept_path(value, OWN, WORDS)
+
+
+def test_what_only_dvc_has_is_to_be_pulled():
+    (OWN / "w.pth").rename(OWN / "other.pth")
+    (OWN / "w.pth.dvc").touch()
+    with pytest.raises(
+        InputError, match=r"data/weights/w\.pth is not here, .*; type: dvc pull data/weights/w\.pth$"
+    ):
+        kept_path("data/weights/w.pth", OWN, WORDS)
+
+
+def test_the_digest_of_a_model_is_that_of_its_list_of_files(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "more").mkdir(parents=True)
+    (folder / "unet.json").write_bytes(b"{}")
+    (folder / "more" / "b").write_bytes(b"b")
+    lines = f"{hashlib.sha256(b'b').hexdigest()}  more/b\n{hashlib.sha256(b'{}').hexdigest()}  unet.json\n"
+    assert model_digest(folder) == hashlib.sha256(lines.encode()).hexdigest()

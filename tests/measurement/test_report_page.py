@@ -179,7 +179,8 @@ def test_the_headline(changes, sentence):
         (12.345, "12.3"),
         (0.01234, "0.0123"),
         (123456, "123456"),
-        (0.00001234, f"1.23 {TIMES} 10^{MINUS}5"),
+        (0.00001234, f"1.23 {TIMES} 10⁻⁵"),
+        (-12345678, f"{MINUS}1.23 {TIMES} 10⁷"),
         (-2.5, f"{MINUS}2.50"),
         (float("nan"), "\N{EN DASH}"),
     ],
@@ -195,6 +196,8 @@ def test_numbers(value, text):
         (7.861, 2.481, "7.9 ± 2.5"),
         (0.01234, 0.00123, "0.0123 ± 0.0012"),
         (5, 0, "5.00 ± 0"),
+        (8.151e-5, 6.6e-6, f"(8.15 ± 0.66) {TIMES} 10⁻⁵"),
+        (1.6e-4, 1.2e-3, f"(2 ± 12) {TIMES} 10⁻⁴"),
     ],
 )
 def test_a_mean_is_rounded_as_its_interval(mean, interval, text):

@@ -8,6 +8,7 @@ from microseg.measurement.specimens import FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_
 from microseg.measurement.units import column_name
 
 MINUS = "\N{MINUS SIGN}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 NAMES = {
     "area_fraction": "Area fraction A<sub>A</sub>",
@@ -54,15 +55,22 @@ def number(value: float | None, digits: int = 3) -> str:
         return "\N{EN DASH}"
     if value and not 1e-3 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa} \N{MULTIPLICATION SIGN} 10^{int(exponent)}".replace("-", MINUS)
+        return f"{mantissa.replace('-', MINUS)} {_power_of_ten(int(exponent))}"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:.{decimals}f}".replace("-", MINUS)
+
+
+def _power_of_ten(exponent: int) -> str:
+    return f"\N{MULTIPLICATION SIGN} 10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def plus_minus(mean: float, interval: float) -> str:
     """Return a mean and half of its interval, both rounded to the place of the interval's second digit."""
     if math.isnan(interval) or math.isnan(mean):
         return number(mean)
+    if interval and mean and not 1e-3 <= abs(mean) < 1e6:
+        exponent = math.floor(math.log10(abs(mean)))
+        return f"({plus_minus(mean / 10**exponent, interval / 10**exponent)}) {_power_of_ten(exponent)}"
     if not interval or not 1e-3 <= interval < 1e6:
         return f"{number(mean)} \N{PLUS-MINUS SIGN} {number(interval, 2)}"
     place = 1 - math.floor(math.log10(interval))

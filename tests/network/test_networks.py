@@ -92,9 +92,9 @@ def test_batch_normalisations_of_others_compute_the_same_as_ours():
     network.encoder.model.load_state_dict(theirs.state_dict())
     channels = torch.randn(2, 3, 64, 64)
     for ours, other in zip(network.encoder.model(channels), theirs(channels), strict=True):
-        torch.testing.assert_close(ours, other)
+        torch.testing.assert_close(ours, other, rtol=1e-3, atol=1e-4)
     for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(network.encoder.model.state_dict()[name], value)
+        torch.testing.assert_close(network.encoder.model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_parameters_choose_the_network():

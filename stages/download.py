@@ -7,7 +7,8 @@ from pathlib import Path
 
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder
-from microseg.common.params import DownloadParams, Params
+from microseg.common.params import Params
+from microseg.common.params_data import DownloadParams
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:

@@ -1,4 +1,4 @@
-"""Train the U-Net, or take up an earlier training that was the same up to some epoch."""
+"""Train the network, or take up an earlier training that was the same up to some epoch."""
 
 import this_copy  # noqa: F401 (first: it decides which package is imported below)
 
@@ -18,6 +18,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
     from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
+    from microseg.network.encoder_weights import read_origin
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
     from microseg.network.provenance import provenance
@@ -41,12 +42,16 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         checkpoint_root(),
         pixel_root(),
         *tiles,
+        arguments.encoder_weights,
     )
     if fabric.is_global_zero:
         weights, kept, measured = state.model(params.train.keep)
         used = provenance(fabric)
         with output_folder(arguments.model) as folder:
-            card = describe(kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used)
+            brought = read_origin(arguments.encoder_weights).on_the_card
+            card = describe(
+                kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used, brought
+            )
             temperature, best_logit = calibrate(fabric, weights, validation, params.train, *tiles)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
             write_appearance(fabric, folder, training, validation)
@@ -62,6 +67,7 @@ if __name__ == "__main__":
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of masks, data/masks",
             "split": "which micrographs train and which validate, data/split.csv",
+            "encoder-weights": "where the training starts, data/encoder_weights",
             "model": "the folder to write the weights and the model card into, models",
             "metrics": "the figures to write, metrics/train.json",
             "history": "the table of epochs to write, plots/train.csv",

@@ -73,6 +73,37 @@ def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
     assert read_params(MANUAL, {"train.crop": 16, "train.normalisation": "none"}).train.crop == 16
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"architecture": "fpn"},
+            r"architecture is fpn, but encoder plain is a U-Net's own; set architecture to unet",
+        ),
+        ({"encoder_lr": 0.5}, r"encoder_lr is 0\.5, but has no meaning with encoder plain; set it to 1\.0"),
+        ({"grey_values": "imagenet"}, r"grey_values imagenet has no meaning with encoder plain"),
+        (
+            {"encoder": "resnet18", "activation_checkpointing": True},
+            r"activation_checkpointing is for encoder plain",
+        ),
+        ({"encoder": "resnet18", "crop": 48}, r"crop is 48, .* set crop to 64 or more"),
+        (
+            {"encoder": "resnet18", "encoder_lr": -1.0},
+            r"train\.encoder_lr: .*greater than or equal to 0, found -1",
+        ),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        read_params(MANUAL, {f"train.{key}": value for key, value in changes.items()})
+
+
+def test_another_encoder_takes_any_architecture():
+    changes = {"train.encoder": "resnet18", "train.architecture": "fpn", "train.encoder_lr": 0.0}
+    params = read_params(MANUAL, changes | {"train.grey_values": "imagenet"}).train
+    assert (params.architecture, params.encoder, params.encoder_lr) == ("fpn", "resnet18", 0.0)
+
+
 def test_a_number_as_dvc_writes_it(tmp_path):
     assert read_params(changed(tmp_path, "  lr: 0.004", "  lr: 1e-4")).train.lr == 1e-4
 

@@ -51,6 +51,9 @@ def blobs(folder: Path, names: Sequence[str]) -> MaskedMicrographs:
     return MaskedMicrographs(folder / "images", folder / "masks", tuple(names))
 
 
+SMALL_ENCODER = "tu-mobilenetv3_small_050"
+"""The smallest encoder that there is: 0.3 million weights."""
+
 TINY = {
     "base_channels": 2,
     "normalisation": "none",
@@ -75,13 +78,24 @@ def tiny_params(**changes: object) -> TrainParams:
     return TrainParams.model_validate(params.model_dump() | TINY | changes)
 
 
-def tiny_train(folder: Path, checkpoints: Path, seed: int = 1, **changes: object) -> TrainingState:
+def tiny_train(
+    folder: Path, checkpoints: Path, seed: int = 1, encoder_weights: Path | None = None, **changes: object
+) -> TrainingState:
     """Train on the micrographs that `write_blobs` wrote into `folder`: the last two of them are for validation."""
     names = sorted(path.name for path in (folder / "images").iterdir())
     params = tiny_params(**changes)
     fabric = start(params.accelerator, params.precision)
     training, validation = blobs(folder, names[:-2]), blobs(folder, names[-2:])
-    return train(fabric, training, validation, params, seed, checkpoints, folder / "pixels")
+    return train(
+        fabric,
+        training,
+        validation,
+        params,
+        seed,
+        checkpoints,
+        folder / "pixels",
+        encoder_weights=encoder_weights,
+    )
 
 
 def assert_same(first: TrainingState, second: TrainingState) -> None:

@@ -18,7 +18,7 @@ def metrics_of(project):
 
 def test_a_folder_is_taken_as_it_is_with_the_evaluation_in_it(tmp_path):
     model = write_tiny_model(tmp_path / "model")
-    weights = json.loads((model / "unet.json").read_text())["weights_sha256"]
+    weights = json.loads((model / "model.json").read_text())["weights_sha256"]
     with opened_model(str(model)) as folder:
         assert folder == model
         assert read_evaluation(folder) is None
@@ -46,10 +46,10 @@ def test_the_model_of_a_project_has_its_metrics(project):
 def test_a_model_is_fetched_at_a_revision_with_its_evaluation(project):
     shutil.rmtree(project / "models")
     (project / "models").mkdir()
-    (project / "models/unet.json").write_text("{}")
+    (project / "models/model.json").write_text("{}")
     with opened_model(f"{project}#HEAD") as folder:
-        assert {"unet.pt", "unet.json", "evaluation.json"} <= {path.name for path in folder.iterdir()}
-        assert json.loads((folder / "unet.json").read_text())["network"] == "UNet"
+        assert {"model.safetensors", "model.json", "evaluation.json"} <= {path.name for path in folder.iterdir()}
+        assert json.loads((folder / "model.json").read_text())["network"] == "UNet"
         assert read_evaluation(folder) == metrics_of(project)
     assert not folder.exists()
 
@@ -58,7 +58,7 @@ def test_a_revision_without_metrics_has_no_evaluation(project):
     (project / "metrics/evaluation.json").unlink()
     commit(project, "no metrics")
     with opened_model(f"{project}#HEAD") as folder:
-        assert (folder / "unet.pt").is_file()
+        assert (folder / "model.safetensors").is_file()
         assert read_evaluation(folder) is None
 
 

@@ -43,7 +43,7 @@ def test_logits_are_divided_by_the_temperature_of_the_model(model, monkeypatch):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
     grey = micrograph(70, 90)
     plain = Predictor(model, Settings()).logits(grey)
-    path = model / "unet.json"
+    path = model / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 4.0}))
     assert np.allclose(Predictor(model, Settings()).logits(grey), plain / 4, atol=1e-3)
     assert np.abs(plain).max() > 0.01

@@ -183,7 +183,7 @@ def test_summary_and_provenance(request_for, tmp_path):
 def test_the_model_error_of_the_evaluation_is_told_and_changes_nothing(request_for, tmp_path):
     plain = request_for(output=tmp_path / "plain")
     run(plain)
-    weights = json.loads((tmp_path / "model/unet.json").read_text())["weights_sha256"]
+    weights = json.loads((tmp_path / "model/model.json").read_text())["weights_sha256"]
     error = {
         "mean": 0.0123,
         "interval95": [-0.002, 0.0266],
@@ -331,8 +331,8 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_left(request_for, tmp_pat
 
 
 def test_weights_of_another_card_are_refused(request_for, tmp_path):
-    (tmp_path / "model/unet.pt").write_bytes(b"others")
-    with pytest.raises(InputError, match=r"unet\.pt: not the weights that .* describes"):
+    (tmp_path / "model/model.safetensors").write_bytes(b"others")
+    with pytest.raises(InputError, match=r"model\.safetensors: not the weights that .* describes"):
         run(request_for())
     assert not (tmp_path / "out").exists()
 

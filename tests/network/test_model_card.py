@@ -7,8 +7,10 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from microseg.common.errors import InputError
+from microseg.common.files import file_digest
 from microseg.network.devices import start
 from microseg.network.model_card import describe, read_model, write_model
 from microseg.network.provenance import provenance
@@ -77,13 +79,21 @@ def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in back.state_dict().items())
 
 
-def test_a_card_from_before_there_was_normalisation_is_read(model):
-    content = json.loads((model / "unet.json").read_text())
+def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model, tmp_path):
+    content = json.loads((model / "model.json").read_text())
     content["normalization"] = content.pop("grey_values")
-    del content["normalisation"]
-    (model / "unet.json").write_text(json.dumps(content))
-    _, card = read_model(model)
+    for newer in ("normalisation", "architecture", "encoder", "encoder_weights"):
+        del content[newer]
+    older = tmp_path / "older"
+    older.mkdir()
+    weights = load_file(model / "model.safetensors")
+    torch.save(weights, older / "unet.pt")
+    content["weights_sha256"] = file_digest(older / "unet.pt")
+    (older / "unet.json").write_text(json.dumps(content))
+    network, card = read_model(older)
     assert (card.grey_values, card.normalisation) == ("per_image", "none")
+    assert (card.architecture, card.encoder, card.encoder_weights) == ("unet", "plain", {"kind": "none"})
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
 
 
 def test_the_card_says_the_scale_and_without_a_word_of_it_is_of_scale_1(tmp_path, model, card):
@@ -101,8 +111,8 @@ def test_the_scale_of_the_card_is_that_of_the_training(tmp_path, card):
 
 
 def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):
-    assert set(torch.load(model / "unet.pt", weights_only=True)) == set(UNet(2).state_dict())
-    assert json.loads((model / "unet.json").read_text())["base_channels"] == 2
+    assert set(load_file(model / "model.safetensors")) == set(UNet(2).state_dict())
+    assert json.loads((model / "model.json").read_text())["base_channels"] == 2
 
 
 def test_equal_weights_give_equal_bytes_wherever_they_are_written(model, card, tmp_path):
@@ -110,31 +120,31 @@ def test_equal_weights_give_equal_bytes_wherever_they_are_written(model, card, t
     other.mkdir()
     torch.manual_seed(0)
     write_model(other, UNet(2).state_dict(), card)
-    for name in ("unet.pt", "unet.json"):
+    for name in ("model.safetensors", "model.json"):
         assert (model / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_no_path_of_this_machine_is_in_it(model, tmp_path):
-    assert str(tmp_path) not in (model / "unet.json").read_text()
-    assert str(tmp_path).encode() not in (model / "unet.pt").read_bytes()
+    assert str(tmp_path) not in (model / "model.json").read_text()
+    assert str(tmp_path).encode() not in (model / "model.safetensors").read_bytes()
 
 
 def test_a_missing_model_is_an_error_that_says_what_to_run(tmp_path):
-    with pytest.raises(InputError, match=r"unet\.json: no such model card; run the stage train"):
+    with pytest.raises(InputError, match=r"model\.json: no such model card; run the stage train"):
         read_model(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"epoch": 3}', '{"training_micrographs": [], "colour": 1}'])
 def test_a_card_that_is_none_is_refused(model, content):
-    (model / "unet.json").write_text(content)
-    with pytest.raises(InputError, match=r"unet\.json: not a model card"):
+    (model / "model.json").write_text(content)
+    with pytest.raises(InputError, match=r"model\.json: not a model card"):
         read_model(model)
 
 
 def test_weights_of_another_card_are_refused(model):
-    (model / "unet.pt").write_bytes(b"other weights")
-    with pytest.raises(InputError, match=r"unet\.pt: not the weights that .*unet\.json describes"):
+    (model / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(InputError, match=r"model\.safetensors: not the weights that .*model\.json describes"):
         read_model(model)
-    (model / "unet.pt").unlink()
-    with pytest.raises(InputError, match=r"unet\.pt: not the weights"):
+    (model / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors: not the weights"):
         read_model(model)

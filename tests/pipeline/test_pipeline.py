@@ -39,7 +39,7 @@ def test_every_stage_leaves_its_outputs(finished: Path):
     evaluation = json.loads((finished / "metrics" / "evaluation.json").read_text())
     assert evaluation["measured_on"]["dataset"] == "synthetic"
     assert evaluation["measured_on"]["split"] == "test"
-    card = json.loads((finished / "models" / "unet.json").read_text())
+    card = json.loads((finished / "models" / "model.json").read_text())
     assert evaluation["model"]["computed_with"] == card["computed_with"]
     assert card["weights_sha256"].startswith(evaluation["model"]["weights"])
     assert evaluation["measured_on"]["images"] == 2

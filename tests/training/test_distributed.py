@@ -12,7 +12,9 @@ import psutil
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
+from microseg.common.files import write_json
 from microseg.prediction.logits import read_logits
 
 from tiny_training import ROOT, TINY, write_blobs, write_split_of
@@ -26,6 +28,7 @@ TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "wei
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_split_of(folder, write_blobs(folder, count=9))
+    write_json(folder / "origin.json", {"kind": "none", "encoder": "plain"})
     return folder
 
 
@@ -46,7 +49,7 @@ class Run:
         arguments = [f"--images={self.data}/images", f"--split={self.data}/split.csv", "--model=models"]
         if stage == "train":
             arguments += [f"--masks={self.data}/masks", "--metrics=train.json"]
-            arguments += ["--history=train.csv", "--validation=validation.csv"]
+            arguments += ["--history=train.csv", "--validation=validation.csv", f"--encoder-weights={self.data}"]
         else:
             arguments += ["--logits=logits"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -68,7 +71,7 @@ class Run:
         return [row | more for row, more in zip(*map(csv.DictReader, tables), strict=True)]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return torch.load(self.folder / "models" / "unet.pt", weights_only=True)
+        return load_file(self.folder / "models" / "model.safetensors")
 
     def logits(self) -> dict[str, np.ndarray]:
         names = sorted(path.name for path in (self.folder / "logits").iterdir())

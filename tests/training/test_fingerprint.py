@@ -135,9 +135,12 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_onl
         "common.files",
         "common.parallel",
         "common.params",
+        "common.params_data",
         "common.params_mistakes",
         "common.progress",
         "common.workspace",
+        "network.card",
+        "network.footprint",
         "network.memory",
         "training.running_loss",
     }

@@ -8,9 +8,9 @@ import torch
 from microseg.common.errors import InputError
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
+from microseg.training.beginning import new_network
 from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.history import EpochRecord, best_record
-from microseg.training.loop import new_network
 from microseg.training.train import train, warn_if_waiting
 
 from tiny_training import blobs, tiny_params, tiny_train, write_blobs
@@ -67,7 +67,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(data, tmp_path):
 def test_the_untrained_network_follows_from_the_seed_alone():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    networks = [new_network(tiny_params(), seed) for seed in (1, 1, 2)]
+    networks = [new_network(tiny_params(), seed, {}) for seed in (1, 1, 2)]
     heads = [network.state_dict()["head.weight"] for network in networks]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])

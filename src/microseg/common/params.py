@@ -5,88 +5,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError
+from microseg.common.params_data import (
+    Count,
+    DownloadParams,
+    NotNegative,
+    ParseCsvParams,
+    RasterizeMasksParams,
+    Section,
+    Share,
+    SplitParams,
+)
 from microseg.common.params_mistakes import describe, nearest
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-# The narrowest level of the network has a sixteenth of the height and width.
+# The narrowest level of the plain network has a sixteenth of the height and width, that of others half as much.
 SMALLEST_NORMALISED_CROP = 32
+SMALLEST_ENCODED_CROP = 64
 
 PLAIN_ENCODER = "plain"
 """The name of the encoder that is the U-Net's own."""
-
-SizeOrShare = Annotated[int | float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class SyntheticParams(Section):
-    """Parameters of the synthetic source."""
-
-    images: Count
-    height: int = Field(ge=128)
-    width: int = Field(ge=128)
-
-
-class DownloadParams(Section):
-    """Parameters of the stage download."""
-
-    source: Literal["synthetic", "folder", "published"]
-    path: str
-    crop_bottom: NotNegative
-    manual_dir: str | None
-    mirrors: list[str]
-    synthetic: SyntheticParams
-
-
-class ParseCsvParams(Section):
-    """Parameters of the stage parse_csv."""
-
-    on_invalid: Literal["error", "skip"]
-
-
-class RasterizeMasksParams(Section):
-    """Parameters of the stage rasterize_masks."""
-
-    examples: int = Field(ge=1, le=20)
-
-
-class SplitParams(Section):
-    """Parameters of the stage split."""
-
-    test_size: SizeOrShare
-    sample_size: Annotated[int, Field(ge=2)] | None
-    validation_size: Annotated[int | float, Field(gt=0)]
-    group_by: list[str]
-    folds: Annotated[int, Field(ge=2)] | None
-    fold: NotNegative
-    from_column: str | None
-
-    @model_validator(mode="after")
-    def _shares_are_below_one(self) -> Self:
-        for key in ("test_size", "validation_size"):
-            size = getattr(self, key)
-            if isinstance(size, float) and size >= 1:
-                raise ValueError(
-                    f"{key} is {size}, but a share is below 1; write a number without a point for a count"
-                )
-        if self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}")
-        if self.from_column is not None and self.folds is not None:
-            raise ValueError("from_column and folds exclude each other; set one of them to null")
-        if self.from_column is not None and self.group_by:
-            raise ValueError("from_column and group_by exclude each other; set one of them to null or []")
-        return self
 
 
 class AugmentParams(Section):
@@ -105,8 +46,10 @@ class TrainParams(Section):
     """Parameters of the stage train."""
 
     seed: NotNegative
+    architecture: str
     encoder: str
     encoder_weights: str
+    encoder_lr: float = Field(ge=0)
     base_channels: Count
     normalisation: Literal["batch", "none"]
     epochs: Count
@@ -129,7 +72,7 @@ class TrainParams(Section):
     keep: Literal["best", "last"]
     keep_epochs: list[Count]
     pixel_size_um: Annotated[float, Field(gt=0)] | None
-    grey_values: Literal["per_image", "none"]
+    grey_values: Literal["per_image", "imagenet", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
@@ -163,12 +106,40 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
-        if self.normalisation == "batch" and self.crop is not None and self.crop < SMALLEST_NORMALISED_CROP:
+        crop = self.crop
+        if self.encoder != PLAIN_ENCODER and crop is not None and crop < SMALLEST_ENCODED_CROP:
+            raise ValueError(
+                f"crop is {crop}, which leaves nothing for the batch normalisations of encoder {self.encoder} to "
+                f"normalise where it is narrowest; set crop to {SMALLEST_ENCODED_CROP} or more"
+            )
+        if self.normalisation == "batch" and crop is not None and crop < SMALLEST_NORMALISED_CROP:
             raise ValueError(
                 f"crop is {self.crop}, of which one single value is left where the network is narrowest: nothing "
                 f"for normalisation batch to normalise; set crop to {SMALLEST_NORMALISED_CROP} or more, or "
                 "normalisation to none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_plain_network_is_a_unet(self) -> Self:
+        if self.encoder != PLAIN_ENCODER:
+            if self.activation_checkpointing:
+                raise ValueError(
+                    "activation_checkpointing is for encoder plain only; set it to false; to save memory, lower "
+                    "batch_size and raise accumulate_batches"
+                )
+            return self
+        if self.architecture != "unet":
+            raise ValueError(
+                f"architecture is {self.architecture}, but encoder plain is a U-Net's own; set architecture to "
+                "unet, or encoder to one of segmentation_models_pytorch's, such as resnet34"
+            )
+        if self.encoder_lr != 1:
+            raise ValueError(
+                f"encoder_lr is {self.encoder_lr}, but has no meaning with encoder plain; set it to 1.0"
+            )
+        if self.grey_values == "imagenet":
+            raise ValueError("grey_values imagenet has no meaning with encoder plain; set it to per_image or none")
         return self
 
 

@@ -7,7 +7,11 @@ from typing import Any, Literal
 
 from microseg.common.errors import InputError
 
-CARD_FILE = "unet.json"
+CARD_FILE = "model.json"
+OLDER_CARD_FILE = "unet.json"
+
+NO_WEIGHTS = {"kind": "none"}
+"""What the card says of a training that started from random weights."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,17 @@ class ModelCard:
     """What is written beside the weights as JSON."""
 
     network: str
-    """Always "UNet", of `microseg.network.unet`."""
+    """The class of the network: "UNet" or "EncoderNetwork"."""
+    architecture: str
+    encoder: str
+    """What the network is called; "plain" is the encoder of `microseg.network.unet`."""
+    encoder_weights: dict[str, Any]
+    """Where the first weights came from: kind, and unless that is none name, version, digest, licence and more."""
     base_channels: int
     normalisation: Literal["batch", "none"]
-    """The arguments the network is rebuilt with."""
-    grey_values: Literal["per_image", "none"]
-    """What is done to a micrograph before the network sees it."""
+    """What else a plain network is rebuilt with."""
+    grey_values: Literal["per_image", "imagenet", "none"]
+    """What is done to the grey values of a micrograph."""
     epoch: int
     """The epoch the weights are from."""
     validation_iou: float
@@ -57,7 +66,7 @@ class ModelCard:
 
 def read_card(folder: Path) -> ModelCard:
     """Return the card in the folder of a trained network; InputError where there is none."""
-    path = folder / CARD_FILE
+    path = card_path(folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         for key in ("training_micrographs", "validation_micrographs"):
@@ -70,11 +79,18 @@ def read_card(folder: Path) -> ModelCard:
         raise InputError(f"{path}: not a model card ({error}); rerun the stage train") from error
 
 
+def card_path(folder: Path) -> Path:
+    """Return where the card lies in the folder of a trained network; in older ones it has another name."""
+    older = folder / OLDER_CARD_FILE
+    return older if older.is_file() and not (folder / CARD_FILE).exists() else folder / CARD_FILE
+
+
 def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a card as it would be written today: networks of older ones have no normalisation."""
+    """Return a card as it would be written today: older networks are plain, and the oldest not normalised."""
     if "normalization" in content:
         content["grey_values"] = content.pop("normalization")
-    return {"normalisation": "none"} | content
+    plain = {"architecture": "unet", "encoder": "plain", "encoder_weights": NO_WEIGHTS}
+    return {"normalisation": "none"} | plain | content
 
 
 def origin(card: ModelCard) -> dict[str, Any]:

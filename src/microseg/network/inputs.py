@@ -13,7 +13,8 @@ from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.resolution import reduced
 
-GreyValues = Literal["per_image", "none"]
+GreyValues = Literal["per_image", "imagenet", "none"]
+"""For imagenet the network itself, which knows its channels, shifts and scales values from 0 to 1."""
 
 # A micrograph of one single grey value has no deviation to divide by; this is one step of 8-bit grey values.
 SMALLEST_DEVIATION = 1 / 255

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from microseg.common.errors import InputError
+from microseg.network.footprint import Footprint
 from microseg.network.unet import LEVELS
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Workload(ABC):
     width: int
     bytes_per_number: int
     """4 for float32, 2 for bf16 and fp16."""
+    footprint: Footprint | None = None
+    """What the network takes where it is another one than the U-Net of `base_channels`."""
 
     @property
     @abstractmethod
@@ -60,8 +63,15 @@ class Workload(ABC):
         return [f"{text}: saves about {size / GIGABYTE:.2g} GB" for text, size in saved if size > 0]
 
     @property
+    def network(self) -> str:
+        """The network, as an error calls it."""
+        return f"{self.base_channels} base channels" if self.footprint is None else self.footprint.name
+
+    @property
     def weights(self) -> float:
-        """The number of weights: 3 x 3 convolutions of every level, and 2 x 2 ones on the way up; no biases."""
+        """The number of weights; of the U-Net those of 3 x 3 convolutions, and of 2 x 2 ones up; no biases."""
+        if self.footprint is not None:
+            return self.footprint.weights
         channels = [self.base_channels << level for level in range(LEVELS)]
         down = sum(9 * (width * width // 2 + width * width) for width in channels)
         up = sum(4 * 2 * width * width + 9 * 3 * width * width for width in channels[:-1])
@@ -83,7 +93,7 @@ class TrainingWorkload(Workload):
     def description(self) -> str:
         """Network and batch."""
         size = f"{self.batch_size} x {self.height} x {self.width} pixels"
-        return f"training {self.base_channels} base channels with {size} at a time"
+        return f"training {self.network} with {size} at a time"
 
     @property
     def needed_bytes(self) -> float:
@@ -93,6 +103,8 @@ class TrainingWorkload(Workload):
     @property
     def _activation_bytes(self) -> float:
         """Bytes stored for one crop or micrograph."""
+        if self.footprint is not None:
+            return self.footprint.stored * self.height * self.width * self.bytes_per_number
         total = 0.0
         for level in range(LEVELS):
             values = (self.base_channels << level) * self.height * self.width / (1 << 2 * level)
@@ -116,10 +128,10 @@ class TrainingWorkload(Workload):
             yield f"train.crop {side}", replace(self, height=side, width=side)
         if self.bytes_per_number > 2:
             yield "train.precision bf16", replace(self, bytes_per_number=2)
-        if not self.activation_checkpointing:
+        if not self.activation_checkpointing and self.footprint is None:
             text = "train.activation_checkpointing true, for the same gradient in more time"
             yield text, replace(self, activation_checkpointing=True)
-        if self.base_channels > 1:
+        if self.base_channels > 1 and self.footprint is None:
             half = self.base_channels // 2
             yield f"train.base_channels {half}, another network", replace(self, base_channels=half)
 
@@ -142,7 +154,7 @@ class InferenceWorkload(Workload):
         task = "validating" if self.validating else "predicting with"
         pieces = "in one piece" if self.tile is None else f"in tiles of {self.tile}"
         size = f"{self.height} x {self.width} pixels"
-        return f"{task} {self.base_channels} base channels on a micrograph of {size} {pieces}"
+        return f"{task} {self.network} on a micrograph of {size} {pieces}"
 
     @property
     def needed_bytes(self) -> float:
@@ -151,7 +163,8 @@ class InferenceWorkload(Workload):
         seen = pixels / self.scale**2
         piece = seen if self.tile is None else self.tile**2
         # Where the last level joins what it gets: two inputs and their join, above the level below.
-        activations = 4.5 * self.base_channels * self.bytes_per_number * piece
+        held = 4.5 * self.base_channels if self.footprint is None else self.footprint.held
+        activations = held * self.bytes_per_number * piece
         # Maps of float32: what the network sees; for tiles the sum of their logits and that of their weights, and
         # at the end their quotient; for symmetries the micrograph, the turned one, the logits of both views, and
         # the sum so far. The annotated mask has a byte a pixel.
@@ -161,8 +174,8 @@ class InferenceWorkload(Workload):
         # Of another size than what was seen, logits are there twice while they are enlarged.
         enlarging = (8 * seen + 4 * pixels) * (self.scale != 1)
         loss = (4 * seen + LOSS_BYTES * pixels) * self.validating
-        held = (12 if self.validating else 4) * self.weights
-        return held + max(network, enlarging, loss)
+        weights = (12 if self.validating else 4) * self.weights
+        return weights + max(network, enlarging, loss)
 
     def changes(self) -> Iterator[tuple[str, Workload]]:
         """Smaller tiles, no symmetries, and in a training smaller numbers and networks."""
@@ -173,7 +186,7 @@ class InferenceWorkload(Workload):
             yield "predict.symmetries none", replace(self, symmetries=False)
         if self.validating and self.bytes_per_number > 2:
             yield "train.precision bf16", replace(self, bytes_per_number=2)
-        if self.validating and self.base_channels > 1:
+        if self.validating and self.base_channels > 1 and self.footprint is None:
             half = self.base_channels // 2
             yield f"train.base_channels {half}, another network", replace(self, base_channels=half)
 

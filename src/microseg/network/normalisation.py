@@ -56,6 +56,32 @@ class BatchNormalisation(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
 
 
+class ActivatedBatchNormalisation(BatchNormalisation):
+    """A batch normalisation with its activation, as timm has them in one layer; the names of weights are its."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features normalised and activated, shape and type as they come."""
+        return cast(Tensor, self.act(self.drop(super().forward(features))))
+
+
+def over_all_devices(network: nn.Module) -> None:
+    """Put a BatchNormalisation, which computes the same, in the place of each of torch and timm."""
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None and layer.affine:
+            activated = {part: child for part, child in layer.named_children() if part in ("drop", "act")}
+            if not activated and type(layer) is not nn.BatchNorm2d:
+                continue
+            kind = ActivatedBatchNormalisation if activated else BatchNormalisation
+            own = kind(layer.num_features, layer.eps, layer.momentum)
+            own.load_state_dict(layer.state_dict())
+            for part, child in activated.items():
+                setattr(own, part, child)
+            network.set_submodule(name, own)
+
+
 class _SumOverDevices(torch.autograd.Function):
     """A sum to which every device adds its part; its gradient is therefore the sum of all their gradients."""
 
@@ -117,7 +143,7 @@ def folded(network: nn.Module) -> nn.Module:
     """
     network = copy.deepcopy(network).eval()
     for block in list(network.modules()):
-        if isinstance(block, nn.Sequential):
+        if isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward:
             _fold_block(block)
     return network
 
@@ -125,6 +151,7 @@ def folded(network: nn.Module) -> nn.Module:
 def _fold_block(block: nn.Sequential) -> None:
     for number in range(len(block) - 1, 0, -1):
         convolution, normalisation = block[number - 1], block[number]
-        if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+        if isinstance(convolution, nn.Conv2d) and type(normalisation) is BatchNormalisation:
             block[number - 1] = fuse_conv_bn_eval(convolution, normalisation)
-            del block[number]
+            # Not removed: others may know the layers behind it by their number.
+            block[number] = nn.Identity()

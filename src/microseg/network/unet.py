@@ -69,7 +69,6 @@ class UNet(nn.Module):
 
     def forward(self, micrographs: Tensor) -> Tensor:
         """Return the logits, (batch, 1, height, width): positive where the network sees foreground."""
-        height, width = micrographs.shape[-2:]
         features = pad_to_multiple(micrographs)
         skips = []
         for encoder in self.encoders[:-1]:
@@ -79,9 +78,7 @@ class UNet(nn.Module):
         features = self._run(self.encoders[-1], features)
         for upsampler, decoder in zip(self.upsamplers, self.decoders, strict=True):
             features = self._run(decoder, torch.cat([skips.pop(), upsampler(features)], dim=1))
-        top, left = _margin(height)[0], _margin(width)[0]
-        logits = self.head(features)[..., top : top + height, left : left + width]
-        return cast(Tensor, logits)
+        return cropped(self.head(features), micrographs)
 
     def _run(self, block: nn.Module, features: Tensor) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
@@ -113,13 +110,20 @@ def draw_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def pad_to_multiple(images: Tensor) -> Tensor:
-    """Repeat the border pixels of (..., height, width) on all sides until both are multiples of 16."""
+def pad_to_multiple(images: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
+    """Repeat the border pixels of (..., height, width) on all sides until both are multiples of `multiple`."""
     height, width = images.shape[-2:]
-    margins = (*_margin(width), *_margin(height))
+    margins = (*_margin(width, multiple), *_margin(height, multiple))
     return functional.pad(images, margins, mode="replicate") if any(margins) else images
 
 
-def _margin(size: int) -> tuple[int, int]:
-    missing = -size % SIZE_MULTIPLE
+def cropped(logits: Tensor, images: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
+    """Return of the logits of padded images those of the `images` themselves."""
+    height, width = images.shape[-2:]
+    top, left = _margin(height, multiple)[0], _margin(width, multiple)[0]
+    return logits[..., top : top + height, left : left + width]
+
+
+def _margin(size: int, multiple: int) -> tuple[int, int]:
+    missing = -size % multiple
     return missing // 2, missing - missing // 2

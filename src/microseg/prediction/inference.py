@@ -16,8 +16,10 @@ from microseg.common.params import PredictParams
 from microseg.common.progress import progress
 from microseg.micrographs.images import image_size, read_micrograph
 from microseg.network.devices import connected
+from microseg.network.footprint import footprint_of
 from microseg.network.inputs import GreyValues, network_input
 from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
+from microseg.network.networks import Network
 from microseg.network.normalisation import folded
 from microseg.network.resolution import enlarged
 from microseg.network.tiles import tiled_logits
@@ -59,7 +61,7 @@ PREDICTIONS = {"all": predict_in_all_symmetries, "mirror": predict_mirrored, "no
 
 def write_logits_folder(
     fabric: Fabric,
-    network: UNet,
+    network: Network,
     grey_values: GreyValues,
     scale: float,
     temperature: float,
@@ -98,12 +100,13 @@ def write_logits_folder(
 
 
 def workload_of(
-    fabric: Fabric, network: UNet, images: Path, names: Sequence[str], params: PredictParams, scale: float
+    fabric: Fabric, network: Network, images: Path, names: Sequence[str], params: PredictParams, scale: float
 ) -> InferenceWorkload:
     """Return what the memory of a prediction depends on; the largest micrograph stands for all."""
     height, width = max((image_size(images / name) for name in names), key=math.prod)
     return InferenceWorkload(
-        base_channels=network.head.in_channels,
+        base_channels=network.head.in_channels if isinstance(network, UNet) else 1,
+        footprint=footprint_of(network),
         height=height,
         width=width,
         bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),

@@ -8,10 +8,10 @@ from torch import Tensor
 from microseg.common.params import TrainParams
 from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
 from microseg.network.inputs import MaskedMicrographs, network_input
+from microseg.network.networks import build_network
 from microseg.network.normalisation import folded
 from microseg.network.resolution import enlarged
 from microseg.network.tiles import tiled_logits
-from microseg.network.unet import UNet
 
 
 def calibrate(
@@ -29,7 +29,7 @@ def calibrate(
     Both are fitted on the validation micrographs, on this device alone; the second is of logits that are not
     divided by the first. Micrographs are predicted in `tile`s as in the validation, without symmetries.
     """
-    network = UNet(params.base_channels, normalisation=params.normalisation)
+    network = build_network(params)
     network.load_state_dict(weights)
     module = fabric.to_device(folded(network))
     counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)

@@ -4,12 +4,15 @@ import ast
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from microseg.common.files import file_digest
-from microseg.common.params import TrainParams
+from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.provenance import library_versions
 from microseg.network.resolution import reduction
@@ -20,12 +23,14 @@ CODE = (
     "network.devices",
     "network.inputs",
     "network.losses",
+    "network.networks",
     "network.normalisation",
     "network.processor",
     "network.resolution",
     "network.tiles",
     "network.unet",
     "training.augmentation",
+    "training.beginning",
     "training.datasets",
     "training.history",
     "training.loop",
@@ -40,12 +45,15 @@ CODE = (
 
 WITHOUT_EFFECT = {
     *("epochs", "fall", "early_stopping", "keep", "keep_epochs"),
-    *("pixel_size_um", "workers", "accelerator", "precision"),
+    *("pixel_size_um", "workers", "accelerator", "precision", "encoder_weights"),
 }
-"""Parameters that say when a training ends and what is kept and told of it, or that `device` says better.
+"""Parameters that say when a training ends and what is kept and told of it, or that other arguments say better.
 
 The states of epochs in which the learning rate depends on the end of the training carry it in their names.
 """
+
+ENCODER_LIBRARIES = ("segmentation-models-pytorch", "timm", "torchvision")
+"""Those that networks with an encoder of theirs are made of."""
 
 HAVE_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -58,11 +66,12 @@ def fingerprint(
     device: str,
     tile: int | None = None,
     overlap: float = 0.0,
+    first_weights: Mapping[str, Tensor] | None = None,
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
 
     `device` says where and with which numbers the training computes. Tiles change the figures of a validation, and
-    so which weights are the best.
+    so which weights are the best. `first_weights` are those that are not random when the training begins.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if tile is not None:
@@ -73,12 +82,27 @@ def fingerprint(
         "seed": seed,
         "settings": settings,
         "device": device,
-        "libraries": library_versions(),
+        "libraries": library_versions() | encoder_libraries(params),
+        "first_weights": weights_digest(first_weights or {}),
         "code": {module: code_digest(module) for module in CODE},
         "training": data_digests(training),
         "validation": data_digests(validation),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def encoder_libraries(params: TrainParams) -> dict[str, str]:
+    """Return the versions of the libraries that the network is made of, where it is not our own."""
+    return {name: version(name) for name in ENCODER_LIBRARIES} if params.encoder != PLAIN_ENCODER else {}
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Return a digest of weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def code_digest(module: str) -> str:

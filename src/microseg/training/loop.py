@@ -18,11 +18,13 @@ from microseg.common.params import TrainParams
 from microseg.common.progress import progress
 from microseg.common.randomness import generator
 from microseg.network.devices import is_idle, precision_of, resolve_workers, sum_over_devices
+from microseg.network.footprint import Footprint
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import LOSSES
 from microseg.network.memory import explained
+from microseg.network.networks import Network
 from microseg.network.normalisation import left_out
-from microseg.network.unet import UNet
+from microseg.training.beginning import FACTOR, new_network, parameter_groups
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader
 from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
 from microseg.training.pixels import PixelStore
@@ -47,6 +49,8 @@ class TrainingLoop:
         pixels: PixelStore,
         tile: int | None = None,
         overlap: float = 0.0,
+        first_weights: Weights | None = None,
+        footprint: Footprint | None = None,
     ) -> None:
         self.fabric = fabric
         self.params = params
@@ -55,8 +59,6 @@ class TrainingLoop:
         self.validation = validation
         self.seed = seed
         self.tile, self.overlap = tile, overlap
-        precision = fabric.strategy.precision.precision
-        self.validation_workload = validation_workload(validation, params, precision, tile)
         self.loss = LOSSES[params.loss]
         self.sampler = Sampler(
             seed=seed,
@@ -70,12 +72,14 @@ class TrainingLoop:
         self.schedule = Schedule(
             params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
-        self.network = new_network(params, seed)
+        self.network = new_network(params, seed, first_weights or {})
         self.average = WeightAverage(self.network, params.weight_average) if params.weight_average else None
+        precision = fabric.strategy.precision.precision
+        self.validation_workload = validation_workload(validation, params, precision, tile, footprint)
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
         optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            parameter_groups(self.network, params.encoder_lr),
             lr=params.lr,
             weight_decay=params.weight_decay,
             fused=precision_of(fabric) != "fp16",
@@ -189,6 +193,7 @@ class TrainingLoop:
                 if is_idle(self.fabric.device):
                     waiting_seconds += time.perf_counter() - start
                 batch = self.fabric.to_device(batch)
+                self._seed_network(epoch, number, position)
                 losses = self._backward(batch, exchange_gradients=position == len(step) - 1)
                 running.add(number + 1, batch.names, losses)
             self._update((epoch - 1) * self.sampler.steps + number)
@@ -201,6 +206,11 @@ class TrainingLoop:
             seconds=time.perf_counter() - begin,
             waiting_seconds=waiting_seconds,
         )
+
+    def _seed_network(self, epoch: int, step: int, position: int) -> None:
+        """Let what a network leaves out at random (dropout, stochastic depth) follow from the batch alone."""
+        draws = generator(self.seed, "network", epoch, step, position, self.fabric.global_rank)
+        torch.manual_seed(int(draws.integers(2**63)))
 
     def _backward(self, batch: Batch, exchange_gradients: bool) -> Tensor:
         """Add the gradients of a batch and return the losses of its crops, 0 for those without weight."""
@@ -220,21 +230,14 @@ class TrainingLoop:
                 self.module, self.optimizer, max_norm=self.params.gradient_clip, error_if_nonfinite=False
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(step)
+            group["lr"] = self.schedule.learning_rate(step) * group[FACTOR]
         self.optimizer.step()
         if self.average:
             self.average.update(self.network, step)
         self.optimizer.zero_grad()
 
 
-def new_network(params: TrainParams, seed: int) -> UNet:
-    """Return the untrained network, with the same weights for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
-        return UNet(params.base_channels, params.activation_checkpointing, params.normalisation)
-
-
-def copy_weights(network: nn.Module) -> Weights:
+def copy_weights(network: Network) -> Weights:
     """Return a copy of the weights in main memory, in the usual order of channels, rows and columns."""
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

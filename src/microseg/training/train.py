@@ -8,12 +8,15 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from microseg.common.errors import InputError
-from microseg.common.params import TrainParams
+from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.devices import connected, while_others_wait
+from microseg.network.encoder_weights import first_weights
+from microseg.network.footprint import footprint_of
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.provenance import provenance
 from microseg.network.resolution import reduced_size
+from microseg.training.beginning import new_network
 from microseg.training.checkpoint_space import exclusive
 from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.fingerprint import fingerprint
@@ -39,12 +42,14 @@ def train(
     pixels: Path,
     tile: int | None = None,
     overlap: float = 0.0,
+    encoder_weights: Path | None = None,
 ) -> TrainingState:
-    """Train a U-Net, or take up an earlier training that was the same up to some epoch, and return its last state.
+    """Train a network, or take up an earlier training that was the same up to some epoch; return its last state.
 
     States are kept in the folder `checkpoints`, pixels that are at hand without decoding in the folder `pixels`;
     all trainings share both. Validation micrographs are predicted in tiles of side `tile` (None: whole) that
-    overlap by the share `overlap`, as they will be by the trained network.
+    overlap by the share `overlap`, as they will be by the trained network. The training starts from what the stage
+    encoder_weights wrote into the folder `encoder_weights`; None for random weights.
 
     Raises:
         InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
@@ -52,6 +57,7 @@ def train(
     for part, files in (("training", training), ("validation", validation)):
         if not files.names:
             raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
+    first = first_weights(encoder_weights, params) if encoder_weights is not None else {}
     workload = workload_of(fabric, training, params)
     used = provenance(fabric)
     with connected(fabric), explained(workload), ExitStack() as held:
@@ -59,13 +65,22 @@ def train(
         def claim() -> CheckpointFolder:
             warn_if_short(workload, fabric.device)
             device = f"{used.device}, {used.precision}"
-            name = fingerprint(training, validation, params, seed, device, tile, overlap)
+            name = fingerprint(training, validation, params, seed, device, tile, overlap, first)
             held.enter_context(exclusive(checkpoints / name))
             return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
 
         folder = while_others_wait(fabric, claim)
         loop = TrainingLoop(
-            fabric, training, validation, params, seed, PixelStore(training, pixels, params.scale), tile, overlap
+            fabric,
+            training,
+            validation,
+            params,
+            seed,
+            PixelStore(training, pixels, params.scale),
+            tile,
+            overlap,
+            first,
+            workload.footprint,
         )
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
@@ -95,8 +110,10 @@ def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams
     height, width = params.crop, params.crop
     if height is None or width is None:
         height, width = reduced_size(training.read(0)[0].shape, params.scale)
+    is_plain = params.encoder == PLAIN_ENCODER
     return TrainingWorkload(
         base_channels=params.base_channels,
+        footprint=None if is_plain else footprint_of(new_network(params, 0, {}), params.batch_size),
         normalised=params.normalisation == "batch",
         batch_size=params.batch_size,
         height=height,

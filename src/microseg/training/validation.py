@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from microseg.common.params import TrainParams
 from microseg.micrographs.images import image_size
 from microseg.network.devices import sum_over_devices
+from microseg.network.footprint import Footprint
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import Loss
 from microseg.network.memory import InferenceWorkload, bytes_per_number
@@ -57,13 +58,18 @@ def _measure(network: nn.Module, batch: Batch, loss: Loss, tile: int | None, ove
 
 
 def validation_workload(
-    validation: MaskedMicrographs, params: TrainParams, precision: str, tile: int | None
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    precision: str,
+    tile: int | None,
+    footprint: Footprint | None = None,
 ) -> InferenceWorkload:
     """Return what the memory of a validation depends on: the largest micrograph, and the tiles it is cut into."""
     sizes = (image_size(validation.images / name) for name in validation.names)
     height, width = max(sizes, key=math.prod)
     return InferenceWorkload(
         base_channels=params.base_channels,
+        footprint=footprint,
         height=height,
         width=width,
         bytes_per_number=bytes_per_number(precision),

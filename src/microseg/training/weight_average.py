@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
+from microseg.network.networks import Network
 from microseg.training.datasets import Sample
 from microseg.training.sampling import Draw, Step
 
@@ -24,8 +24,9 @@ class WeightAverage:
     (as by Izmailov et al., arXiv:1803.05407) before the average is used.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network = copy.deepcopy(network)
+        self.network.requires_grad_(requires_grad=False)
         self.decay = decay
 
     @torch.no_grad()
@@ -39,9 +40,25 @@ class WeightAverage:
             average.lerp_(weights, share)
 
     def measure_statistics(self, fabric: Fabric, batches: DataLoader[Sample]) -> None:
-        """Replace the statistics of all batch normalisations by those of these batches."""
-        with fabric.autocast():
-            update_bn(batches, self.network, fabric.device)
+        """Replace the statistics of batch normalisations by those of these batches, which count alike.
+
+        Those of a frozen encoder stay.
+        """
+        self.network.train()
+        layers = [
+            layer
+            for layer in self.network.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training
+        ]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None
+        with torch.no_grad(), fabric.autocast():
+            for batch in batches if layers else ():
+                self.network(fabric.to_device(batch.micrographs))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def statistics_batches(steps: Iterable[Step]) -> list[list[Draw]]:

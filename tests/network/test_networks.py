@@ -1,0 +1,117 @@
+"""Networks of segmentation_models_pytorch: any of them maps micrographs of any size to logits of that size."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from microseg.common.errors import InputError
+from microseg.network.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, EncoderNetwork, build_network
+from microseg.network.normalisation import BatchNormalisation, folded
+from microseg.network.unet import UNet
+
+from tiny_training import SMALL_ENCODER, tiny_params
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [
+        ("unet", "timm-tf_efficientnet_lite0"),
+        ("unetplusplus", "mobilenet_v2"),
+        ("fpn", SMALL_ENCODER),
+        ("pan", SMALL_ENCODER),
+        ("segformer", "mit_b0"),
+    ],
+)
+def test_any_network_maps_any_size_to_logits_of_that_size(architecture, encoder):
+    network = EncoderNetwork(architecture, encoder).eval()
+    with torch.inference_mode():
+        for size in [(1, 1), (37, 70)]:
+            logits = network(torch.randn(1, 1, *size))
+            assert logits.shape == (1, 1, *size)
+            assert logits.isfinite().all()
+
+
+def test_the_logits_are_those_of_the_padded_micrograph_without_its_margins():
+    network = EncoderNetwork("unet", SMALL_ENCODER).eval()
+    micrograph = torch.randn(1, 1, 33, 60)
+    # 31 rows and 4 columns are missing: 15 above and 16 below, 2 on each side.
+    padded = functional.pad(micrograph, (2, 2, 15, 16), mode="replicate")
+    with torch.inference_mode():
+        expected = network.model(padded.repeat(1, 3, 1, 1))[..., 15:48, 2:62]
+        torch.testing.assert_close(network(micrograph), expected)
+
+
+def test_three_equal_channels_are_one_whose_weights_are_the_sum():
+    network = EncoderNetwork("unet", SMALL_ENCODER).eval()
+    stem = network.encoder.model.conv_stem
+    one = nn.Conv2d(1, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, bias=False)
+    one.weight = nn.Parameter(stem.weight.sum(dim=1, keepdim=True))
+    micrograph = torch.randn(1, 1, 32, 64)
+    with torch.inference_mode():
+        expected = network(micrograph)
+        network.encoder.model.conv_stem = nn.Sequential(Only(), one)
+        torch.testing.assert_close(network(micrograph), expected)
+
+
+class Only(nn.Module):
+    """The first channel of three equal ones."""
+
+    def forward(self, channels):
+        assert torch.equal(channels[:, 0], channels[:, 2])
+        return channels[:, :1]
+
+
+def test_with_imagenet_each_channel_is_normalised_as_its_pictures_were():
+    network = EncoderNetwork("unet", SMALL_ENCODER, imagenet_grey=True).eval()
+    micrograph = torch.rand(1, 1, 32, 32)
+    channels = [(micrograph - mean) / by for mean, by in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(micrograph), network.model(torch.cat(channels, dim=1)))
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "densenet121", "timm-tf_efficientnet_lite0"])
+def test_folding_keeps_the_logits(encoder):
+    network = EncoderNetwork("unet", encoder)
+    network(torch.randn(2, 1, 64, 64))
+    network.eval()
+    small = folded(network)
+    micrograph = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(small(micrograph), network(micrograph), rtol=1e-3, atol=1e-3)
+    layers = [sum(isinstance(layer, BatchNormalisation) for layer in one.modules()) for one in (small, network)]
+    assert layers[0] < layers[1]
+
+
+def test_batch_normalisations_of_others_compute_the_same_as_ours():
+    import timm
+
+    torch.manual_seed(0)
+    theirs = timm.create_model("mobilenetv3_small_050", features_only=True)
+    network = EncoderNetwork("unet", SMALL_ENCODER)
+    network.encoder.model.load_state_dict(theirs.state_dict())
+    channels = torch.randn(2, 3, 64, 64)
+    for ours, other in zip(network.encoder.model(channels), theirs(channels), strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-3, atol=1e-4)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(network.encoder.model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_parameters_choose_the_network():
+    assert isinstance(build_network(tiny_params()), UNet)
+    network = build_network(tiny_params(architecture="linknet", encoder=SMALL_ENCODER, crop=64))
+    assert type(network.model).__name__ == "Linknet"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "message"),
+    [
+        ("unett", "resnet18", r"train\.architecture: no architecture is called unett; did you mean unet.*fpn"),
+        ("unet", "resnet43", r"train\.encoder: no encoder is called resnet43; did you mean resnet34"),
+        ("unet", "tu-mobilenetv3_smal_050", r"did you mean tu-mobilenetv3_small_050"),
+        ("unetplusplus", "mit_b0", r"unetplusplus cannot be built on the encoder mit_b0: "),
+    ],
+)
+def test_names_that_are_none_or_do_not_go_together_are_refused(architecture, encoder, message):
+    with pytest.raises(InputError, match=message):
+        EncoderNetwork(architecture, encoder)

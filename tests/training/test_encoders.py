@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from microseg.common.files import file_digest
+from microseg.common.weights_origin import read_origin
 from microseg.network.devices import start
-from microseg.network.encoder_weights import read_origin
 from microseg.network.model_card import describe, read_model, write_model
 from microseg.network.networks import EncoderNetwork
 from microseg.network.provenance import provenance

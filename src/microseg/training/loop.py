@@ -140,7 +140,7 @@ class TrainingLoop:
     ) -> EpochRecord:
         """Validate the last epoch, keep its weights if it is the best one, and return its record."""
         start = time.perf_counter()
-        network: nn.Module = self.network
+        network: Network = self.network
         micrographs = len(self.validation.names)
         if self.average:
             network = self.average.network

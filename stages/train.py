@@ -16,9 +16,9 @@ from microseg.training.report import training_metrics, write_tables
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
+    from microseg.common.weights_origin import read_origin
     from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
-    from microseg.network.encoder_weights import read_origin
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
     from microseg.network.provenance import provenance

@@ -99,9 +99,9 @@ def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model
 def test_the_card_says_the_scale_and_without_a_word_of_it_is_of_scale_1(tmp_path, model, card):
     write_model(tmp_path, UNet(2).state_dict(), replace(card, scale=2.5))
     assert read_model(tmp_path)[1].scale == 2.5
-    content = json.loads((model / "unet.json").read_text())
+    content = json.loads((model / "model.json").read_text())
     assert content.pop("scale") == 1.0
-    (model / "unet.json").write_text(json.dumps(content))
+    (model / "model.json").write_text(json.dumps(content))
     assert read_model(model)[1].scale == 1.0
 
 

@@ -7,13 +7,15 @@ from torch import nn
 
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
+from microseg.network.networks import EncoderNetwork
 from microseg.network.normalisation import BatchNormalisation
 from microseg.network.unet import UNet
+from microseg.training.datasets import Batch
 from microseg.training.loop import TrainingLoop
 from microseg.training.sampling import Draw
 from microseg.training.weight_average import WeightAverage, statistics_batches
 
-from tiny_training import assert_same, blobs, tiny_train, write_blobs
+from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_train, write_blobs
 
 AVERAGED = {"normalisation": "batch", "weight_average": 0.9}
 
@@ -84,13 +86,29 @@ def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
     assert all(torch.equal(state.model("last")[0][name], average) for name, average in state.average.items())
 
 
+def as_batch(micrographs):
+    return Batch(micrographs, torch.zeros_like(micrographs), torch.ones(len(micrographs)), ())
+
+
+def test_a_frozen_encoder_keeps_its_statistics():
+    network = EncoderNetwork("unet", SMALL_ENCODER)
+    network.freeze_encoder()
+    average = WeightAverage(network, 0.9)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    average.measure_statistics(start("cpu", "float32"), [as_batch(torch.randn(2, 1, 64, 64))])
+    after = average.network.state_dict()
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert any("decoder" in name and "running_mean" in name for name in changed)
+    assert not any("encoder" in name for name in changed)
+
+
 def test_statistics_are_those_of_the_crops_under_the_averaged_weights():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), BatchNormalisation(3))
     network[1].running_mean.fill_(7.0)
     average = WeightAverage(network, 0.9)
     batches = [torch.randn(size, 1, 8, 8) for size in (2, 4, 3)]
-    average.measure_statistics(start("cpu", "float32"), batches)
+    average.measure_statistics(start("cpu", "float32"), [as_batch(batch) for batch in batches])
     seen = [average.network[0](batch) for batch in batches]
     means = torch.stack([values.mean(dim=(0, 2, 3)) for values in seen])
     variances = torch.stack([values.var(dim=(0, 2, 3)) for values in seen])

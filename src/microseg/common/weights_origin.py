@@ -7,7 +7,7 @@ or the folder `model`, a copy of a trained model.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_json
@@ -30,6 +30,11 @@ class Origin:
     """Digest of the file, or, for a model, of the list of its files as the program sha256sum prints it."""
     bytes: int = 0
     licence: str = ""
+
+    @property
+    def on_the_card(self) -> dict[str, Any]:
+        """What the model card says of it."""
+        return {"kind": "none"} if self.kind == "none" else asdict(self)
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

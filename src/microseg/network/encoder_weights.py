@@ -1,12 +1,9 @@
 """The weights a training starts from: those of an encoder, as others have published them, or a model of ours."""
 
-import json
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,10 +13,9 @@ from torch import Tensor, nn
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
+from microseg.common.weights_origin import MODEL_FOLDER, ORIGIN_FILE, WEIGHTS_FILE, read_origin
 from microseg.network.model_card import read_model
 from microseg.network.networks import EncoderNetwork, build_network
-
-ORIGIN_FILE, WEIGHTS_FILE, MODEL_FOLDER = "origin.json", "weights", "model"
 
 CLASSIFIERS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "linear.")
 LAST_CONVOLUTIONS = ("conv_head.", "bn2.", "_conv_head.", "_bn1.")
@@ -31,36 +27,6 @@ segmentation_models_pytorch all the same, though no decoder looks at what they c
 
 MOST_LISTED = 10
 """So many keys of each kind of mistake are listed."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where weights came from, as the stage encoder_weights tells it; all but the first two are empty for none."""
-
-    kind: Literal["none", "imagenet", "micronet", "imagenet-micronet", "file", "model"]
-    encoder: str
-    name: str = ""
-    version: str = ""
-    address: str | None = None
-    sha256: str = ""
-    bytes: int = 0
-    licence: str = ""
-
-    @property
-    def on_the_card(self) -> dict[str, Any]:
-        """What the model card says of it."""
-        return {"kind": "none"} if self.kind == "none" else asdict(self)
-
-
-def read_origin(folder: Path) -> Origin:
-    """Read what the stage encoder_weights wrote; InputError where it is missing or broken."""
-    path = folder / ORIGIN_FILE
-    try:
-        return Origin(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the stage encoder_weights") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not an origin of weights ({error}); rerun the stage encoder_weights") from error
 
 
 def first_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:

@@ -33,14 +33,15 @@ repro: setup ## run the pipeline: everything that changed, nothing else
 	dvc repro
 
 test: setup lint ## run every check and every test
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## check style, and types as they are on Linux, macOS and Windows
 	ruff format --check .
 	ruff check .
-	mypy
-	mypy --platform darwin --cache-dir .mypy_cache/darwin
-	mypy --platform win32 --cache-dir .mypy_cache/windows
+	$(MAKE) --jobs 3 types-linux types-darwin types-win32
+
+types-%: setup
+	mypy --platform $* --cache-dir .mypy_cache/$*
 
 # Both keep the last weights: the best ones are chosen by the IoU of one of the two ways of post-processing.
 # The study's values: make sweep-sample-size SIZES=100,500,1000,1300 EPOCHS=20; make sweep-epochs EPOCHS=20,50,250 SIZE=1300

@@ -125,12 +125,14 @@ def test_a_pipeline_killed_in_any_stage_ends_in_the_same_result(finished: Path, 
             break
     while not runs_script(process.pid) and process.poll() is None:
         time.sleep(0.005)
-    # Not later than the stage's own end: DVC writes dvc.lock in place, and half of it is no lock file.
     end = time.monotonic() + generator(0, "kill", stage).uniform(0, 1.5)
     while time.monotonic() < end and runs_script(process.pid):
         time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
-        os.killpg(process.pid, signal.SIGKILL)
+        # Only while the stage runs: DVC rewrites dvc.lock and its own locks in place, and every later command
+        # refuses half of one. Stopped, it cannot begin to between the question and the kill.
+        process.send_signal(signal.SIGSTOP)
+        os.killpg(process.pid, signal.SIGKILL if runs_script(process.pid) else signal.SIGCONT)
     process.communicate()
     run("dvc", "repro", cwd=project)
     assert outputs(project) == outputs(finished)

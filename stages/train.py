@@ -17,13 +17,13 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
     from microseg.common.weights_origin import read_origin
-    from microseg.network.appearance import write_appearance
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
     from microseg.network.provenance import provenance
     from microseg.training.calibrate import calibrate
     from microseg.training.pixels import pixel_root
+    from microseg.training.seen_micrographs import write_appearance
     from microseg.training.train import train
 
     rows = read_split(arguments.split)

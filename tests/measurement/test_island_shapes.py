@@ -117,6 +117,6 @@ def test_no_island_is_a_table_without_rows():
 def test_a_mosaic_is_counted_a_band_at_a_time_with_the_same_result(monkeypatch):
     mask = np.random.default_rng(8).random((90, 40)) < 0.3
     whole = label_islands(mask, smallest_area=5)
-    monkeypatch.setattr("microseg.measurement.probability.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("microseg.prediction.logits.ROWS_AT_A_TIME", 7)
     for one, other in zip(label_islands(mask, smallest_area=5), whole, strict=True):
         assert np.array_equal(one, other)

@@ -1,9 +1,11 @@
 """The network sees micrographs whole, and mosaics a band of rows at a time, with the same result."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from microseg.common.params import PredictParams
@@ -106,3 +108,22 @@ def test_a_margin_is_wider_than_what_the_network_sees_around_a_pixel(model, monk
     first, second = network.logits(grey), network.logits(changed)
     assert np.array_equal(first[:400], second[:400])
     assert not np.array_equal(first[500:], second[500:])
+
+
+@pytest.mark.parametrize(
+    ("cores", "largest", "at_once", "cores_each"),
+    [(8, 1024 * 768, 8, 1), (8, 2048 * 1536, 2, 4), (5, 2048 * 1536, 2, 2), (2, 20_000**2, 1, 2), (1, 1000, 1, 1)],
+)
+def test_cores_are_shared_among_as_many_micrographs_as_take_no_more_memory_than_a_large_one(
+    model, cores, largest, at_once, cores_each
+):
+    before = torch.get_num_threads()
+    network = Predictor(model, Settings())
+    torch.set_num_threads(cores)
+    try:
+        with network.cores_shared(largest) as shared, ThreadPoolExecutor(1) as threads:
+            assert threads.submit(torch.get_num_threads).result() == cores_each
+        assert shared == at_once
+        assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from scipy import stats
 
@@ -93,6 +94,22 @@ def test_the_tables_say_what_was_drawn(request_for):
     assert islands["area_um2"].sum() == pytest.approx(sum(mask.sum() for mask in request_for.masks.values()) / 4)
     assert islands["equivalent_diameter_um"].mean() == pytest.approx(RADIUS, rel=0.05)
     assert not islands["touches_border"].any()
+
+
+def test_several_micrographs_at_once_give_what_one_after_the_other_gives(request_for, tmp_path):
+    before = torch.get_num_threads()
+    written = []
+    try:
+        for cores in (1, 4):
+            torch.set_num_threads(cores)
+            request = request_for(pixel_size=parse_pixel_size("0.5um"), output=tmp_path / f"on_{cores}")
+            run(request)
+            files = [path for path in sorted(request.output.rglob("*")) if path.suffix in {".csv", ".png", ".tif"}]
+            written.append({path.relative_to(request.output): path.read_bytes() for path in files})
+    finally:
+        torch.set_num_threads(before)
+    assert len(written[0]) == 3 + 5 + 5
+    assert written[0] == written[1]
 
 
 def test_specimens_follow_from_the_written_fields_to_the_last_digit(request_for, tmp_path):

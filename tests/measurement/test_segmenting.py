@@ -18,7 +18,7 @@ def logits():
 def test_a_mosaic_is_segmented_a_band_at_a_time_with_the_same_result(monkeypatch):
     expected = morphological_mask(logits(), "otsu", 3, 3)
     certainty = probabilities(logits())
-    monkeypatch.setattr("microseg.measurement.probability.ROWS_AT_A_TIME", 32)
+    monkeypatch.setattr("microseg.prediction.logits.ROWS_AT_A_TIME", 32)
     found = segment(logits(), Settings(method="morphology"), 0)
     assert np.array_equal(found.mask, expected)
     assert 0.1 < expected.mean() < 0.9

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import filters, morphology
 
-from microseg.prediction.postprocessing import morphological_mask, sigmoid_mask
+from microseg.prediction.postprocessing import (
+    closed,
+    eroded,
+    morphological_mask,
+    opened,
+    otsu_threshold,
+    sigmoid_mask,
+)
 
 
 def square(size, *corners):
@@ -59,6 +67,18 @@ def test_agrees_with_an_independent_implementation_away_from_the_border():
     np.testing.assert_array_equal(actual[12:-12, 12:-12], expected[12:-12, 12:-12])
 
 
+@pytest.mark.parametrize("radius", range(8))
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2), (31, 40)])
+def test_erosion_opening_and_closing_are_scikit_image_s_with_an_unknown_beyond(shape, radius):
+    random = np.random.default_rng(radius)
+    disk = morphology.disk(radius)
+    for share in (0.02, 0.5, 0.98):
+        mask = random.random(shape) < share
+        np.testing.assert_array_equal(eroded(mask, radius), morphology.erosion(mask, disk, mode="ignore"))
+        np.testing.assert_array_equal(opened(mask, radius), morphology.opening(mask, disk, mode="ignore"))
+        np.testing.assert_array_equal(closed(mask, radius), morphology.closing(mask, disk, mode="ignore"))
+
+
 def test_an_island_at_the_border_is_not_eroded_there():
     mask = morphological_mask(square(40, (0, 10, 12)), 0.0, opening_radius=3, closing_radius=0)
     assert mask[0, 13:19].all()
@@ -81,6 +101,13 @@ def test_otsu_maximizes_the_variance_between_the_classes():
     best = max(between(logits > limit) for limit in np.sort(logits, axis=None)[:-1])
     # The threshold is searched in 256 classes of logits, so it may miss the very best by a hair.
     assert between(morphological_mask(logits, "otsu", 0, 0)) > 0.9999 * best
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_otsu_of_a_picture_of_several_bands_is_scikit_image_s_of_the_whole(kind):
+    random = np.random.default_rng(3)
+    logits = np.where(random.random((2500, 40)) < 0.2, 3, -6) + random.normal(0, 2, (2500, 40))
+    assert otsu_threshold(logits.astype(kind)) == filters.threshold_otsu(logits.astype(kind).astype(np.float32))
 
 
 @pytest.mark.parametrize("value", [-3.0, 0.0, 3.0])

@@ -8,7 +8,8 @@ from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
 from microseg.measurement.fields import Labels, Mask, border_sides
-from microseg.measurement.probability import Logits, bands, probabilities
+from microseg.measurement.probability import Logits, probabilities
+from microseg.prediction.logits import bands
 
 COLUMNS = (
     *("label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),

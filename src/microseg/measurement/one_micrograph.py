@@ -19,7 +19,7 @@ from microseg.measurement.pictures import (
     write_overlay,
     write_probability,
 )
-from microseg.measurement.probability import Logits, bands, probabilities
+from microseg.measurement.probability import Logits, probabilities
 from microseg.measurement.segmenting import segment
 from microseg.measurement.settings import Settings
 from microseg.measurement.unfinished import Unfinished
@@ -27,6 +27,7 @@ from microseg.measurement.units import to_units
 from microseg.micrographs.conversion import read_grey, to_8_bit
 from microseg.micrographs.images import write_mask
 from microseg.network.appearance import ENTROPY, Appearance, entropy, looks_of, pixel_digest
+from microseg.prediction.logits import bands
 
 THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
 SMALLEST_THUMBNAIL = 240

@@ -1,14 +1,17 @@
 """The network of a model, ready to turn micrographs into logits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from microseg.measurement.settings import Settings
-from microseg.network.devices import start
+from microseg.network.devices import give_back_freed_memory, start
 from microseg.network.inputs import GreyStatistics, grey_statistics, network_input
 from microseg.network.model_card import read_model
 from microseg.network.normalisation import folded
@@ -20,7 +23,10 @@ from microseg.prediction.logits import LARGEST
 # Larger pictures are predicted in tiles, whatever was asked for, and a band of rows at a time, so that memory is
 # enough. Bands overlap by more than the network sees around a pixel.
 LARGEST_WHOLE, TILE_OF_MOSAICS = 4_000_000, 1024
-BAND_ROWS, BAND_MARGIN = 4096, 256
+BAND_ROWS, BAND_MARGIN = 2048, 256
+
+PIXELS_AT_ONCE = 2 * LARGEST_WHOLE
+"""So many pixels at most are predicted at a time in several micrographs; a larger one alone."""
 
 
 class Predictor:
@@ -42,6 +48,23 @@ class Predictor:
         """Side of a pixel of the training micrographs in micrometres, where the model says so."""
         size = self.card.training.get("pixel_size_um")
         return None if size is None else float(size)
+
+    @contextmanager
+    def cores_shared(self, largest: float) -> Iterator[int]:
+        """Share the cores out among the threads that begin within, and yield how many these should be.
+
+        With a core each, on micrographs of their own, they do not wait for each other, but take more memory.
+
+        Args:
+            largest: pixels of the largest micrograph.
+        """
+        cores = torch.get_num_threads()
+        threads = max(1, min(cores, int(PIXELS_AT_ONCE / largest)))
+        torch.set_num_threads(cores // threads)
+        try:
+            yield threads
+        finally:
+            torch.set_num_threads(cores)
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
         """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
@@ -69,6 +92,7 @@ class Predictor:
             first = max(0, top - BAND_MARGIN)
             band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile)
             logits[top : top + BAND_ROWS] = rounded(band)[top - first : top - first + BAND_ROWS]
+        give_back_freed_memory()  # what the network took, for what measuring takes
         return logits
 
     def _predict(

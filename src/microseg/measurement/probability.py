@@ -1,22 +1,15 @@
 """The network's probability of foreground, a band of rows at a time: for a mosaic it is never held as a whole."""
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from microseg.prediction.logits import bands
+
 Logits = NDArray[np.floating]
 WholeNumber = TypeVar("WholeNumber", np.uint8, np.uint16)
-
-ROWS_AT_A_TIME = 1024
-
-
-def bands(rows: int) -> Iterator[slice]:
-    """Yield the rows of a picture that has so many, a band after the other."""
-    for top in range(0, rows, ROWS_AT_A_TIME):
-        yield slice(top, min(top + ROWS_AT_A_TIME, rows))
 
 
 def probabilities(logits: Logits) -> NDArray[np.float32]:

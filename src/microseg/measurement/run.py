@@ -1,7 +1,7 @@
 """From a folder of micrographs to a folder of results: the way of `microseg segment`."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from microseg.common.files import write_json
 from microseg.common.progress import progress
 from microseg.measurement.intake import take_in
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
+from microseg.measurement.micrograph_folder import Picture
 from microseg.measurement.model_folder import opened_model, read_evaluation
 from microseg.measurement.model_world import scale_factor
 from microseg.measurement.one_micrograph import Record, Workplace
@@ -21,9 +22,6 @@ from microseg.measurement.units import column_name
 
 if TYPE_CHECKING:
     from microseg.measurement.predictor import Predictor
-
-# One micrograph is measured while the network is at the next one; more in waiting would only take memory.
-WAITING = 2
 
 
 def run(request: Request) -> Results:
@@ -79,23 +77,31 @@ def run(request: Request) -> Results:
 
 def _records(workplace: Workplace, predictor: "Predictor", factors: Mapping[str, float]) -> Iterator[Record]:
     """Yield the record of every micrograph, in order; those of an interrupted run as they are."""
-    waiting: deque[Record | Future[Record]] = deque()
-    with ThreadPoolExecutor(1) as measuring:
-        for picture in progress(workplace.intake.pictures, "segmenting"):
-            record = workplace.unfinished.record(picture.stem)
-            if record is not None:
-                waiting.append(record)
-            else:
-                micrograph, bar = workplace.read(picture)
-                logits = predictor.logits(micrograph, factors[picture.name])
-                waiting.append(measuring.submit(workplace.finish, picture, micrograph, bar, logits))
-            while len(waiting) >= WAITING:
-                yield _done(waiting.popleft())
-        yield from map(_done, waiting)
+
+    def record_of(picture: Picture) -> Record:
+        record = workplace.unfinished.record(picture.stem)
+        if record is None:
+            micrograph, bar = workplace.read(picture)
+            logits = predictor.logits(micrograph, factors[picture.name])
+            record = workplace.finish(picture, micrograph, bar, logits)
+        return record
+
+    pictures = workplace.intake.pictures
+    largest = max(picture.height * picture.width * max(1.0, factors[picture.name]) ** 2 for picture in pictures)
+    # Each core takes a micrograph from its file to its record: none waits while others measure and write.
+    with predictor.cores_shared(largest) as at_once:
+        yield from progress(_in_threads(record_of, pictures, at_once), "segmenting", total=len(pictures))
 
 
-def _done(work: "Record | Future[Record]") -> Record:
-    return work.result() if isinstance(work, Future) else work
+def _in_threads(work: Callable[[Picture], Record], pictures: Sequence[Picture], at_once: int) -> Iterator[Record]:
+    waiting: deque[Future[Record]] = deque()
+    with ThreadPoolExecutor(at_once) as threads:
+        for picture in pictures:
+            waiting.append(threads.submit(work, picture))
+            # What more were in waiting would still be done after an error or Ctrl-C.
+            if len(waiting) > at_once:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
 
 def _write(unfinished: Unfinished, results: Results) -> None:

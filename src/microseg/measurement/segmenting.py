@@ -7,8 +7,9 @@ import pandas as pd
 
 from microseg.measurement.fields import Labels, Mask, measure_field
 from microseg.measurement.islands import island_table, label_islands
-from microseg.measurement.probability import Logits, bands
+from microseg.measurement.probability import Logits
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
+from microseg.prediction.logits import bands
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 
 
@@ -63,7 +64,7 @@ def _mask(logits: Logits, settings: Settings, method: Method) -> Mask:
     if method == "sigmoid":
         return _above(logits, settings.threshold)
     threshold = settings.morphology_threshold
-    limit = otsu_threshold(logits.astype(np.float32)) if threshold == "otsu" else float(threshold)
+    limit = otsu_threshold(logits) if threshold == "otsu" else float(threshold)
     # What opening and closing make of a pixel depends on those within twice either radius: a band that has them
     # gives what the whole would, for a mosaic in a fraction of the memory.
     margin = 2 * (settings.opening_radius + settings.closing_radius)

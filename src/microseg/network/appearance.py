@@ -3,27 +3,16 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
-from microseg.common.files import write_json
-from microseg.micrographs.images import read_micrograph
-from microseg.network.inputs import MaskedMicrographs, network_input
-from microseg.network.model_card import read_model
-from microseg.network.resolution import enlarged
 
 APPEARANCE_FILE = "appearance.json"
 ENTROPY = "probability_entropy"
-ENTROPY_MICROGRAPHS = 32
-"""From so many validation micrographs at most the network's usual uncertainty is taken."""
-
 LARGEST_SIDE, ROWS_AT_A_TIME = 4096, 1024
 """Of larger pictures so many pixels a side are looked at, or so many rows at a time: several floats a pixel."""
 
@@ -101,21 +90,8 @@ def pixel_digest(micrograph: NDArray[np.uint8]) -> str:
     return content.hexdigest()[:16]
 
 
-def write_appearance(
-    fabric: Fabric, folder: Path, training: MaskedMicrographs, validation: MaskedMicrographs
-) -> None:
-    """Write what a model was trained on looks like into its folder, beside the weights and the card."""
-    looks, digests = [], []
-    for micrograph in _micrographs(training):
-        looks.append(looks_of(micrograph))
-        digests.append(pixel_digest(micrograph))
-    ranges = {name: _range([one[name] for one in looks]) for name in looks[0]}
-    ranges[ENTROPY] = _range(_entropies(fabric, folder, validation))
-    write_json(folder / APPEARANCE_FILE, asdict(Appearance(ranges, tuple(digests))))
-
-
 def read_appearance(folder: Path) -> Appearance | None:
-    """Read what `write_appearance` wrote; None where the model is older. InputError where the file is broken."""
+    """Read what a model's folder says of its training; None where it is older. InputError for a broken file."""
     path = folder / APPEARANCE_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -125,26 +101,3 @@ def read_appearance(folder: Path) -> Appearance | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not what a training writes ({error}); rerun the stage train") from error
-
-
-def _micrographs(files: MaskedMicrographs) -> Iterator[NDArray[np.uint8]]:
-    return (read_micrograph(files.images / name) for name in files.names)
-
-
-def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> list[float]:
-    network, card = read_model(folder)
-    module = fabric.to_device(network)
-    # Of a large set every second or every tenth micrograph tells as much.
-    step = -(-len(validation.names) // ENTROPY_MICROGRAPHS)
-    some = replace(validation, names=validation.names[::step])
-    values = []
-    for micrograph in _micrographs(some):
-        inputs = fabric.to_device(network_input(micrograph, card.grey_values, scale=card.scale)[None])
-        with torch.inference_mode(), fabric.autocast():
-            logits = enlarged(module(inputs), micrograph.shape)
-        values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))
-    return values
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)

@@ -1,5 +1,6 @@
 """Reading and writing logits, the raw output of the network for one micrograph."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,13 @@ from microseg.common.errors import InputError
 from microseg.common.files import output_file
 
 LARGEST = float(np.finfo(np.float16).max)
+ROWS_AT_A_TIME = 1024
+
+
+def bands(rows: int) -> Iterator[slice]:
+    """Yield the rows of a picture that has so many, a band after the other, for what takes many bytes a pixel."""
+    for top in range(0, rows, ROWS_AT_A_TIME):
+        yield slice(top, min(top + ROWS_AT_A_TIME, rows))
 
 
 def logits_path(folder: Path, image: str) -> Path:

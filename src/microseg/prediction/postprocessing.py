@@ -1,11 +1,13 @@
 """From logits, the raw output of the network, to binary masks, in the two ways of the study."""
 
 import math
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
-from skimage.morphology import closing, disk, opening
+
+from microseg.prediction.logits import bands
 
 Logits = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -39,16 +41,49 @@ def morphological_mask(logits: Logits, threshold: float | str, opening_radius: i
     values = np.asarray(logits, np.float32)
     limit = otsu_threshold(values) if threshold == "otsu" else float(threshold)
     mask: Mask = values > limit
-    # Beyond the border lies what could not be seen, not background: an island that the border cuts is neither
-    # eroded there by opening nor joined to the border by closing.
-    if opening_radius:
-        mask = opening(mask, disk(opening_radius), mode="ignore")
-    if closing_radius:
-        mask = closing(mask, disk(closing_radius), mode="ignore")
-    return mask
+    return closed(opened(mask, opening_radius), closing_radius)
 
 
-def otsu_threshold(values: NDArray[np.float32]) -> float:
-    """Return the threshold after Otsu of any numbers, or the number itself where all are the same."""
+def opened(mask: Mask, radius: int) -> Mask:
+    """Return a mask without what is smaller than the disk of `radius` pixels: erosion, then dilation."""
+    return ~eroded(~eroded(mask, radius), radius)
+
+
+def closed(mask: Mask, radius: int) -> Mask:
+    """Return a mask, its gaps filled where the disk of `radius` pixels does not fit in: dilation, then erosion."""
+    return eroded(~eroded(~mask, radius), radius)
+
+
+def eroded(mask: Mask, radius: int) -> Mask:
+    """Return where the disk of `radius` pixels, x^2 + y^2 <= radius^2, lies in the mask.
+
+    Beyond the border lies what could not be seen, not background: an island that the border cuts is neither eroded
+    there by opening nor joined to the border by closing. This is scikit-image's erosion with mode "ignore", but
+    many times as fast: a disk is a stack of rows, and for each longer row only the pixels at its ends are new.
+    """
+    result, row = mask.copy(), mask.copy()
+    reached = 0
+    for offset in range(radius, -1, -1):  # from the disk's shortest row to its longest
+        longest = math.isqrt(radius**2 - offset**2)
+        for reach in range(reached + 1, longest + 1):
+            row[:, reach:] &= mask[:, :-reach]
+            row[:, :-reach] &= mask[:, reach:]
+        reached = longest
+        rest = max(0, len(row) - offset)
+        result[offset:] &= row[:rest]
+        result[:rest] &= row[offset:]
+    return result
+
+
+def otsu_threshold(values: NDArray[np.floating]) -> float:
+    """Return the threshold after Otsu of a picture of any numbers, or the number itself where all are the same."""
     lowest, highest = float(values.min()), float(values.max())
-    return float(threshold_otsu(values)) if lowest < highest else highest
+    if lowest == highest:
+        return highest
+    # Counting takes many bytes a pixel: the logits of a mosaic are counted a band at a time.
+    counted = [
+        np.histogram(values[rows].astype(np.float32), 256, (lowest, highest)) for rows in bands(len(values))
+    ]
+    edges = counted[0][1]
+    counts = np.sum([counts for counts, _ in counted], axis=0)
+    return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))

@@ -81,9 +81,9 @@ def otsu_threshold(values: NDArray[np.floating]) -> float:
     if lowest == highest:
         return highest
     # Counting takes many bytes a pixel: the logits of a mosaic are counted a band at a time.
-    counted = [
-        np.histogram(values[rows].astype(np.float32), 256, (lowest, highest)) for rows in bands(len(values))
-    ]
+    # As float32, which NumPy's annotations do not know of, the limits give the very edges that scikit-image has.
+    limits = cast("tuple[float, float]", (np.float32(lowest), np.float32(highest)))
+    counted = [np.histogram(values[rows].astype(np.float32), 256, limits) for rows in bands(len(values))]
     edges = counted[0][1]
     counts = np.sum([counts for counts, _ in counted], axis=0)
     return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))

@@ -72,6 +72,18 @@ TINY = {
 }
 
 
+NO_AUGMENTATION = {
+    "symmetries": "none",
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "noise": 0.0,
+    "blur": 0.0,
+    "gamma": 0.0,
+    "zoom": 0.0,
+}
+"""Crops are shown as they are."""
+
+
 def tiny_params(**changes: object) -> TrainParams:
     """Return the parameters of the project with those of TINY and `changes` put in, checked."""
     params = read_params(ROOT / "params.yaml").train

@@ -4,21 +4,14 @@ import pytest
 from microseg.common.params import AugmentParams
 from microseg.training.augmentation import augment, random_symmetry
 
-NOTHING = {
-    "symmetries": "none",
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "noise": 0.0,
-    "blur": 0.0,
-    "gamma": 0.0,
-    "zoom": 0.0,
-}
+from tiny_training import NO_AUGMENTATION
+
 GREY = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
 MASK = GREY > 0.6
 
 
 def augmented(seed: int, grey=GREY, **changes) -> tuple[np.ndarray, np.ndarray]:
-    settings = AugmentParams.model_validate(NOTHING | changes)
+    settings = AugmentParams.model_validate(NO_AUGMENTATION | changes)
     return augment(grey, grey > 0.6, settings, np.random.default_rng(seed))
 
 

@@ -24,17 +24,7 @@ from microseg.training.sampling import Draw
 from microseg.training.train import workload_of
 from microseg.training.validation import validate
 
-from tiny_training import assert_same, blobs, tiny_params, tiny_train, write_blobs
-
-PLAIN = {
-    "symmetries": "none",
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "noise": 0.0,
-    "blur": 0.0,
-    "gamma": 0.0,
-    "zoom": 0.0,
-}
+from tiny_training import NO_AUGMENTATION, assert_same, blobs, tiny_params, tiny_train, write_blobs
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def files(tmp_path):
 
 
 def crops(files, scale, crop=16, foreground_fraction=0.5, grey_values="none") -> TrainingCrops:
-    augmentation = tiny_params(augment=PLAIN).augment
+    augmentation = tiny_params(augment=NO_AUGMENTATION).augment
     store = PixelStore(files, files.images.parent / "pixels", scale)
     return TrainingCrops(store, 1, crop, foreground_fraction, grey_values, augmentation)
 
@@ -70,7 +60,7 @@ def test_a_crop_shows_scale_times_the_side(tmp_path, scale):
 
 def zoomed_crops(folder, zoom) -> list[Sample]:
     data = crops(gradient(folder), 1.0, crop=24, foreground_fraction=0.0)
-    data.augmentation = tiny_params(augment=PLAIN | {"zoom": zoom}).augment
+    data.augmentation = tiny_params(augment=NO_AUGMENTATION | {"zoom": zoom}).augment
     return [data[Draw(1, 0, repeat, 1.0)] for repeat in range(60)]
 
 
@@ -94,7 +84,7 @@ def test_zoom_is_for_crops_only():
     with pytest.raises(
         ValueError, match=r"augment\.zoom has no meaning for whole micrographs; set crop to a number"
     ):
-        tiny_params(crop=None, augment=PLAIN | {"zoom": 0.1})
+        tiny_params(crop=None, augment=NO_AUGMENTATION | {"zoom": 0.1})
 
 
 @pytest.mark.parametrize("crop", [16, 48, None])
@@ -186,7 +176,7 @@ def own_size_logits(network, micrograph, scale, tile=None, grey_values="none"):
 def test_a_network_at_scale_2_learns_and_is_calibrated_at_the_own_size(tmp_path):
     write_blobs(tmp_path, count=8, height=97, width=131)
     changes = {"scale": 2.0, "base_channels": 4, "lr": 0.01, "normalisation": "batch", "crops_per_micrograph": 4}
-    changes |= {"epochs": 8, "validate_every": 4, "augment": PLAIN}
+    changes |= {"epochs": 8, "validate_every": 4, "augment": NO_AUGMENTATION}
     state = tiny_train(tmp_path, tmp_path / "checkpoints", **changes)
     weights, _, measured = state.model("best")
     assert measured.iou > 0.7

@@ -115,7 +115,7 @@ def _around(whole: Example, island: UnmatchedIsland) -> Example:
     rows, columns = (slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in island.place)
     place = island.place
     return Example(
-        f"{whole.name}, {island.kind}: {island.area} pixels at column {place[1].start}, row {place[0].start}",
+        f"{whole.name}, {island.kind}:\n{island.area} pixels at column {place[1].start}, row {place[0].start}",
         whole.micrograph[rows, columns],
         whole.truth[rows, columns],
         {method: mask[rows, columns] for method, mask in whole.predictions.items()},

@@ -19,7 +19,14 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, type=Path, metavar="OUT", help="the folder to write, new or empty"
     )
-    scale = parser.add_argument_group("scale and specimens")
+    _define_scale(parser.add_argument_group("scale and specimens"))
+    _define_measuring(parser.add_argument_group("measuring"))
+    _define_network(parser.add_argument_group("network"))
+    _define_run(parser.add_argument_group("the run"))
+    parser.set_defaults(run=_segment)
+
+
+def _define_scale(scale: argparse._ArgumentGroup) -> None:
     scale.add_argument(
         "--pixel-size", metavar="LENGTH", help="side of a pixel, such as 0.05um, for all micrographs"
     )
@@ -27,7 +34,9 @@ def define(parser: argparse.ArgumentParser) -> None:
     scale.add_argument(
         "--fields", type=Path, metavar="TABLE", help="a table with image, specimen, and more if you like"
     )
-    measuring = parser.add_argument_group("measuring")
+
+
+def _define_measuring(measuring: argparse._ArgumentGroup) -> None:
     measuring.add_argument(
         "--crop-bottom",
         default="0",
@@ -49,7 +58,9 @@ def define(parser: argparse.ArgumentParser) -> None:
         default="sigmoid",
         help="masks from logits: sigmoid > 0.5; or Otsu's threshold, opening, closing (default: %(default)s)",
     )
-    network = parser.add_argument_group("network")
+
+
+def _define_network(network: argparse._ArgumentGroup) -> None:
     network.add_argument(
         "--tile",
         type=int,
@@ -61,12 +72,13 @@ def define(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--resample", action="store_true", help="bring micrographs to the pixel size of the model's training"
     )
-    run = parser.add_argument_group("the run")
+
+
+def _define_run(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--metrics", type=Path, metavar="FILE", help="write the summary there too, for dvc metrics")
     run.add_argument("--probability", action="store_true", help="write the probabilities too, as 16-bit TIFF")
     run.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and list it")
     run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.set_defaults(run=_segment)
 
 
 def _segment(parsed: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from microseg.common.files import write_json
 from microseg.common.progress import progress
-from microseg.measurement.intake import take_in
+from microseg.measurement.intake import Intake, take_in
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
 from microseg.measurement.micrograph_folder import Picture
 from microseg.measurement.model_folder import opened_model, read_evaluation
@@ -19,6 +19,7 @@ from microseg.measurement.results import Results
 from microseg.measurement.settings import Request
 from microseg.measurement.unfinished import PICTURE_FOLDERS, Unfinished, advice_on_going_on, check_output
 from microseg.measurement.units import column_name
+from microseg.network.appearance import read_appearance
 
 if TYPE_CHECKING:
     from microseg.measurement.predictor import Predictor
@@ -36,26 +37,12 @@ def run(request: Request) -> Results:
     with opened_model(request.model) as folder:
         # Importing torch takes seconds, which wrong arguments need not wait for.
         from microseg.measurement.predictor import Predictor
-        from microseg.network.appearance import read_appearance
 
         predictor = Predictor(folder, request.settings)
         appearance, evaluation = read_appearance(folder), read_evaluation(folder)
-    factors = {
-        picture.name: scale_factor(
-            predictor.pixel_size_um,
-            picture.name,
-            intake.pixel_size_um(picture.name),
-            resample=request.settings.resample,
-        )
-        for picture in intake.pictures
-    }
+    factors = _scale_factors(request, intake, predictor.pixel_size_um)
     unfinished = Unfinished(request.output)
-    plan = {
-        "settings": asdict(request.settings),
-        "model": predictor.card.weights_sha256,
-        "micrographs": {picture.name: picture.sha256 for picture in intake.pictures},
-        "pixel sizes": {name: size.micrometres for name, size in intake.pixel_sizes.items()},
-    }
+    plan = _plan(request, intake, predictor.card.weights_sha256)
     folders = [name for name in PICTURE_FOLDERS if name != "probability" or request.settings.probability]
     with advice_on_going_on(unfinished):
         unfinished.begin(plan, folders, resume=request.resume)
@@ -73,6 +60,26 @@ def run(request: Request) -> Results:
         _write(unfinished, results)
         unfinished.finish()
     return results
+
+
+def _scale_factors(request: Request, intake: Intake, model_um: float | None) -> dict[str, float]:
+    """Return by how much each micrograph is enlarged before the network sees it."""
+    return {
+        picture.name: scale_factor(
+            model_um, picture.name, intake.pixel_size_um(picture.name), resample=request.settings.resample
+        )
+        for picture in intake.pictures
+    }
+
+
+def _plan(request: Request, intake: Intake, weights_sha256: str) -> dict[str, object]:
+    """Return all that the results follow from: an interrupted run goes on only with the same."""
+    return {
+        "settings": asdict(request.settings),
+        "model": weights_sha256,
+        "micrographs": {picture.name: picture.sha256 for picture in intake.pictures},
+        "pixel sizes": {name: size.micrometres for name, size in intake.pixel_sizes.items()},
+    }
 
 
 def _records(workplace: Workplace, predictor: "Predictor", factors: Mapping[str, float]) -> Iterator[Record]:

@@ -101,6 +101,9 @@ def _records(workplace: Workplace, predictor: "Predictor", factors: Mapping[str,
 
 
 def _in_threads(work: Callable[[Picture], Record], pictures: Sequence[Picture], at_once: int) -> Iterator[Record]:
+    if at_once == 1:
+        yield from map(work, pictures)  # in this thread Ctrl-C need not wait for the end of a mosaic
+        return
     waiting: deque[Future[Record]] = deque()
     with ThreadPoolExecutor(at_once) as threads:
         for picture in pictures:

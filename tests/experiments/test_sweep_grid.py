@@ -50,6 +50,25 @@ def test_a_value_as_in_the_parameter_file_is_not_in_the_name() -> None:
     assert names("split.sample_size=9", "train.epochs=1", f"train.lr={lr}") == ["n9-e1"]
 
 
+def test_names_of_many_settings_stay_short_and_different() -> None:
+    many = [
+        "split.sample_size=9",
+        "train.epochs=1",
+        "download.path=data/micrographs_of_the_heats_41_to_48_cleaned_and_cropped",
+        "split.from_column=part",
+        "train.encoder=timm-tf_efficientnet_lite0",
+        "train.encoder_weights=imagenet",
+        "train.architecture=unetplusplus",
+        "train.grey_values=imagenet",
+        "predict.symmetries=mirror",
+    ]
+    one, other = names(*many, "train.seed=1,2")
+    assert len(one) == len(other) == 120
+    assert one[:111] == other[:111]
+    assert one.startswith("n9-e1-path-data-micrographs-of-the-heats")
+    assert one != other
+
+
 def test_a_comma_in_brackets_belongs_to_the_value() -> None:
     key, values = parse_setting("split.group_by=[type, temperature],[type],[]")
     assert (key, values) == ("split.group_by", ["[type, temperature]", "[type]", "[]"])

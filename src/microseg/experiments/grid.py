@@ -1,5 +1,6 @@
 """Which experiments a sweep consists of, and what each of them is called."""
 
+import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from microseg.common.params import check_key, flat_params, read_params
 
 SHORT_NAMES = {"split.sample_size": "n", "train.epochs": "e"}
 """What every experiment is called after, whether swept or not, with the letters that stand for it."""
+
+LONGEST_NAME = 120
+"""Longer names would exceed what file systems allow (255 bytes), together with what git and DVC add to them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
 
 
 def experiment_name(values: Mapping[str, object], named: Sequence[str]) -> str:
-    """Return a name, usable as a git reference, that says the values of SHORT_NAMES and of the keys `named`."""
+    """Return a name, usable as a git reference, that says the values of SHORT_NAMES and of the keys `named`.
+
+    One that would be longer than LONGEST_NAME ends in a digest of itself instead.
+    """
     parts = []
     for key, letter in SHORT_NAMES.items():
         parts.append(f"{letter}all" if values[key] is None else f"{letter}{_word(values[key])}")
@@ -87,7 +94,11 @@ def experiment_name(values: Mapping[str, object], named: Sequence[str]) -> str:
             leaf, value = key.rsplit(".", 1)[-1], values[key]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             parts.append(f"{leaf}{str(value).removesuffix('.0')}" if number else f"{leaf}-{_word(value)}")
-    return "-".join(parts)
+    name = "-".join(parts)
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
 def _word(value: object) -> str:

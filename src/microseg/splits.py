@@ -70,19 +70,9 @@ def draw_split(
         InputError: there are fewer micrographs or groups than asked for, or none would be left to train with.
     """
     images = [str(name) for name in generator(seed, "split").permutation(sorted(groups))]
-    test_count = _count(test_size, len(images))
-    if test_count + 2 > len(images):
-        raise InputError(
-            f"split.test_size asks for {test_count} micrographs and training needs two more, but there are "
-            f"{len(images)}; lower it"
-        )
     units = _units(images, groups)
-    parts_needed = 3 if test_count else 2
-    if len(units) < parts_needed:
-        raise InputError(
-            f"split.group_by makes {len(units)} groups, but {parts_needed} are needed, one for each part; "
-            "group by more columns or by none"
-        )
+    test_count = _count(test_size, len(images))
+    _check_test_count(test_count, len(images), len(units))
     test, rest = _choose(units, test_count, leave=2) if test_count else ([], units)
     available = sum(map(len, rest))
     sample = _sample_size(sample_size, available, len(images) - available)
@@ -94,6 +84,21 @@ def draw_split(
     validation, train = _choose(rest, _count(validation_size, available), leave=1)
     parts = _Parts(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
     return _rows(parts, groups, sample, validation_size)
+
+
+def _check_test_count(test_count: int, images: int, groups: int) -> None:
+    """Raise InputError where so many test micrographs leave too few to train and validate with."""
+    if test_count + 2 > images:
+        raise InputError(
+            f"split.test_size asks for {test_count} micrographs and training needs two more, but there are "
+            f"{images}; lower it"
+        )
+    parts_needed = 3 if test_count else 2
+    if groups < parts_needed:
+        raise InputError(
+            f"split.group_by makes {groups} groups, but {parts_needed} are needed, one for each part; "
+            "group by more columns or by none"
+        )
 
 
 def split_from_column(parts: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:

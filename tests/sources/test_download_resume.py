@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from microseg.sources import transfer
-from microseg.sources.transfer import Patience, PublishedFile, TransferError, fetch
+from microseg.sources.published_file import PublishedFile
+from microseg.sources.transfer import Patience, TransferError, fetch
 
 from misbehaving_server import (
     MisbehavingServer,
@@ -190,7 +191,8 @@ def test_progress_bar_tells_speed_and_time_left(
 FETCH = """
 import sys
 from pathlib import Path
-from microseg.sources.transfer import PublishedFile, fetch
+from microseg.sources.published_file import PublishedFile
+from microseg.sources.transfer import fetch
 name, size, md5, url, folder = sys.argv[1:]
 fetch(PublishedFile(name, int(size), md5, (url,)), Path(folder))
 """

@@ -16,7 +16,8 @@ from microseg.micrographs.images import read_micrograph
 from microseg.micrographs.origins import read_origins
 from microseg.sources import transfer
 from microseg.sources.published import AACHEN_HEERLEN, PublishedDataset, write_published
-from microseg.sources.transfer import Patience, PublishedFile, misfit
+from microseg.sources.published_file import PublishedFile, misfit
+from microseg.sources.transfer import Patience
 
 from misbehaving_server import (
     MisbehavingServer,

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError
 from microseg.common.params_data import (
@@ -21,6 +19,7 @@ from microseg.common.params_data import (
     SplitParams,
 )
 from microseg.common.params_mistakes import describe, nearest
+from microseg.common.yaml_files import read_yaml
 
 # The narrowest level of the plain network has a sixteenth of the height and width, that of others half as much.
 SMALLEST_NORMALISED_CROP = 32
@@ -188,14 +187,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     Raises:
         InputError: there is no such file, it is not YAML, or a key is unknown, missing, mistyped or out of range.
     """
-    try:
-        # DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error.
-        # For PyYAML, which knows YAML 1.1 only, 1e-4 would be a text.
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such parameter file; run from the top folder of the project") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "no such parameter file; run from the top folder of the project")
     for key, value in (changes or {}).items():
         check_key(key)
         _set(content, key.split("."), value)

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from microseg.common.errors import InputError
 from microseg.common.params import read_params
+from microseg.common.yaml_files import read_yaml
 
 # A shell splits what a command prints at spaces, and expands some of the other signs.
 WORD = re.compile(r"[\w.,:/+\[\]-]+")
@@ -17,12 +15,7 @@ WORD = re.compile(r"[\w.,:/+\[\]-]+")
 
 def read_preset(path: Path) -> dict[str, Any]:
     """Return the values of a preset, such as {"train.epochs": 20}; InputError where it is none."""
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such preset; those of this project are in the folder presets") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "no such preset; those of this project are in the folder presets")
     if not isinstance(content, dict):
         raise InputError(f"{path}: sets nothing; write it like params.yaml, with only the keys that change")
     return dict(_leaves(content))

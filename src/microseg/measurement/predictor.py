@@ -66,6 +66,10 @@ class Predictor:
         finally:
             torch.set_num_threads(cores)
 
+    def give_back_memory(self) -> None:
+        """Give the system back what memory the network has taken and does not need between two micrographs."""
+        give_back_freed_memory()
+
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
         """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
 

@@ -12,7 +12,8 @@ from microseg.common.workspace import project_root, shared_folder
 from microseg.sources.encoder_files import PRETRAININGS, EncoderFile, encoder_file
 from microseg.sources.first_download import fetch_recorded
 from microseg.sources.kept_weights import kept_path, model_digest
-from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, TransferError, fetch
+from microseg.sources.published_file import PublishedFile
+from microseg.sources.transfer import PATIENCE, Patience, TransferError, fetch
 
 logger = logging.getLogger(__name__)
 

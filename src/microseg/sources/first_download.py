@@ -14,10 +14,10 @@ from urllib3.util import Retry
 
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest, write_csv
+from microseg.sources.published_file import PublishedFile
 from microseg.sources.transfer import (
     PASSING_STATUS,
     Patience,
-    PublishedFile,
     TransferError,
     fetch,
     require_free_space,

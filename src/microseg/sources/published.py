@@ -15,16 +15,8 @@ from microseg.common.errors import InputError
 from microseg.common.workspace import project_root, shared_folder
 from microseg.micrographs.origins import write_origins
 from microseg.sources.archive import unpack_micrographs
-from microseg.sources.transfer import (
-    PATIENCE,
-    Patience,
-    PublishedFile,
-    TransferError,
-    bytes_missing,
-    fetch,
-    misfit,
-    require_free_space,
-)
+from microseg.sources.published_file import PublishedFile, misfit
+from microseg.sources.transfer import PATIENCE, Patience, TransferError, bytes_missing, fetch, require_free_space
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ section 14). Nothing is taken for the file until its size and digest fit.
 """
 
 import errno
-import hashlib
 import logging
 import re
 import shutil
@@ -13,7 +12,6 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import Literal
 
 import requests
 from filelock import FileLock
@@ -23,6 +21,7 @@ from urllib3.util import Retry
 
 from microseg.common.errors import InputError
 from microseg.common.progress import byte_progress
+from microseg.sources.published_file import PublishedFile, misfit
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +29,6 @@ logger = logging.getLogger(__name__)
 PIECE = 16 * 1024
 # Answers that say "not now" (RFC 9110, RFC 6585); every other answer without the file says "not from me".
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file known in advance: its name, size in bytes, digest (hexadecimal), and addresses, best first.
-
-    Without a digest, which only a first download lacks, the size alone decides.
-    """
-
-    name: str
-    size: int
-    digest: str | None
-    urls: tuple[str, ...]
-    algorithm: Literal["md5", "sha256"] = "md5"
 
 
 @dataclass(frozen=True)
@@ -82,20 +67,6 @@ class _InterruptedError(Exception):
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
-
-
-def misfit(path: Path, file: PublishedFile) -> str | None:
-    """Say in which way the file at `path` is not `file`; None where size and digest fit."""
-    size = path.stat().st_size
-    if size != file.size:
-        return f"has {size:,} bytes instead of {file.size:,}"
-    if file.digest is None:
-        return None
-    with path.open("rb") as content:
-        # MD5, where it is what the publisher gives, guards against accidents, not against attackers.
-        digest = hashlib.file_digest(content, lambda: hashlib.new(file.algorithm, usedforsecurity=False))
-    found = digest.hexdigest()
-    return None if found == file.digest else f"has {file.algorithm} {found} instead of {file.digest}"
 
 
 def bytes_missing(file: PublishedFile, folder: Path) -> int:

@@ -45,6 +45,12 @@ def leave_out_unused(network: EncoderNetwork) -> None:
             parameter.requires_grad_(False)
 
 
+def new_optimizer(network: Network, params: TrainParams, *, fused: bool) -> torch.optim.AdamW:
+    """Return the optimizer that a training begins with; `fused` passes once over all weights, faster."""
+    groups = parameter_groups(network, params.encoder_lr)
+    return torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay, fused=fused)
+
+
 def parameter_groups(network: Network, encoder_lr: float) -> list[dict[str, Any]]:
     """Return the parameters that learn, an encoder's with `encoder_lr` as their share of the learning rate."""
     encoder = set(network.encoder.parameters()) if isinstance(network, EncoderNetwork) else set()

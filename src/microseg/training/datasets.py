@@ -1,7 +1,7 @@
 """Micrographs and masks as the network sees them, read from disk one at a time, when they are needed."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -187,3 +187,12 @@ def loader(
         persistent_workers=workers > 0,
         multiprocessing_context=start_method,
     )
+
+
+def next_batch(batches: Iterator[Batch]) -> Batch:
+    """Return the next batch; what a worker process raised as InputError is raised here in its own words."""
+    try:
+        return next(batches)
+    except InputError as error:
+        sentence = str(error).strip().rpartition("InputError: ")[2]
+        raise InputError(sentence) from None

@@ -24,14 +24,14 @@ from microseg.network.losses import LOSSES
 from microseg.network.memory import explained
 from microseg.network.networks import Network
 from microseg.network.normalisation import left_out
-from microseg.training.beginning import FACTOR, new_network, parameter_groups
-from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader
+from microseg.training.beginning import FACTOR, new_network, new_optimizer
+from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader, next_batch
 from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
 from microseg.training.pixels import PixelStore
 from microseg.training.running_loss import REMEDIES, RunningLoss
 from microseg.training.sampling import Sampler
 from microseg.training.schedules import Schedule
-from microseg.training.state import TrainingState, Weights
+from microseg.training.state import TrainingState, Weights, copy_weights
 from microseg.training.validation import validate, validation_workload
 from microseg.training.weight_average import WeightAverage, statistics_batches
 
@@ -78,12 +78,7 @@ class TrainingLoop:
         self.validation_workload = validation_workload(validation, params, precision, tile, footprint)
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, params.encoder_lr),
-            lr=params.lr,
-            weight_decay=params.weight_decay,
-            fused=precision_of(fabric) != "fp16",
-        )
+        optimizer = new_optimizer(self.network, params, fused=precision_of(fabric) != "fp16")
         module = cast(nn.Module, torch.compile(self.network)) if params.compile else self.network
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if self.average:
@@ -235,20 +230,3 @@ class TrainingLoop:
         if self.average:
             self.average.update(self.network, step)
         self.optimizer.zero_grad()
-
-
-def copy_weights(network: Network) -> Weights:
-    """Return a copy of the weights in main memory, in the usual order of channels, rows and columns."""
-    return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
-    }
-
-
-def next_batch(batches: Iterator[Batch]) -> Batch:
-    """Return the next batch; what a worker process raised as InputError is raised here in its own words."""
-    try:
-        return next(batches)
-    except InputError as error:
-        sentence = str(error).strip().rpartition("InputError: ")[2]
-        raise InputError(sentence) from None

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from microseg.training.history import EpochRecord, Validation, best_record
 
@@ -44,3 +45,11 @@ class TrainingState:
         if kept.validation is None:
             raise ValueError(f"epoch {kept.epoch} was not validated")
         return (self.average or self.weights) if kept is last else self.best_weights, kept, kept.validation
+
+
+def copy_weights(network: nn.Module) -> Weights:
+    """Return a copy of the weights in main memory, in the usual order of channels, rows and columns."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }

@@ -84,20 +84,29 @@ def train(
         )
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
-        state = fabric.broadcast(folder.latest(params.epochs, params.early_stopping) if folder else None)
-        if state is not None:
-            loop.restore(state)
-            log.info("the state after epoch %d was already there", state.epoch)
-        for record in loop.epochs(params.epochs, params.early_stopping):
-            over = is_over(loop.records, params.epochs, params.early_stopping)
-            if folder and (over or folder.is_due(record.epoch, params.epochs)):
-                folder.save(loop.state(), params.epochs)
-    final = loop.state()
+        final = _go_on(loop, folder)
     if fabric.is_global_zero:
         _, kept, measured = final.model(params.keep)
         warn_if_empty(kept.epoch, measured)
         warn_if_waiting(final.records)
     return final
+
+
+def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState:
+    """Go on from the latest state in `folder`, keep states there on the way, and return the last one.
+
+    Only one of several processes has a folder; the others get the state to begin with from it.
+    """
+    epochs, patience = loop.params.epochs, loop.params.early_stopping
+    state = loop.fabric.broadcast(folder.latest(epochs, patience) if folder else None)
+    if state is not None:
+        loop.restore(state)
+        log.info("the state after epoch %d was already there", state.epoch)
+    for record in loop.epochs(epochs, patience):
+        over = is_over(loop.records, epochs, patience)
+        if folder and (over or folder.is_due(record.epoch, epochs)):
+            folder.save(loop.state(), epochs)
+    return loop.state()
 
 
 def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:

@@ -14,8 +14,10 @@ from scipy import stats
 
 from microseg.common.errors import InputError
 from microseg.measurement import one_micrograph
+from microseg.measurement import run as run_module
 from microseg.measurement.fields import QUANTITIES
 from microseg.measurement.pixel_size import parse_pixel_size
+from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings, check_tile, parse_area, parse_crop
 
@@ -396,3 +398,11 @@ def test_areas_with_their_units():
     assert parse_area("20px").pixels(None) == parse_area("20 px2").pixels(0.1) == 20
     assert parse_area("0.1um2").pixels(0.1) == pytest.approx(10)
     assert parse_area("10000nm2").pixels(0.1) == pytest.approx(1)
+
+
+def test_memory_goes_back_to_the_system_again_and_again_during_a_long_run(request_for, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(run_module, "GIVE_BACK_EVERY", 2)
+    monkeypatch.setattr(Predictor, "give_back_memory", lambda self: given_back.append(self))
+    run(request_for())
+    assert len(given_back) == 2  # five micrographs

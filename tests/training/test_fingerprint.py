@@ -139,6 +139,7 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_onl
         "common.params_mistakes",
         "common.progress",
         "common.workspace",
+        "common.yaml_files",
         "network.card",
         "network.footprint",
         "network.memory",

@@ -1,7 +1,7 @@
 """How fast a training step is, beside the plainest way of doing it and beside a matrix product, in one run.
 
 python benchmarks/training.py                      # everything, into benchmarks/results/training.{csv,md}
-python benchmarks/training.py --only 16 256 256 8  # one configuration: base channels, height, width, batch size
+python benchmarks/training.py --only 16 256 256 8  # one, only printed: base channels, height, width, batch size
 
 The plain loop is the usual one: float32, contiguous tensors, Adam as it comes, the network without normalisation.
 Ours is what `stages/train.py` does with a batch, on random numbers instead of micrographs: once with the same
@@ -180,7 +180,8 @@ def main() -> None:
     for configuration in map(tuple, arguments.only or CONFIGURATIONS):
         rows.append(compare(configuration, arguments.steps, arguments.rounds))
         print(json.dumps(rows[-1]), flush=True)
-        write_tables(rows, arguments.results)
+        if not arguments.only:  # one row must not take the place of the whole table
+            write_tables(rows, arguments.results)
 
 
 if __name__ == "__main__":

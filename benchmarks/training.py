@@ -1,6 +1,6 @@
 """How fast a training step is, beside the plainest way of doing it and beside a matrix product, in one run.
 
-python benchmarks/training.py                      # everything, into benchmarks/results/training.{csv,md}
+python benchmarks/training.py                      # everything, into benchmarks/results, as training_cpu_bf16.md
 python benchmarks/training.py --only 16 256 256 8  # one, only printed: base channels, height, width, batch size
 
 The plain loop is the usual one: float32, contiguous tensors, Adam as it comes, the network without normalisation.
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 # Base channels, height, width, batch size: as large as 16 GB of memory allow the plain loop.
 CONFIGURATIONS = (
@@ -147,15 +148,25 @@ def compare(configuration: tuple[int, ...], steps: int, rounds: int) -> dict[str
     }
 
 
-def write_tables(rows: list[dict[str, float | str]], folder: Path) -> None:
+def numbers_here() -> str:
+    """Return what this machine computes our steps on and with, such as cpu_bf16."""
+    import torch
+
+    from microseg.network.devices import resolve_precision
+
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"{device}_{resolve_precision('auto', device)}"
+
+
+def write_tables(rows: list[dict[str, float | str]], folder: Path, name: str) -> None:
     """Write the rows as CSV and as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "training.csv").open("w", newline="") as file:
+    with (folder / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    (folder / "training.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    (folder / f"{name}.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
 
 
 def main() -> None:
@@ -176,12 +187,13 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, *arguments.only[0], arguments.steps)))
         return
-    rows = []
+    rows: list[dict[str, float | str]] = []
+    name = f"training_{numbers_here()}"
     for configuration in map(tuple, arguments.only or CONFIGURATIONS):
         rows.append(compare(configuration, arguments.steps, arguments.rounds))
         print(json.dumps(rows[-1]), flush=True)
         if not arguments.only:  # one row must not take the place of the whole table
-            write_tables(rows, arguments.results)
+            write_tables(rows, arguments.results, name)
 
 
 if __name__ == "__main__":

@@ -69,3 +69,9 @@ def test_a_network_that_cannot_compute_single_crops_is_refused_before_the_traini
     assert footprint_of(network, batch_size=2) is not None
     with pytest.raises(InputError, match=r"deeplabv3 on .* cannot compute batches of 1 .*train\.batch_size to 2"):
         footprint_of(network, batch_size=1)
+
+
+def test_but_predicts_micrographs_one_at_a_time():
+    footprint = footprint_of(EncoderNetwork("deeplabv3", SMALL_ENCODER))
+    assert footprint.stored == 0
+    assert footprint.held > 0

@@ -10,6 +10,7 @@ from microseg.common.errors import InputError
 from microseg.common.params import PredictParams
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
+from microseg.network.networks import EncoderNetwork
 from microseg.network.resolution import reduced
 from microseg.network.unet import UNet
 from microseg.prediction.inference import (
@@ -22,7 +23,7 @@ from microseg.prediction.inference import (
 )
 from microseg.prediction.logits import read_logits
 
-from tiny_training import blobs, write_blobs
+from tiny_training import SMALL_ENCODER, blobs, write_blobs
 
 
 @pytest.fixture
@@ -110,6 +111,12 @@ def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_p
     logits = read_logits(tmp_path / "logits", names[1])
     assert logits.shape == (50, 70)
     assert np.array_equal(logits, expected.astype(np.float16))
+
+
+def test_a_network_that_trains_in_batches_of_several_predicts_one_micrograph_at_a_time(tmp_path):
+    names = write_blobs(tmp_path, count=1, height=50, width=70)
+    write(EncoderNetwork("deeplabv3plus", SMALL_ENCODER).eval(), tmp_path, names, tmp_path / "logits")
+    assert read_logits(tmp_path / "logits", names[0]).shape == (50, 70)
 
 
 def test_logits_are_divided_by_the_temperature(network, tmp_path):

@@ -27,13 +27,15 @@ class Footprint:
     weights: int
     """Its weights."""
     stored: float
-    """What a training stores for the backward pass, for each pixel of a crop."""
+    """What a training stores for the backward pass, for each pixel of a crop; 0 where nothing is trained."""
     held: float
     """What a prediction holds at most at once, for each pixel of a micrograph."""
 
 
-def footprint_of(network: Network, batch_size: int = 1) -> Footprint | None:
-    """Return what a network takes, in training with batches of that size; None for the U-Net, whose size is known.
+def footprint_of(network: Network, batch_size: int | None = None) -> Footprint | None:
+    """Return what a network takes, in training with batches of that size, or, with None, in prediction alone.
+
+    The size of the U-Net is known without counting; for it None is returned.
 
     Raises:
         InputError: the network cannot compute such batches, or micrographs of any size.
@@ -43,12 +45,16 @@ def footprint_of(network: Network, batch_size: int = 1) -> Footprint | None:
     empty = copy.deepcopy(network).to("meta")
     pixels = SIDES[0] * SIDES[1]
     try:
-        stored = _stored(empty.train(), batch_size) / pixels / batch_size
+        # Some networks take the mean and deviation of single values, which a batch of one crop does not have. In
+        # prediction they use averages, and so a micrograph on its own is no trouble.
+        stored = 0.0 if batch_size is None else _stored(empty.train(), batch_size) / pixels / batch_size
         held = _held(empty.eval()) / pixels
     except (ValueError, RuntimeError, AssertionError) as error:
+        what = "micrographs" if batch_size is None else f"batches of {batch_size} crops"
+        remedy = "" if batch_size is None else "raise train.batch_size to 2 or more, or "
         raise InputError(
-            f"train.architecture, train.encoder: {network.name} cannot compute batches of {batch_size} crops of "
-            f"any size ({error}); raise train.batch_size to 2 or more, or choose another network"
+            f"train.architecture, train.encoder: {network.name} cannot compute {what} of any size ({error}); "
+            f"{remedy}choose another network"
         ) from error
     return Footprint(network.name, sum(weight.numel() for weight in network.parameters()), stored, held)
 

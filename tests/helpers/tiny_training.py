@@ -80,6 +80,7 @@ NO_AUGMENTATION = {
     "blur": 0.0,
     "gamma": 0.0,
     "zoom": 0.0,
+    "erase": 0.0,
 }
 """Crops are shown as they are."""
 

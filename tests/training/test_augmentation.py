@@ -93,8 +93,36 @@ def test_gamma_raises_grey_values_to_a_power_within_the_limit_and_its_inverse():
     assert np.mean(np.log(exponents)) == pytest.approx(0, abs=0.04)
 
 
+def test_erasing_paints_smooth_rectangles_over_the_grey_values_and_leaves_the_mask():
+    # Every pixel differs by 1 from its neighbours.
+    checks = (np.indices((80, 100)).sum(axis=0) % 2).astype(np.float32)
+    spans = []
+    for seed in range(60):
+        grey, mask = augmented(seed, grey=checks, erase=1.0)
+        assert np.array_equal(mask, checks > 0.6)
+        assert grey.dtype == np.float32
+        assert 0 <= grey.min() <= grey.max() <= 1
+        painted = grey != checks
+        rows, columns = np.flatnonzero(painted.any(axis=1)), np.flatnonzero(painted.any(axis=0))
+        spans.append((np.ptp(rows) + 1, np.ptp(columns) + 1))
+        # A rectangle slopes by at most 0.4 from one side to the other, of at least 12 and 15 pixels.
+        inside = painted[1:] & painted[:-1]
+        steps = np.abs(np.diff(grey, axis=0))[inside]
+        assert np.mean(steps < 0.4 / 11 + 1e-6) > 0.8
+        assert 0.15 * 0.15 * 0.9 < painted.mean() <= 1
+    assert min(rows for rows, _ in spans) >= 0.15 * 80 - 1
+    assert any(columns == 100 for _, columns in spans)
+    assert any(columns < 60 for _, columns in spans)
+
+
+def test_the_share_of_erased_crops_is_the_one_asked_for():
+    changed = [not np.array_equal(augmented(seed, erase=0.3)[0], GREY) for seed in range(400)]
+    assert np.mean(changed) == pytest.approx(0.3, abs=0.06)
+
+
 def test_the_same_random_numbers_give_the_same_crop():
     everything = {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0, "gamma": 0.5}
+    everything |= {"erase": 0.5}
     first, second, other = (augmented(seed, **everything)[0] for seed in (5, 5, 6))
     assert np.array_equal(first, second)
     assert first.dtype == np.float32

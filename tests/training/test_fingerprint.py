@@ -31,7 +31,7 @@ def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
         {"grey_values": "none"}, {"compile": True}, {"scale": 2.0},
         {"activation_checkpointing": True}, {"devices": 2}, {"nodes": 2}, {"schedule": "cosine"},
         {"augment": AUGMENT | {"blur": 1.0}}, {"augment": AUGMENT | {"gamma": 0.2}},
-        {"augment": AUGMENT | {"zoom": 0.2}}, {"weight_average": 0.9},
+        {"augment": AUGMENT | {"zoom": 0.2}}, {"augment": AUGMENT | {"erase": 0.2}}, {"weight_average": 0.9},
         {"seed": 2}, {"device": "another"}, {"validate_every": 2},
     ],
     ids=str,

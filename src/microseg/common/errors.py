@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to fix."""
+"""The error that tells the user what to correct."""
 
 
 class InputError(Exception):

@@ -39,6 +39,7 @@ class AugmentParams(Section):
     blur: float = Field(ge=0, le=10)
     gamma: float = Field(ge=0, le=10)
     zoom: Share
+    erase: Share
 
 
 class TrainParams(Section):

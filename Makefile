@@ -32,9 +32,8 @@ repro: setup ## run the pipeline: everything that changed, nothing else
 	python -m microseg.experiments.leftovers
 	dvc repro
 
-# In the order of the folders: sorted by their number of tests, as xdist does unasked, the longest files would come last.
 test: setup lint ## run every check and every test
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## check style, and types as they are on Linux, macOS and Windows
 	ruff format --check .

@@ -21,6 +21,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import describe, write_model
     from microseg.network.provenance import provenance
+    from microseg.network.tiles import Tiling
     from microseg.training.calibrate import calibrate
     from microseg.training.pixels import pixel_root
     from microseg.training.seen_micrographs import write_appearance
@@ -32,7 +33,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         for part in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    tiles = params.predict.tile, params.predict.overlap
+    tiling = Tiling(params.predict.tile, params.predict.overlap)
     state = train(
         fabric,
         training,
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         params.train.seed,
         checkpoint_root(),
         pixel_root(),
-        *tiles,
+        tiling,
         arguments.encoder_weights,
     )
     if fabric.is_global_zero:
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
             card = describe(
                 kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used, brought
             )
-            temperature, best_logit = calibrate(fabric, weights, validation, params.train, *tiles)
+            temperature, best_logit = calibrate(fabric, weights, validation, params.train, tiling)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
             write_appearance(fabric, folder, training, validation)
         write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))

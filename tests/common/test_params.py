@@ -41,7 +41,7 @@ def test_every_key_has_a_sentence_above_it():
         ("  lr: 0.004", "  lr: .nan", r"train\.lr: .*finite"),
         ("  lr: 0.004", "", r"train\.lr: missing key"),
         ("test_size: 20", "test_size: 1.5", r"split: test_size is 1\.5, but a share is below 1"),
-        ("  crop: 256", "  crop: 3", r"train\.crop: .*greater than or equal to 16, found 3"),
+        ("  crop: 128", "  crop: 3", r"train\.crop: .*greater than or equal to 16, found 3"),
         ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),

@@ -110,6 +110,12 @@ def test_students_interval_by_hand():
     assert student_interval([1.0]).bounds is None
 
 
+def test_students_interval_ends_where_no_mean_can_be():
+    # By hand: mean 0.8, deviation 0.2, t = 4.303; 0.8 -+ 0.497 reaches above 1.
+    assert student_interval([0.6, 0.8, 1.0], 0, 1).bounds == pytest.approx((0.3032, 1), abs=1e-4)
+    assert student_interval([0.4, 0.2, 0.0], 0, 1).bounds == pytest.approx((0, 0.6968), abs=1e-4)
+
+
 def test_wilsons_interval_by_hand():
     # 8 of 10 (Wilson, Journal of the American Statistical Association 22:209, 1927).
     z = 1.959964

@@ -71,8 +71,8 @@ def test_a_network_that_sees_larger_pixels_is_shown_them_and_its_logits_enlarged
 def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     seen = []
 
-    def local(_network, inputs, tile, _overlap):
-        seen.append((*inputs.shape[-2:], tile))
+    def local(_network, inputs, tiling):
+        seen.append((*inputs.shape[-2:], tiling.tile))
         return 3 * inputs
 
     monkeypatch.setattr(predictor, "predict", local)
@@ -86,7 +86,7 @@ def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
 
 
 def test_bands_of_a_mosaic_that_is_seen_smaller_join_to_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tile, _overlap: 3 * inputs)
+    monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tiling: 3 * inputs)
     model = write_tiny_model(tmp_path / "model", scale=2.0)
     grey = micrograph(1301, 161)
     whole = Predictor(model, Settings()).logits(grey)

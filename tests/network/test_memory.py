@@ -15,6 +15,7 @@ from microseg.network.devices import start
 from microseg.network.losses import LOSSES
 from microseg.network.memory import InferenceWorkload, TrainingWorkload, explained, free_bytes
 from microseg.network.resolution import enlarged
+from microseg.network.tiles import Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict, predict_in_all_symmetries
 from microseg.training.datasets import WholeMicrographs, loader
@@ -115,7 +116,7 @@ def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries, 
     function = predict_in_all_symmetries if symmetries else predict
     with Peak() as peak:
         seen = torch.zeros(1, 1, 96, 128)
-        logits = enlarged(function(network, seen, tile, overlap=0.25), (96 * scale, 128 * scale))
+        logits = enlarged(function(network, seen, Tiling(tile, 0.25)), (96 * scale, 128 * scale))
         del logits
     workload = InferenceWorkload(
         base_channels=8,
@@ -139,7 +140,7 @@ def test_the_estimate_of_a_validation_is_what_is_held_at_once(tile, scale, tmp_p
     batches = loader(WholeMicrographs(files, "none", scale), [[0]], workers=0, pin_memory=False)
     network = UNet(8)
     with Peak() as peak:
-        validate(fabric, network, batches, LOSSES["dice_bce"], 1, tile, overlap=0.25)
+        validate(fabric, network, batches, LOSSES["dice_bce"], 1, Tiling(tile, 0.25))
     workload = validation_workload(files, tiny_params(base_channels=8, scale=scale), "32-true", tile)
     assert (workload.height, workload.width) == (height, width)
     assert workload.needed_bytes - 12 * workload.weights == pytest.approx(peak.bytes, rel=0.03)

@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from microseg.network.tiles import tiled_logits
+from microseg.network.tiles import WHOLE, Tiling, tiled_logits
 
 from tiny_training import ROOT
 
@@ -25,7 +25,7 @@ class Recording(nn.Module):
 
 def test_the_network_sees_tiles_that_overlap_by_the_share():
     network, micrograph = Recording(), torch.rand(1, 1, 32, 80)
-    logits = tiled_logits(network, micrograph, 32, overlap=0.25)
+    logits = tiled_logits(network, micrograph, Tiling(32, 0.25))
     # From 0, 24 and 48 to 80: a step is three quarters of a tile.
     assert network.seen == [(1, 1, 32, 32)] * 3
     assert torch.allclose(logits, micrograph, atol=1e-6)
@@ -33,15 +33,15 @@ def test_the_network_sees_tiles_that_overlap_by_the_share():
 
 def test_without_tiles_the_network_sees_the_whole():
     network, micrograph = Recording(), torch.rand(1, 1, 32, 80)
-    assert torch.equal(tiled_logits(network, micrograph, None, overlap=0.25), micrograph)
+    assert torch.equal(tiled_logits(network, micrograph, WHOLE), micrograph)
     assert network.seen == [(1, 1, 32, 80)]
 
 
 def test_the_library_for_tiles_is_not_imported_without_them():
     program = (
         "import sys, torch, microseg.prediction.inference, microseg.training.train\n"
-        "from microseg.network.tiles import tiled_logits\n"
-        "tiled_logits(torch.nn.Identity(), torch.zeros(1, 1, 32, 32), None, 0.25)\n"
+        "from microseg.network.tiles import WHOLE, tiled_logits\n"
+        "tiled_logits(torch.nn.Identity(), torch.zeros(1, 1, 32, 32), WHOLE)\n"
         "sys.exit('monai' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT / "src")}, check=False)

@@ -12,6 +12,7 @@ from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.networks import EncoderNetwork
 from microseg.network.resolution import reduced
+from microseg.network.tiles import WHOLE, Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import (
     PREDICTIONS,
@@ -35,7 +36,7 @@ def network():
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 70), (20, 130)])
 @pytest.mark.parametrize("tile", [None, 32])
 def test_logits_have_the_size_of_the_micrograph(network, height, width, tile):
-    logits = predict(network, torch.rand(1, 1, height, width), tile, overlap=0.25)
+    logits = predict(network, torch.rand(1, 1, height, width), Tiling(tile, 0.25))
     assert logits.shape == (1, 1, height, width)
     assert logits.dtype == torch.float32
 
@@ -44,7 +45,7 @@ def test_tiles_of_a_local_network_blend_to_the_whole():
     # A network that looks at single pixels does not see where a tile ends.
     local = nn.Conv2d(1, 1, kernel_size=1)
     image = torch.rand(1, 1, 70, 90)
-    assert torch.allclose(predict(local, image, 32, overlap=0.5), local(image), atol=1e-5)
+    assert torch.allclose(predict(local, image, Tiling(32, 0.5)), local(image), atol=1e-5)
 
 
 def test_the_middle_of_a_tile_counts_more_than_its_border():
@@ -56,7 +57,7 @@ def test_the_middle_of_a_tile_counts_more_than_its_border():
             self.calls += 1
             return torch.full_like(tile, float(self.calls))
 
-    row = predict(Counting(), torch.zeros(1, 1, 32, 48), 32, overlap=0.5)[0, 0, 16]
+    row = predict(Counting(), torch.zeros(1, 1, 32, 48), Tiling(32, 0.5))[0, 0, 16]
     assert row[0].item() == 1.0
     assert row[-1].item() == 2.0
     assert row[17:31].tolist() == sorted(row[17:31].tolist())
@@ -72,27 +73,27 @@ class CornerDetector(nn.Module):
 
 def test_each_corner_comes_up_in_two_of_the_eight_symmetries():
     micrograph = torch.tensor([[[[1.0, 0.0, 10.0], [0.0, 0.0, 0.0], [100.0, 0.0, 1000.0]]]])
-    logits = predict_in_all_symmetries(CornerDetector(), micrograph, None, overlap=0)
+    logits = predict_in_all_symmetries(CornerDetector(), micrograph, WHOLE)
     assert torch.equal(logits, torch.full_like(micrograph, 2 * 1111 / 8))
 
 
 def test_averaged_logits_turn_with_the_micrograph(network):
     micrograph = torch.rand(1, 1, 50, 70)
     logits, plain = (
-        function(network, micrograph, 32, overlap=0.25) for function in (predict_in_all_symmetries, predict)
+        function(network, micrograph, Tiling(32, 0.25)) for function in (predict_in_all_symmetries, predict)
     )
     assert not torch.allclose(logits, plain, atol=1e-4)
     for change in (lambda image: image.flip(-1), lambda image: image.rot90(1, (-2, -1)), lambda image: image.mT):
         assert torch.allclose(
-            predict_in_all_symmetries(network, change(micrograph), 32, overlap=0.25), change(logits), atol=1e-5
+            predict_in_all_symmetries(network, change(micrograph), Tiling(32, 0.25)), change(logits), atol=1e-5
         )
 
 
 def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(network):
     micrograph = torch.rand(1, 1, 48, 64)
-    logits = predict_mirrored(network, micrograph, None, overlap=0)
-    assert torch.allclose(predict_mirrored(network, micrograph.flip(-1), None, 0).flip(-1), logits, atol=1e-5)
-    assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), None, 0).flip(-2), logits, atol=1e-3)
+    logits = predict_mirrored(network, micrograph, WHOLE)
+    assert torch.allclose(predict_mirrored(network, micrograph.flip(-1), WHOLE).flip(-1), logits, atol=1e-5)
+    assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
 
 
 def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0, scale=1.0):
@@ -142,7 +143,7 @@ def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_s
     write(network, tmp_path, names, tmp_path / "logits", symmetries=symmetries, scale=2.0, temperature=1.5)
     micrograph, _ = blobs(tmp_path, names).read(1)
     small = network_input(reduced(micrograph, 2.0), "per_image")[None]
-    logits = PREDICTIONS[symmetries](network, small, None, 0.25)[0, 0].numpy()
+    logits = PREDICTIONS[symmetries](network, small, WHOLE)[0, 0].numpy()
     assert logits.shape == (32, 42)
     expected = np.asarray(Image.fromarray(logits).resize((83, 65), Image.Resampling.BILINEAR)) / 1.5
     assert read_logits(tmp_path / "logits", names[1]) == pytest.approx(expected, abs=2e-3)
@@ -153,7 +154,7 @@ def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
     write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
     micrograph, _ = blobs(tmp_path, names).read(0)
-    expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], None, overlap=0.25)
+    expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], WHOLE)
     assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
 
 

@@ -8,6 +8,7 @@ from microseg.evaluation.calibration import LOGITS
 from microseg.micrographs.images import read_mask
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
+from microseg.network.tiles import WHOLE
 from microseg.network.unet import UNet
 from microseg.training.calibrate import calibrate
 
@@ -21,7 +22,7 @@ def trained(tmp_path):
 
 
 def fit(folder, weights, names):
-    return calibrate(start("cpu", "float32"), weights, blobs(folder, names), tiny_params(), None, 0.25)
+    return calibrate(start("cpu", "float32"), weights, blobs(folder, names), tiny_params(), WHOLE)
 
 
 NAMES = ("IMG_00007.png", "IMG_00008.png")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from microseg.network import provenance
+from microseg.network.tiles import Tiling
 from microseg.training.fingerprint import CODE, code_digest, fingerprint
 
 from tiny_training import ROOT, blobs, tiny_params, write_blobs
@@ -19,7 +20,7 @@ def files(tmp_path):
 
 
 def name(files, seed=1, device="cpu", tile=None, overlap=0.0, **changes) -> str:
-    return fingerprint(*files, tiny_params(**changes), seed, device, tile, overlap)
+    return fingerprint(*files, tiny_params(**changes), seed, device, Tiling(tile, overlap))
 
 
 @pytest.mark.parametrize(

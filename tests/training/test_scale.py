@@ -13,6 +13,7 @@ from microseg.network.devices import start
 from microseg.network.inputs import MaskedMicrographs, network_input
 from microseg.network.losses import LOSSES
 from microseg.network.resolution import reduced
+from microseg.network.tiles import WHOLE, Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
 from microseg.training import fingerprint as fingerprint_module
@@ -154,7 +155,7 @@ def test_what_is_measured_are_masks_of_the_micrographs_own_size(files, tile, sca
     torch.manual_seed(3)
     network = UNet(2)
     batches = loader(WholeMicrographs(files, "none", scale), [[0], [1], [2], [3]], workers=0, pin_memory=False)
-    measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 4, tile, overlap=0.25)
+    measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 4, Tiling(tile, 0.25))
     iou, loss = [], []
     for index in range(4):
         micrograph, mask = files.read(index)
@@ -168,7 +169,7 @@ def test_what_is_measured_are_masks_of_the_micrographs_own_size(files, tile, sca
 def own_size_logits(network, micrograph, scale, tile=None, grey_values="none"):
     """Return the logits as Pillow enlarges them, (height, width)."""
     small = network_input(reduced(micrograph, scale), grey_values)[None]
-    logits = predict(network.eval(), small, tile, overlap=0.25)[0, 0].numpy()
+    logits = predict(network.eval(), small, Tiling(tile, 0.25))[0, 0].numpy()
     height, width = micrograph.shape
     return np.asarray(Image.fromarray(logits).resize((width, height), Image.Resampling.BILINEAR), np.float64)
 
@@ -182,7 +183,7 @@ def test_a_network_at_scale_2_learns_and_is_calibrated_at_the_own_size(tmp_path)
     assert measured.iou > 0.7
     validation = blobs(tmp_path, ["IMG_00007.png", "IMG_00008.png"])
     params = tiny_params(**changes)
-    temperature, best = calibrate(start("cpu", "float32"), weights, validation, params, None, 0.25)
+    temperature, best = calibrate(start("cpu", "float32"), weights, validation, params, WHOLE)
     network = UNet(4, normalisation="batch")
     network.load_state_dict(weights)
     pairs = [

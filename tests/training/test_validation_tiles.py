@@ -11,6 +11,7 @@ from microseg.evaluation.scores import calculate_iou
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.losses import LOSSES
+from microseg.network.tiles import Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
 from microseg.training.datasets import WholeMicrographs, loader
@@ -26,11 +27,11 @@ def test_what_is_measured_is_what_would_be_predicted(tile, tmp_path):
     torch.manual_seed(3)
     network = UNet(2)
     batches = loader(WholeMicrographs(files, "per_image"), [[0], [1], [2]], workers=0, pin_memory=False)
-    measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 3, tile, overlap=0.25)
+    measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 3, Tiling(tile, 0.25))
     iou, loss = [], []
     for index in range(3):
         micrograph, mask = files.read(index)
-        logits = predict(network.eval(), network_input(micrograph, "per_image")[None], tile, overlap=0.25)
+        logits = predict(network.eval(), network_input(micrograph, "per_image")[None], Tiling(tile, 0.25))
         values = logits[0, 0].numpy().astype(np.float64)
         iou.append(calculate_iou(mask, values > 0))
         loss.append(np.mean(np.logaddexp(0, np.where(mask, -values, values))))
@@ -43,7 +44,7 @@ def run(folder, tile, **changes):
     params = tiny_params(**changes)
     fabric = start("cpu", "float32")
     files = blobs(folder, names[:-1]), blobs(folder, names[-1:])
-    return train(fabric, *files, params, 1, folder / "checkpoints", folder / "pixels", tile, 0.25)
+    return train(fabric, *files, params, 1, folder / "checkpoints", folder / "pixels", Tiling(tile, 0.25))
 
 
 def test_a_training_validates_in_tiles_and_keeps_states_with_other_tiles_apart(tmp_path):

@@ -81,8 +81,11 @@ def wilcoxon_p(first: ArrayLike, second: ArrayLike) -> float | None:
     return float(wilcoxon(difference).pvalue) if difference.any() else None
 
 
-def student_interval(values: ArrayLike) -> Interval:
-    """Return the mean of independent values and Student's 95 % interval of it; no interval of a single one."""
+def student_interval(values: ArrayLike, lowest: float = -math.inf, highest: float = math.inf) -> Interval:
+    """Return the mean of independent values and Student's 95 % interval of it; no interval of a single one.
+
+    The interval is cut at the `lowest` and `highest` mean that there can be.
+    """
     from scipy.stats import t
 
     listed = np.asarray(values, dtype=np.float64)
@@ -90,7 +93,7 @@ def student_interval(values: ArrayLike) -> Interval:
     if count < 2:
         return Interval(mean, None, None)
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(listed.std(ddof=1)) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(lowest, mean - half), min(highest, mean + half))
 
 
 def share_interval(successes: int, trials: int) -> Interval:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from microseg.evaluation.figures import METHOD_COLOURS
-from microseg.evaluation.intervals import student_interval
+from microseg.evaluation.intervals import Interval, student_interval
 from microseg.experiments.crossings import Crossing
 
 MARKERS = {"sigmoid": "o", "morphology": "s"}
@@ -66,9 +66,14 @@ def plot_comparison(
     return figure
 
 
+def mean_over_seeds(scores: Sequence[float]) -> Interval:
+    """Return the mean of scores from 0 to 1, one for each seed, and Student's 95 % interval of it within those."""
+    return student_interval(scores, 0, 1)
+
+
 def _draw_seeds(axes: Axes, values: Sequence[float], scores: Sequence[Sequence[float]], method: str) -> None:
     colour, marker = METHOD_COLOURS[method], MARKERS[method]
-    means = [student_interval(seeds) for seeds in scores]
+    means = [mean_over_seeds(seeds) for seeds in scores]
     axes.plot(values, [mean.value for mean in means], color=colour, marker=marker, label=method)
     for value, seeds, mean in zip(values, scores, means, strict=True):
         if mean.low is not None and mean.high is not None:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from microseg.common.figure_style import save_figure
 from microseg.common.files import output_file, write_csv
-from microseg.evaluation.intervals import student_interval
 from microseg.experiments.comparison import SEED, Comparison, Point, show
 from microseg.experiments.crossings import Micrographs, describe, standing
-from microseg.experiments.figures import plot_comparison
+from microseg.experiments.figures import mean_over_seeds, plot_comparison
 from microseg.prediction.postprocessing import METHODS
 
 HEADINGS = {
@@ -84,7 +83,7 @@ def to_markdown(comparison: Comparison, micrographs: Mapping[str, Micrographs], 
 def _means(comparison: Comparison) -> Iterator[str]:
     for method in METHODS:
         for x, scores in zip(comparison.places, comparison.seeds(method, "mean_iou"), strict=True):
-            mean = student_interval(scores)
+            mean = mean_over_seeds(scores)
             interval = "" if mean.low is None else f"{mean.low:.3f} to {mean.high:.3f}"
             yield f"| {show(x)} | {method} | {len(scores)} | {mean.value:.3f} | {interval} |"
 

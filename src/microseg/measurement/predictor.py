@@ -17,6 +17,7 @@ from microseg.network.model_card import read_model
 from microseg.network.normalisation import folded
 from microseg.network.provenance import provenance
 from microseg.network.resolution import enlarged_array, reduced
+from microseg.network.tiles import Tiling
 from microseg.prediction.inference import predict, predict_in_all_symmetries
 from microseg.prediction.logits import LARGEST
 
@@ -105,7 +106,7 @@ class Predictor:
         function = predict_in_all_symmetries if self._settings.symmetries else predict
         inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
         with self._fabric.autocast():
-            logits = function(self._network, self._fabric.to_device(inputs), tile, self._settings.overlap)
+            logits = function(self._network, self._fabric.to_device(inputs), Tiling(tile, self._settings.overlap))
         # So that the probabilities are true ones; it does not move the limit of 0.5.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return values

@@ -22,20 +22,20 @@ from microseg.network.memory import InferenceWorkload, bytes_per_number, explain
 from microseg.network.networks import Network
 from microseg.network.normalisation import folded
 from microseg.network.resolution import enlarged
-from microseg.network.tiles import tiled_logits
+from microseg.network.tiles import Tiling, tiled_logits
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
 
 Result = TypeVar("Result")
 
 
-def predict(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+def predict(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
     """Return the logits, float32, of micrographs of shape (batch, 1, height, width), as `tiled_logits` does."""
     with torch.inference_mode():
-        return tiled_logits(network, micrographs, tile, overlap).float()
+        return tiled_logits(network, micrographs, tiling).float()
 
 
-def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
     """Return the mean of the logits that `predict` gives for the eight symmetries of the micrographs, turned back.
 
     A micrograph has no up or down, so that all eight are equally good views of it.
@@ -43,16 +43,16 @@ def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tile: int
     total = torch.zeros_like(micrographs)
     for quarter_turns in range(4):
         turned = torch.rot90(micrographs, quarter_turns, dims=(-2, -1))
-        upright = predict(network, turned, tile, overlap)
-        mirrored = predict(network, turned.flip(-1), tile, overlap).flip(-1)
+        upright = predict(network, turned, tiling)
+        mirrored = predict(network, turned.flip(-1), tiling).flip(-1)
         total += torch.rot90(upright + mirrored, -quarter_turns, dims=(-2, -1))
     return total / 8
 
 
-def predict_mirrored(network: nn.Module, micrographs: Tensor, tile: int | None, overlap: float) -> Tensor:
+def predict_mirrored(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
     """Return the mean of the logits that `predict` gives for the micrographs and for their mirror images."""
-    mirrored = predict(network, micrographs.flip(-1), tile, overlap).flip(-1)
-    return (predict(network, micrographs, tile, overlap) + mirrored) / 2
+    mirrored = predict(network, micrographs.flip(-1), tiling).flip(-1)
+    return (predict(network, micrographs, tiling) + mirrored) / 2
 
 
 PREDICTIONS = {"all": predict_in_all_symmetries, "mirror": predict_mirrored, "none": predict}
@@ -93,7 +93,7 @@ def write_logits_folder(
         for name, micrograph in zip(shown, micrographs, strict=True):
             inputs = fabric.to_device(network_input(micrograph, grey_values, scale=scale)[None])
             with fabric.autocast():
-                logits = logits_of(module, inputs, params.tile, params.overlap)
+                logits = logits_of(module, inputs, Tiling(params.tile, params.overlap))
             logits = enlarged(logits, micrograph.shape)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
         fabric.barrier()

@@ -11,7 +11,7 @@ from microseg.network.inputs import MaskedMicrographs, network_input
 from microseg.network.networks import build_network
 from microseg.network.normalisation import folded
 from microseg.network.resolution import enlarged
-from microseg.network.tiles import tiled_logits
+from microseg.network.tiles import Tiling, tiled_logits
 
 
 def calibrate(
@@ -19,15 +19,14 @@ def calibrate(
     weights: dict[str, Tensor],
     validation: MaskedMicrographs,
     params: TrainParams,
-    tile: int | None,
-    overlap: float,
+    tiling: Tiling,
 ) -> tuple[float, float]:
     """Return the temperature of the logits of a network with these `weights`, and the best logit to cut at.
 
     Foreground above the second gives the highest mean IoU.
 
     Both are fitted on the validation micrographs, on this device alone; the second is of logits that are not
-    divided by the first. Micrographs are predicted in `tile`s as in the validation, without symmetries.
+    divided by the first. Micrographs are predicted in pieces as in the validation, without symmetries.
     """
     network = build_network(params)
     network.load_state_dict(weights)
@@ -37,7 +36,7 @@ def calibrate(
         micrograph, mask = validation.read(index)
         inputs = fabric.to_device(network_input(micrograph, params.grey_values, scale=params.scale)[None])
         with torch.inference_mode(), fabric.autocast():
-            logits = enlarged(tiled_logits(module, inputs, tile, overlap), micrograph.shape)
+            logits = enlarged(tiled_logits(module, inputs, tiling), micrograph.shape)
         counted = count_logits(mask, logits[0, 0].float().cpu().numpy())
         counts += counted
         curves += iou_above(counted) / len(validation.names)

@@ -16,6 +16,7 @@ from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.provenance import library_versions
 from microseg.network.resolution import reduction
+from microseg.network.tiles import WHOLE, Tiling
 
 CODE = (
     "common.randomness",
@@ -64,8 +65,7 @@ def fingerprint(
     params: TrainParams,
     seed: int,
     device: str,
-    tile: int | None = None,
-    overlap: float = 0.0,
+    tiling: Tiling = WHOLE,
     first_weights: Mapping[str, Tensor] | None = None,
 ) -> str:
     """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
@@ -74,8 +74,8 @@ def fingerprint(
     so which weights are the best. `first_weights` are those that are not random when the training begins.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
-    if tile is not None:
-        settings |= {"tile": tile, "overlap": overlap, "monai": version("monai")}
+    if tiling.tile is not None:
+        settings |= {**tiling._asdict(), "monai": version("monai")}
     if params.scale != 1 or params.augment.zoom:
         settings |= {"reduction": reduction(params.scale)}
     content: dict[str, Any] = {

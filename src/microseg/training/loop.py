@@ -24,6 +24,7 @@ from microseg.network.losses import LOSSES
 from microseg.network.memory import explained
 from microseg.network.networks import Network
 from microseg.network.normalisation import left_out
+from microseg.network.tiles import WHOLE, Tiling
 from microseg.training.beginning import FACTOR, new_network, new_optimizer
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader, next_batch
 from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
@@ -47,8 +48,7 @@ class TrainingLoop:
         params: TrainParams,
         seed: int,
         pixels: PixelStore,
-        tile: int | None = None,
-        overlap: float = 0.0,
+        tiling: Tiling = WHOLE,
         first_weights: Weights | None = None,
         footprint: Footprint | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class TrainingLoop:
         self.training = training
         self.validation = validation
         self.seed = seed
-        self.tile, self.overlap = tile, overlap
+        self.tiling = tiling
         self.loss = LOSSES[params.loss]
         self.sampler = Sampler(
             seed=seed,
@@ -75,7 +75,7 @@ class TrainingLoop:
         self.network = new_network(params, seed, first_weights or {})
         self.average = WeightAverage(self.network, params.weight_average) if params.weight_average else None
         precision = fabric.strategy.precision.precision
-        self.validation_workload = validation_workload(validation, params, precision, tile, footprint)
+        self.validation_workload = validation_workload(validation, params, precision, tiling.tile, footprint)
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
         optimizer = new_optimizer(self.network, params, fused=precision_of(fabric) != "fp16")
@@ -141,7 +141,7 @@ class TrainingLoop:
             network = self.average.network
             self.average.measure_statistics(self.fabric, self._statistics_batches(record.epoch))
         with explained(self.validation_workload):
-            measured = validate(self.fabric, network, watched, self.loss, micrographs, self.tile, self.overlap)
+            measured = validate(self.fabric, network, watched, self.loss, micrographs, self.tiling)
         if not math.isfinite(measured.loss):
             raise InputError(f"epoch {record.epoch}: the validation loss is {measured.loss}; {REMEDIES}")
         record = replace(record, validation=measured, validation_seconds=time.perf_counter() - start)

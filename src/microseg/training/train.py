@@ -16,11 +16,12 @@ from microseg.network.inputs import MaskedMicrographs
 from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.provenance import provenance
 from microseg.network.resolution import reduced_size
+from microseg.network.tiles import WHOLE, Tiling
 from microseg.training.beginning import new_network
 from microseg.training.checkpoint_space import exclusive
 from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.fingerprint import fingerprint
-from microseg.training.history import EpochRecord, Validation, is_over
+from microseg.training.history import EpochRecord, is_over
 from microseg.training.loop import TrainingLoop
 from microseg.training.pixels import PixelStore
 from microseg.training.report import waiting_share
@@ -40,23 +41,20 @@ def train(
     seed: int,
     checkpoints: Path,
     pixels: Path,
-    tile: int | None = None,
-    overlap: float = 0.0,
+    tiling: Tiling = WHOLE,
     encoder_weights: Path | None = None,
 ) -> TrainingState:
     """Train a network, or take up an earlier training that was the same up to some epoch; return its last state.
 
     States are kept in the folder `checkpoints`, pixels that are at hand without decoding in the folder `pixels`;
-    all trainings share both. Validation micrographs are predicted in tiles of side `tile` (None: whole) that
-    overlap by the share `overlap`, as they will be by the trained network. The training starts from what the stage
-    encoder_weights wrote into the folder `encoder_weights`; None for random weights.
+    all trainings share both. The network sees validation micrographs in the pieces that `tiling` says, as it will
+    once it is trained. It starts from what the stage encoder_weights wrote into the folder `encoder_weights`; None
+    for random weights.
 
     Raises:
         InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
     """
-    for part, files in (("training", training), ("validation", validation)):
-        if not files.names:
-            raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
+    check_parts(training, validation)
     first = first_weights(encoder_weights, params) if encoder_weights is not None else {}
     workload = workload_of(fabric, training, params)
     used = provenance(fabric)
@@ -65,31 +63,27 @@ def train(
         def claim() -> CheckpointFolder:
             warn_if_short(workload, fabric.device)
             device = f"{used.device}, {used.precision}"
-            name = fingerprint(training, validation, params, seed, device, tile, overlap, first)
+            name = fingerprint(training, validation, params, seed, device, tiling, first)
             held.enter_context(exclusive(checkpoints / name))
             return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
 
         folder = while_others_wait(fabric, claim)
-        loop = TrainingLoop(
-            fabric,
-            training,
-            validation,
-            params,
-            seed,
-            PixelStore(training, pixels, params.scale),
-            tile,
-            overlap,
-            first,
-            workload.footprint,
-        )
+        store = PixelStore(training, pixels, params.scale)
+        loop = TrainingLoop(fabric, training, validation, params, seed, store, tiling, first, workload.footprint)
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
         final = _go_on(loop, folder)
     if fabric.is_global_zero:
-        _, kept, measured = final.model(params.keep)
-        warn_if_empty(kept.epoch, measured)
+        warn_if_empty(final, params.keep)
         warn_if_waiting(final.records)
     return final
+
+
+def check_parts(training: MaskedMicrographs, validation: MaskedMicrographs) -> None:
+    """Raise InputError where there is nothing to train or to validate with."""
+    for part, files in (("training", training), ("validation", validation)):
+        if not files.names:
+            raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
 
 
 def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState:
@@ -140,11 +134,12 @@ def warn_if_waiting(records: Sequence[EpochRecord]) -> None:
         log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.workers", 100 * share)
 
 
-def warn_if_empty(epoch: int, measured: Validation) -> None:
-    """Log what to do where the network of this epoch takes no pixel at all for foreground."""
+def warn_if_empty(final: TrainingState, keep: str) -> None:
+    """Log what to do where the network that becomes the model takes no pixel at all for foreground."""
+    _, kept, measured = final.model(keep)
     if measured.predicted_foreground == 0:
         log.warning(
             "the network of epoch %d predicts no foreground on any validation micrograph; likely remedies: more "
             "train.epochs, another train.lr, train.loss dice_bce, a higher train.foreground_fraction",
-            epoch,
+            kept.epoch,
         )

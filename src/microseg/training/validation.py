@@ -15,7 +15,7 @@ from microseg.network.inputs import MaskedMicrographs
 from microseg.network.losses import Loss
 from microseg.network.memory import InferenceWorkload, bytes_per_number
 from microseg.network.resolution import enlarged
-from microseg.network.tiles import tiled_logits
+from microseg.network.tiles import Tiling, tiled_logits
 from microseg.training.datasets import Batch, Sample
 from microseg.training.history import Validation
 
@@ -26,29 +26,27 @@ def validate(
     batches: DataLoader[Sample],
     loss: Loss,
     micrographs: int,
-    tile: int | None,
-    overlap: float,
+    tiling: Tiling,
 ) -> Validation:
     """Measure the network on all `micrographs`; `batches` are this device's, of one whole micrograph each.
 
-    The network sees them in tiles of side `tile` (None: whole) that overlap by the share `overlap`. Its logits are
-    enlarged to the size of the masks where it sees the micrographs smaller than they are. The values of single
-    micrographs are collected from all devices before they are averaged, so that the result does not depend on the
-    number of devices.
+    The network sees them in the pieces that `tiling` says. Its logits are enlarged to the size of the masks where
+    it sees the micrographs smaller than they are. The values of single micrographs are collected from all devices
+    before they are averaged, so that the result does not depend on the number of devices.
     """
     values = torch.zeros(micrographs, 3, dtype=torch.float64, device=fabric.device)
     network.eval()
     with torch.inference_mode(), fabric.autocast():
         for number, batch in enumerate(batches):
             index = fabric.global_rank + number * fabric.world_size
-            values[index] = _measure(network, fabric.to_device(batch), loss, tile, overlap)
+            values[index] = _measure(network, fabric.to_device(batch), loss, tiling)
     network.train()
     columns = sum_over_devices(fabric, values).T.tolist()
     return Validation(*(math.fsum(column) / micrographs for column in columns))
 
 
-def _measure(network: nn.Module, batch: Batch, loss: Loss, tile: int | None, overlap: float) -> torch.Tensor:
-    logits = tiled_logits(network, batch.micrographs, tile, overlap)
+def _measure(network: nn.Module, batch: Batch, loss: Loss, tiling: Tiling) -> torch.Tensor:
+    logits = tiled_logits(network, batch.micrographs, tiling)
     logits = enlarged(logits, batch.masks.shape[-2:])
     foreground = logits > 0
     union = (foreground | batch.masks).sum()

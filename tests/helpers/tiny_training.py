@@ -61,6 +61,7 @@ TINY = {
     "schedule": "constant",
     "warmup_epochs": 0,
     "epochs": 3,
+    "scale": 1,
     "crop": 32,
     "crops_per_micrograph": 2,
     "batch_size": 4,

@@ -13,6 +13,7 @@ from microseg.network.devices import start
 from microseg.network.model_card import describe, read_model, write_model
 from microseg.network.networks import EncoderNetwork
 from microseg.network.provenance import provenance
+from microseg.network.tiles import Tiling
 from microseg.prediction.inference import predict
 from microseg.training.beginning import new_network, parameter_groups
 from microseg.training.fingerprint import fingerprint
@@ -128,7 +129,7 @@ def test_a_trained_network_is_rebuilt_without_a_download_and_taken_up_again(data
     assert read.encoder_weights["licence"] == "CC0"
     assert read.encoder_weights["sha256"] == file_digest(brought / "weights")
     assert all(torch.equal(value, state.weights[name]) for name, value in network.state_dict().items())
-    assert predict(network, torch.randn(1, 1, 50, 70), 48, 0.25).shape == (1, 1, 50, 70)
+    assert predict(network, torch.randn(1, 1, 50, 70), Tiling(48, 0.25)).shape == (1, 1, 50, 70)
 
     shutil.copy(brought / "origin.json", folder.parent)
     again = json.loads((folder.parent / "origin.json").read_text()) | {"kind": "model"}

@@ -33,7 +33,7 @@ def test_the_network_sees_tiles_that_overlap_by_the_share():
 
 def test_without_tiles_the_network_sees_the_whole():
     network, micrograph = Recording(), torch.rand(1, 1, 32, 80)
-    assert torch.equal(tiled_logits(network, micrograph, WHOLE), micrograph)
+    assert torch.equal(tiled_logits(network, micrograph, Tiling(None, 0.25)), micrograph)
     assert network.seen == [(1, 1, 32, 80)]
 
 

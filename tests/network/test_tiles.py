@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from microseg.network.tiles import WHOLE, Tiling, tiled_logits
+from microseg.network.tiles import Tiling, tiled_logits
 
 from tiny_training import ROOT
 

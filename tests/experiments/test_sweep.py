@@ -81,6 +81,28 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(project: Path) -> Non
     assert runs(project) == ["10 20", "10 20", "10 20"]
 
 
+def test_an_experiment_leaves_alone_what_another_command_puts_aside_meanwhile(project: Path) -> None:
+    """Between putting its settings aside and taking them up again, DVC holds no lock."""
+    put_aside = """if True:
+        from dvc.repo import Repo
+        experiments = Repo().experiments
+        settings = {"params.yaml": ["split.sample_size=13"]}
+        experiments.queue_one(experiments.tempdir_queue, name="other", params=settings)
+    """
+    hold_file(project).touch()
+    running = start(project, "-S", "split.sample_size=12")
+    wait_for(lambda: "12 20" in runs(project))
+    run(sys.executable, "-c", put_aside, cwd=project)
+    hold_file(project).unlink()
+    said = running.communicate(timeout=PATIENCE)[0]
+    assert running.returncode == 0, said
+    assert "n12-e20" in names(project)
+    assert "13 20" not in runs(project)
+    left = "from dvc.repo import Repo; print(*Repo().experiments.tempdir_queue.stash.stash_revs.values())"
+    assert "name='other'" in run(sys.executable, "-c", left, cwd=project).stdout
+    run("git", "update-ref", "-d", "refs/exps/stash", cwd=project)
+
+
 def test_a_name_with_other_parameters_is_refused(project: Path) -> None:
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("batch_size: 8", "batch_size: 4"))

@@ -20,7 +20,10 @@ LOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 COPIES = Path(".dvc/tmp/exps/standalone")
 """Where DVC keeps the copies of the project in which `dvc exp run --temp` works."""
 
-DVC = {"dvc", "dvc.exe"}
+SINGLE_EXPERIMENT = "microseg.experiments.single_experiment"
+"""The module that is DVC's command line for the experiments of a sweep."""
+
+DVC = {"dvc", "dvc.exe", SINGLE_EXPERIMENT}
 """What the program is called, among the first words of its command line."""
 
 

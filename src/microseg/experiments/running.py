@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,8 +14,8 @@ import psutil
 from filelock import FileLock
 
 from microseg.common.workspace import project_root
-from microseg.experiments.dvc_access import PAUSES, dvc_command, environment, finished_names, is_locked, last_error
-from microseg.experiments.leftovers import dvc_processes
+from microseg.experiments.dvc_access import PAUSES, environment, finished_names, is_locked, last_error
+from microseg.experiments.leftovers import SINGLE_EXPERIMENT, dvc_processes
 
 THERE, RUN, FAILED, LEFT = "there already", "run", "failed", "left"
 """What becomes of an experiment; LEFT: it was not run, or not to its end, because the sweep was told to end."""
@@ -47,8 +48,8 @@ def one_at_a_time() -> FileLock:
     """Return the lock that holds while an experiment starts, in any thread or process of this project.
 
     DVC puts the settings of an experiment aside and takes them up again from the same place, without holding a
-    lock in between: of two that start together each could take those of the other, or both the same. Meanwhile
-    the workspace is not what the user left there.
+    lock in between: of two that start together each could take those of the other, or both the same (and so could
+    one that ends, but for `single_experiment`). Meanwhile the workspace is not what the user left there.
     """
     return FileLock(sweeps_folder() / "start.lock")
 
@@ -73,7 +74,7 @@ def run_experiment(
         variables: environment variables that the experiment has beside those of this process; None: has not.
     """
     settings = [part for override in overrides for part in ("--set-param", override)]
-    command = dvc_command("exp", "run", "--temp", "--name", name, *settings)
+    command = [sys.executable, "-m", SINGLE_EXPERIMENT, "exp", "run", "--temp", "--name", name, *settings]
     log = sweeps_folder() / f"{name}.log"
     while not stopped() and _is_under_way(name):
         time.sleep(POLL_SECONDS)

@@ -1,8 +1,7 @@
 """DVC's command line, whose `exp run --temp` runs the experiment it was asked for and no other.
 
-Once its own has ended, DVC looks for another one, where every such command puts its
-settings aside while it starts. So it also runs the experiment of a command that is just starting, which then
-runs it too, or fails.
+Having run its own, DVC looks for another one, where every such command puts its settings aside while it starts.
+So it also runs the experiment of a command that is just starting, which then runs it too, or fails.
 """
 
 import sys

@@ -6,9 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from browser import find_browser
 from project_copy import commit, copy_project, run
+
+# Two processes test at once: with as many threads as cores in each they would spin waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,9 +37,16 @@ def browser() -> str:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small copy of this project whose pipeline has run once and is committed; not to be changed."""
-    project = copy_project(tmp_path_factory.mktemp("finished"))
-    run("dvc", "repro", cwd=project)
-    commit(project, "results")
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent  # which all processes of this test run share
+    project, complete = folder / "finished", folder / "finished.complete"
+    with FileLock(folder / "finished.lock"):
+        if not complete.exists():
+            copy_project(project)
+            run("dvc", "repro", cwd=project)
+            commit(project, "results")
+            complete.touch()
     return project
 
 

@@ -44,6 +44,7 @@ def measure(
 
     from microseg.network.devices import precision_of, start
     from microseg.network.losses import bce
+    from microseg.network.processor import training_layout
     from microseg.network.unet import UNet
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -51,6 +52,7 @@ def measure(
     module: torch.nn.Module
     if way != "plain":
         fabric = start("auto", "auto")
+        network.to(memory_format=training_layout(base_channels, precision_of(fabric), device))
         adam = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0, fused=True)
         module, optimizer = fabric.setup(network, adam)
         backward = fabric.backward

@@ -17,10 +17,31 @@ KERNEL_FLAGS = re.compile(r"avx\w*|amx\w*|fma|f16c|sve\w*|bf16|i8mm")
 KERNEL_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """Environment variables that make these libraries leave instructions unused."""
 
+WIDE = 32
+"""Base channels from which on a training with AVX2 is slower with the channels of a pixel side by side."""
+
 
 def computes_in_bf16() -> bool:
     """Return whether the processor has instructions for bf16; False where the system does not say."""
     return bool(BF16_FLAGS & _flags())
+
+
+def training_layout(base_channels: int, numbers: str, device: torch.device) -> torch.memory_format:
+    """Return the order in memory in which our own U-Net is trained fastest.
+
+    That is the one it is made with, the channels of a pixel side by side, but for float32 on processors with AVX2
+    and no more. There oneDNN computes the gradients of weights in this order at a fraction of its speed: a step
+    takes 1.4 times as long with 32 base channels, twice as long with 64 (256 x 256 and 512 x 512 pixels, two Zen 3
+    cores), and with 16 no longer. Prediction is faster in this order everywhere.
+
+    Args:
+        base_channels: how wide the network is.
+        numbers: what it computes with, such as "float32".
+        device: where it is trained.
+    """
+    only_avx2 = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    by_channel = only_avx2 and numbers == "float32" and base_channels >= WIDE
+    return torch.contiguous_format if by_channel else torch.channels_last
 
 
 def processor_name() -> str:

@@ -64,7 +64,8 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
         self.apply(draw_weights)
-        # Convolutions are faster with the channels of a pixel side by side, on CPUs and GPUs alike.
+        # Convolutions are faster with the channels of a pixel side by side, on CPUs and GPUs alike. The one
+        # exception is known to training_layout.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, micrographs: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from microseg.network.memory import explained
 from microseg.network.networks import Network
 from microseg.network.normalisation import left_out
 from microseg.network.tiles import WHOLE, Tiling
-from microseg.training.beginning import FACTOR, new_network, new_optimizer
+from microseg.training.beginning import FACTOR, laid_out, new_network, new_optimizer
 from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader, next_batch
 from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
 from microseg.training.pixels import PixelStore
@@ -72,7 +72,7 @@ class TrainingLoop:
         self.schedule = Schedule(
             params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
-        self.network = new_network(params, seed, first_weights or {})
+        self.network = laid_out(new_network(params, seed, first_weights or {}), params, fabric)
         self.average = WeightAverage(self.network, params.weight_average) if params.weight_average else None
         precision = fabric.strategy.precision.precision
         self.validation_workload = validation_workload(validation, params, precision, tiling.tile, footprint)

@@ -35,7 +35,7 @@ repro: setup ## run the pipeline: everything that changed, nothing else
 	dvc repro
 
 test: setup lint ## run every check and every test
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check style, and types as they are on Linux, macOS and Windows
 	ruff format --check .

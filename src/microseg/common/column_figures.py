@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from microseg.common.figure_style import save_figure
 
 COLUMN = 3.4
 """Width in inches of one column of a journal, 86 mm."""
@@ -30,8 +31,9 @@ def column_style() -> AbstractContextManager[None]:
 
 def save_column_figure(figure: Figure, path: Path) -> None:
     """Save a figure of one column as PNG at `path`, and as SVG and PDF beside it, always as the same bytes."""
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=COLUMN_DOTS_PER_INCH, metadata={"Software": None})
+    save_figure(figure, path, COLUMN_DOTS_PER_INCH)
+    # The parts have their places now, the same in all three files.
+    figure.set_layout_engine("none")
     # What the PDF's fonts are cut down to is of no interest to who reads the log of a stage.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     # Text stays text, and what names the parts of an SVG does not change from run to run.

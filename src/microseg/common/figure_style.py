@@ -16,10 +16,11 @@ BLUE, VERMILION, ORANGE, SKY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9"
 DOTS_PER_INCH = 100
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, dots_per_inch: int = DOTS_PER_INCH) -> None:
     """Save a figure as PNG; the same figure gives the same bytes, without date or version of the software."""
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.set_dpi(dots_per_inch)
+    # Figure.savefig would draw the figure twice, the first time only to find the place of its parts.
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def show_picture(axes: Axes, picture: Picture, left: int = 0, top: int = 0) -> None:

@@ -30,9 +30,9 @@ def training_layout(base_channels: int, numbers: str, device: torch.device) -> t
     """Return the order in memory in which our own U-Net is trained fastest.
 
     That is the one it is made with, the channels of a pixel side by side, but for float32 on processors with AVX2
-    and no more. There oneDNN computes the gradients of weights in this order at a fraction of its speed: a step
-    takes 1.4 times as long with 32 base channels, twice as long with 64 (256 x 256 and 512 x 512 pixels, two Zen 3
-    cores), and with 16 no longer. Prediction is faster in this order everywhere.
+    and no more. There oneDNN computes the gradients of weights in this order at a fraction of its speed. On two
+    Zen 3 cores the fastest step takes 1.6 times as long with 32 base channels (256 x 256 pixels), twice as long
+    with 64 (512 x 512), and with 16 hardly longer.
 
     Args:
         base_channels: how wide the network is.

@@ -1,4 +1,4 @@
-"""Which GPU each of several experiments at a time works on."""
+"""How several experiments at a time share the GPUs and the cores of this machine."""
 
 import os
 import re
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+WAITING, SPINNING = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+"""What decides whether a thread that waits for others keeps its core; the second is for GNU's OpenMP alone."""
 
 
 def visible_gpus() -> list[str]:
@@ -40,3 +42,16 @@ def share_gpus(gpus: Sequence[str], jobs: int, each: int = 1) -> list[str | None
     if jobs == 1 or len(groups) < 2:
         return [None] * jobs
     return [groups[job % len(groups)] for job in range(jobs)]
+
+
+def share_cores(jobs: int) -> dict[str, str]:
+    """Return the environment variables by which `jobs` experiments at a time leave the cores to each other.
+
+    Each has as many threads as alone, so that its result is the same to the last bit. But a thread of PyTorch that
+    waits for the others of its experiment would keep its core, where those of another experiment have work to do.
+    On two Zen 3 cores a step of the default's training takes 0.34 s alone, 1.2 s beside another training, and
+    0.58 s beside another one where threads give way. What is set by the user stays.
+    """
+    if jobs == 1 or WAITING in os.environ or SPINNING in os.environ:
+        return {}
+    return {WAITING: "PASSIVE"}

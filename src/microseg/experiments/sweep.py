@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
-from microseg.experiments.devices import VISIBLE, share_gpus, visible_gpus
+from microseg.experiments.devices import VISIBLE, share_cores, share_gpus, visible_gpus
 from microseg.experiments.dvc_access import (
     FINISHED,
     Row,
@@ -98,7 +98,7 @@ def _run_here(experiments: Sequence[Experiment], commit: str, jobs: int, tell: C
     def run(one: Experiment) -> Outcome:
         device = devices.get()
         try:
-            variables = {} if device is None else {VISIBLE: device}
+            variables = share_cores(jobs) | ({} if device is None else {VISIBLE: device})
             return run_experiment(one.name, one.overrides, commit, stop.is_set, variables)
         finally:
             devices.put(device)

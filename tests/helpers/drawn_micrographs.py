@@ -1,13 +1,11 @@
-"""Micrographs drawn to be measured: bright disks on a dark, noisy ground, and a network that sees the bright."""
+"""Micrographs drawn to be measured: bright disks on a dark, noisy ground, and a tiny model."""
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
-from microseg.measurement.predictor import Predictor
 from microseg.network.card import Provenance
 from microseg.network.model_card import describe, write_model
 from microseg.network.unet import UNet
@@ -16,8 +14,6 @@ from tiny_training import blobs, tiny_params
 
 USED = Provenance("cpu", "1 x test", "float32", "torch test")
 RADIUS = 8
-BRIGHT = 128
-"""What the stand-in network takes for foreground lies above this grey value."""
 
 
 def disks(height=96, width=128, count=6, seed=0):
@@ -51,14 +47,3 @@ def write_tiny_model(folder: Path, **params) -> Path:
     card = describe(3, 0.7, training, validation, tiny_params(**params), 5, USED)
     write_model(folder, UNet(2).state_dict(), card)
     return folder
-
-
-@pytest.fixture
-def sees_bright(monkeypatch):
-    """Let the network be one whose logit is a tenth of the grey value above BRIGHT."""
-
-    def logits(_, micrograph, factor):
-        assert factor == 1
-        return ((micrograph.astype(np.float32) - BRIGHT) / 10).astype(np.float16)
-
-    monkeypatch.setattr(Predictor, "logits", logits)

@@ -15,7 +15,7 @@ from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
 from microseg.network.appearance import ENTROPY, Appearance, looks_of, pixel_digest
 
-from drawn_micrographs import disks, sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
+from drawn_micrographs import disks, write_disks, write_tiny_model
 
 SEEN = Appearance({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
 

@@ -15,7 +15,7 @@ from microseg.measurement.settings import Request
 from microseg.measurement.wording import MINUS, headline, number, plus_minus
 
 from browser import BROWSER_OPTIONS, find_browser
-from drawn_micrographs import sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
+from drawn_micrographs import write_disks, write_tiny_model
 
 # What the test itself asks of a page: are the images there, what does it load, does anything stick out of it?
 PROBE = """<script>
@@ -38,7 +38,7 @@ A4_BETWEEN_MARGINS = 688
 
 
 @pytest.fixture
-def report(tmp_path, sees_bright):  # noqa: ARG001, F811 (the fixture)
+def report(tmp_path, sees_bright):  # noqa: ARG001 (replaces the network)
     """The folder of results of seven fields of two specimens, with names and columns that need care."""
     names = [
         "a b&c.png",

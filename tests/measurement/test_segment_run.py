@@ -1,6 +1,5 @@
 """A folder of micrographs becomes masks, tables and summaries whose values are known."""
 
-import errno
 import json
 import math
 
@@ -12,34 +11,14 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from microseg.common.errors import InputError
-from microseg.measurement import one_micrograph
 from microseg.measurement import run as run_module
 from microseg.measurement.fields import QUANTITIES
 from microseg.measurement.pixel_size import parse_pixel_size
 from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
-from microseg.measurement.settings import Request, Settings, check_tile, parse_area, parse_crop
+from microseg.measurement.settings import parse_area
 
-from drawn_micrographs import RADIUS, disks, sees_bright, write_disks, write_tiny_model  # noqa: F401 (a fixture)
-
-pytestmark = pytest.mark.usefixtures("sees_bright")
-NAMES = ["a.png", "more/b.tif", "more/c.jpg", "d.png", "e.png"]
-
-
-@pytest.fixture
-def request_for(tmp_path):
-    """Return a function that makes a request for five micrographs, with whatever is to be different."""
-    masks = write_disks(tmp_path / "heat42", NAMES)
-    model = write_tiny_model(tmp_path / "model")
-
-    def make(**changes):
-        settings = {name: changes.pop(name) for name in list(changes) if name in Settings.__dataclass_fields__}
-        given = {"folder": tmp_path / "heat42", "model": str(model), "output": tmp_path / "out", **changes}
-        return Request(settings=Settings(**settings), **given)
-
-    make.masks = {name.rpartition("/")[2]: mask for name, mask in masks.items()}
-    return make
+from drawn_micrographs import RADIUS, disks
 
 
 def read(request, name):
@@ -245,159 +224,6 @@ def test_16_bit_micrographs_keep_one_scale_of_brightness(tmp_path, request_for):
     fractions = read(request, "fields.csv")["area_fraction"].tolist()
     # The set uses 12 bits: the darker picture reaches half of the brightness, below what counts as bright.
     assert fractions == [0, masks[1].mean()]
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
-def test_an_interrupted_run_leaves_no_output_and_is_gone_on_with(request_for, monkeypatch, interruption):
-    whole = request_for(output=request_for().output.with_name("whole"))
-    run(whole)
-    request, real, begun = request_for(), one_micrograph.write_overlay, []
-
-    def interrupt(path, *arguments):
-        begun.append(path.stem)
-        if begun == ["a", "b", "c"]:
-            raise interruption
-        real(path, *arguments)
-
-    monkeypatch.setattr(one_micrograph, "write_overlay", interrupt)
-    expected = KeyboardInterrupt if isinstance(interruption, KeyboardInterrupt) else InputError
-    with pytest.raises(expected) as caught:
-        run(request)
-    if expected is InputError:
-        assert "out: the disk is full; free some space, then run the same with --resume" in str(caught.value)
-    assert not request.output.exists()
-    begun.clear()
-    run(request_for(resume=True))
-    assert begun[0] == "c"
-    assert begun[-1] == "e"
-    assert not (request.output.parent / ".out.partial").exists()
-    for path in whole.output.rglob("*.*"):
-        if path.suffix != ".html":
-            assert (request.output / path.relative_to(whole.output)).read_bytes() == path.read_bytes(), path
-
-
-def test_a_resumed_run_with_other_settings_is_refused_and_one_without_it_starts_anew(request_for, monkeypatch):
-    def fail(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(one_micrograph, "write_labels", fail)
-        with pytest.raises(KeyboardInterrupt):
-            run(request_for())
-    with pytest.raises(InputError, match="was begun with other settings; give the same again"):
-        run(request_for(resume=True, method="morphology"))
-    request = request_for(method="morphology")
-    run(request)
-    assert read(request, "fields.csv")["islands"].tolist() == [6] * 5
-
-
-def test_unreadable_pictures_stop_the_run_at_once_or_are_left_out_and_listed(request_for, tmp_path):
-    data = (tmp_path / "heat42/d.png").read_bytes()
-    (tmp_path / "heat42/d.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"d\.png: cannot be decoded.*leave it out with --skip-unreadable"):
-        run(request_for())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["heat42", "model"]
-    request = request_for(skip_unreadable=True)
-    run(request)
-    assert read(request, "fields.csv")["image"].tolist() == ["a.png", "b.tif", "c.jpg", "e.png"]
-    left_out = json.loads((request.output / "summary.json").read_text())["left_out"]
-    assert [one["name"] for one in left_out] == ["d.png"]
-    assert "Left out, because it cannot be read" in (request.output / "report.html").read_text()
-
-
-def test_a_tiff_of_several_pages_is_refused(request_for, tmp_path):
-    tifffile.imwrite(tmp_path / "heat42/stack.tif", np.zeros((2, 20, 20), np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match=r"stack\.tif: holds several pictures; save each as a file of its own"):
-        run(request_for())
-
-
-def test_two_pictures_of_one_name_are_refused(request_for, tmp_path):
-    write_disks(tmp_path / "heat42", ["more/A.jpg"])
-    with pytest.raises(InputError, match=r"A\.jpg.*two pictures of one name|a\.png.*two pictures of one name"):
-        run(request_for())
-
-
-def test_hidden_files_and_other_kinds_are_passed_over(request_for, tmp_path):
-    for name in ("._a.png", ".trash/z.png", "notes.txt"):
-        (tmp_path / "heat42" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "heat42" / name).write_bytes(b"no picture")
-    assert len(run(request_for()).records) == 5
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"folder": "nowhere"}, "nowhere: no such folder"),
-        ({"folder": "empty"}, "empty: no picture in it; put PNG, TIFF or JPEG files there"),
-        ({"model": "nowhere"}, "--model nowhere: no such folder; give a model's folder, or URL#revision"),
-        ({"output": "full"}, "full: is there already and not empty; give a new folder, or empty it"),
-        ({"output": "heat42/out"}, "heat42/out: lies in the folder of the micrographs"),
-        ({"min_area": parse_area("1um2")}, "--min-area: no pixel size is known, so give it in pixels"),
-        ({"crop_bottom": 95}, "of its 96 rows 95 are cut off; lower --crop-bottom"),
-    ],
-)
-def test_what_cannot_be_used_is_refused_and_nothing_is_left(request_for, tmp_path, monkeypatch, change, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/file").touch()
-    before = sorted(tmp_path.rglob("*"))
-    paths = {key: tmp_path / value for key, value in change.items() if key in ("folder", "output")}
-    with pytest.raises(InputError) as caught:
-        run(request_for(**{**change, **paths}))
-    assert message in str(caught.value)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_weights_of_another_card_are_refused(request_for, tmp_path):
-    (tmp_path / "model/model.safetensors").write_bytes(b"others")
-    with pytest.raises(InputError, match=r"model\.safetensors: not the weights that .* describes"):
-        run(request_for())
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_scale_for_some_micrographs_only_is_refused(request_for, tmp_path):
-    (tmp_path / "scales.csv").write_text("image,pixel_size,unit\na.png,50,nm\n")
-    with pytest.raises(
-        InputError, match=r"b\.tif: no pixel size is known, but of a\.png it is \(4 of 5 have none\)"
-    ):
-        run(request_for(scales=tmp_path / "scales.csv"))
-
-
-def test_a_header_that_contradicts_the_option_is_refused(request_for, tmp_path):
-    grey, _ = disks(seed=3)
-    tifffile.imwrite(tmp_path / "heat42/f.tif", grey, imagej=True, resolution=(10, 10), metadata={"unit": "um"})
-    with pytest.raises(InputError, match=r"f\.tif: --pixel-size says 0\.05 um a pixel, but ImageJ header"):
-        run(request_for(pixel_size=parse_pixel_size("50nm")))
-    assert run(request_for(pixel_size=parse_pixel_size("100nm"))).intake.pixel_size_um("f.tif") == 0.1
-
-
-def test_an_empty_output_folder_is_filled(request_for, tmp_path):
-    (tmp_path / "out").mkdir()
-    run(request_for())
-    assert (tmp_path / "out/report.html").is_file()
-
-
-@pytest.mark.parametrize(
-    ("function", "text", "message"),
-    [
-        (parse_area, "5", "--min-area: '5' is no area"),
-        (parse_area, "5acre", "--min-area: unknown unit 'acre'; give um2 (or nm2, mm2) or px"),
-        (parse_crop, "some", "--crop-bottom: 'some' is neither auto nor a number of rows"),
-        (check_tile, 100, "--tile: 100 is not a multiple of 16 from 64 on; give 96"),
-        (check_tile, 16, "--tile: 16 is not a multiple of 16 from 64 on; give 64"),
-    ],
-)
-def test_options_out_of_order(function, text, message):
-    with pytest.raises(InputError) as caught:
-        function(text)
-    assert message in str(caught.value)
-
-
-def test_areas_with_their_units():
-    assert parse_area("20px").pixels(None) == parse_area("20 px2").pixels(0.1) == 20
-    assert parse_area("0.1um2").pixels(0.1) == pytest.approx(10)
-    assert parse_area("10000nm2").pixels(0.1) == pytest.approx(1)
 
 
 def test_memory_goes_back_to_the_system_again_and_again_during_a_long_run(request_for, monkeypatch):

@@ -1,0 +1,40 @@
+"""What tests of a whole measurement share: a request for five micrographs, and a network that sees the bright."""
+
+import numpy as np
+import pytest
+
+from microseg.measurement.predictor import Predictor
+from microseg.measurement.settings import Request, Settings
+
+from drawn_micrographs import write_disks, write_tiny_model
+
+NAMES = ["a.png", "more/b.tif", "more/c.jpg", "d.png", "e.png"]
+
+BRIGHT = 128
+"""What the stand-in network takes for foreground lies above this grey value."""
+
+
+@pytest.fixture
+def sees_bright(monkeypatch):
+    """Let the network be one whose logit is a tenth of the grey value above BRIGHT."""
+
+    def logits(_, micrograph, factor):
+        assert factor == 1
+        return ((micrograph.astype(np.float32) - BRIGHT) / 10).astype(np.float16)
+
+    monkeypatch.setattr(Predictor, "logits", logits)
+
+
+@pytest.fixture
+def request_for(tmp_path, sees_bright):  # noqa: ARG001 (replaces the network)
+    """Return a function that makes a request for five micrographs, with whatever is to be different."""
+    masks = write_disks(tmp_path / "heat42", NAMES)
+    model = write_tiny_model(tmp_path / "model")
+
+    def make(**changes):
+        settings = {name: changes.pop(name) for name in list(changes) if name in Settings.__dataclass_fields__}
+        given = {"folder": tmp_path / "heat42", "model": str(model), "output": tmp_path / "out", **changes}
+        return Request(settings=Settings(**settings), **given)
+
+    make.masks = {name.rpartition("/")[2]: mask for name, mask in masks.items()}
+    return make

@@ -6,8 +6,9 @@ import numpy as np
 from skimage.measure import label
 
 from microseg.annotations.masks import create_binary_mask
-from microseg.annotations.polygons import ImageMask
+from microseg.annotations.polygons import ImageMask, read_annotations
 from microseg.micrographs.images import write_mask, write_micrograph
+from microseg.sources.annotation_lines import HEADER_LINE
 
 
 def write_images(folder, names, size):
@@ -25,6 +26,12 @@ def write_csv_form(folder, masks, delimiter=";", line_end="\n", encoding="utf-8"
             lines.append([mask.img_name, f"{quote}{polygon.center}{quote}", f"{quote}{nodes}{quote}"])
     text = line_end.join(delimiter.join(fields) for fields in lines) + line_end
     (folder / "annotations.csv").write_bytes(text.encode(encoding))
+
+
+def read_lines(path, lines):
+    """Write lines of the pipeline's own table of annotations to `path`, and read them."""
+    path.write_text("\n".join([HEADER_LINE, *lines]), encoding="utf-8")
+    return read_annotations(path)
 
 
 def coco_content(masks, size):

@@ -1,7 +1,6 @@
 """A damaged or hostile archive is refused with its name, and nothing is ever written outside the folder."""
 
 import io
-import os
 import stat
 import struct
 import zipfile
@@ -15,6 +14,8 @@ from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph
 from microseg.sources import archive as archive_module
 from microseg.sources.archive import unpack_micrographs
+
+from fuzzing import examples
 
 NAME = "IMG_00001.png"
 
@@ -205,15 +206,14 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
 
 
 def test_mutated_archive_gives_the_true_micrographs_or_an_input_error(tmp_path: Path) -> None:
-    """MICROSEG_FUZZ=1 tries many more."""
     contents = {NAME: png(picture()), "IMG_00002.png": png(picture("RGB", (16, 16)))}
     sound = zipped(tmp_path / "sound.zip", {f"PNG/{name}": content for name, content in contents.items()})
     generator = np.random.default_rng(11)
     target, folder = tmp_path / "a.zip", tmp_path / "images"
     folder.mkdir()
     refused = 0
-    examples = 20_000 if os.environ.get("MICROSEG_FUZZ") else 400
-    for _ in range(examples):
+    tries = examples(400, 20_000)
+    for _ in range(tries):
         target.write_bytes(mutated(sound.read_bytes(), generator))
         try:
             unpack_micrographs(target, list(contents), folder)
@@ -223,7 +223,7 @@ def test_mutated_archive_gives_the_true_micrographs_or_an_input_error(tmp_path: 
         for name, content in contents.items():
             expected = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
             np.testing.assert_array_equal(read_micrograph(folder / name), expected)
-    assert 0 < refused < examples
+    assert 0 < refused < tries
     assert {path.name for path in folder.iterdir()} <= set(contents)
     assert {path.name for path in tmp_path.iterdir()} == {"sound.zip", "a.zip", "images"}
 
@@ -235,11 +235,11 @@ def test_mutated_picture_never_escapes_as_another_error(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     refused = 0
-    examples = 20_000 if os.environ.get("MICROSEG_FUZZ") else 400
-    for _ in range(examples):
+    tries = examples(400, 20_000)
+    for _ in range(tries):
         archive = zipped(tmp_path / "a.zip", {NAME: mutated(sound, generator)}, zipfile.ZIP_STORED)
         try:
             unpack_micrographs(archive, [NAME], folder)
         except InputError:
             refused += 1
-    assert refused > examples / 2
+    assert refused > tries / 2

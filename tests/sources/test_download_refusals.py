@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import ipaddress
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from microseg.sources.published_file import PublishedFile
 from microseg.sources.transfer import Patience, TransferError, fetch
 
+from fuzzing import examples
 from misbehaving_server import (
     Answer,
     MisbehavingServer,
@@ -160,7 +160,6 @@ def test_every_address_is_named_with_its_reason(server: MisbehavingServer, tmp_p
 
 
 def test_mutated_answer_gives_the_file_or_a_transfer_error(server: MisbehavingServer, tmp_path: Path) -> None:
-    """MICROSEG_FUZZ=1 tries many more."""
     content = CONTENT[:300]
     file = file_at(server.url("/bad"), content=content)
     heads = (
@@ -171,8 +170,8 @@ def test_mutated_answer_gives_the_file_or_a_transfer_error(server: MisbehavingSe
     )
     hasty = Patience(connect_timeout=1, read_timeout=1, attempts=1)
     generator = np.random.default_rng(13)
-    examples = 5000 if os.environ.get("MICROSEG_FUZZ") else 200
-    for example in range(examples):
+    tries = examples(200, 5000)
+    for example in range(tries):
         answer = bytearray(heads[example % len(heads)] + content)
         for position in generator.integers(0, len(answer), generator.integers(1, 9)):
             answer[position] = generator.integers(256)

@@ -1,70 +1,32 @@
-"""Whatever polygons are written come back; whatever is done to the bytes, the result is right or an InputError.
-
-MICROSEG_FUZZ=1 tries many more examples.
-"""
+"""Whatever is done to the bytes of an annotation or a picture, the result is right or an InputError."""
 
 import ast
 import csv
 import io
 import json
-import os
 import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_annotations
-from microseg.annotations.polygons_file import read_polygons, write_polygons
-from microseg.annotations.tracing import trace_mask
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
-from microseg.sources.annotation_lines import HEADER_LINE, annotation_line
+from microseg.sources.annotation_lines import HEADER_LINE
 from microseg.sources.coco import coco_lines
 from microseg.sources.folder_tables import table_lines, write_metadata
 from microseg.sources.mask_folder import mask_lines
 
-from dataset_forms import coco_content, write_csv_form
+from dataset_forms import read_lines, write_csv_form
+from fuzzing import fuzz
 
 SIZE = (20, 24)
-fuzz = settings(
-    max_examples=3000 if os.environ.get("MICROSEG_FUZZ") else 40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-coordinates = st.one_of(st.integers(-1000, 2000), st.floats(-1e6, 1e6, allow_nan=False))
-polygons = st.builds(
-    AnnotatedPolygon,
-    st.tuples(coordinates, coordinates),
-    st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=6),
-)
-image_names = st.from_regex(r"[A-Za-zäß0-9_. -]{0,8}[A-Za-z0-9]\.png", fullmatch=True).map(str.strip)
-datasets = st.dictionaries(image_names, st.lists(polygons, min_size=1, max_size=2), min_size=1, max_size=2).map(
-    lambda content: [ImageMask(name, list(islands)) for name, islands in content.items()]
-)
-
-TOKENS = [b"nan", b"NaN", b"Infinity", b"1e999", b'"', b";", b",", b"\t", b"\n", b"\r", b"\0", b"\xff\xfe"]
-TOKENS += [
-    b"[",
-    b"]",
-    b"(",
-    b")",
-    b"{",
-    b"}",
-    b"-",
-    b".",
-    b"0",
-    b"9",
-    b"e",
-    b" ",
-    b"true",
-    b"null",
-    b"\xef\xbb\xbf",
-]
+TOKENS = [b"nan", b"NaN", b"Infinity", b"1e999", b"true", b"null", b"\0", b"\xff\xfe", b"\xef\xbb\xbf"]
+TOKENS += [bytes([character]) for character in b'";,\t\n\r[](){}-.09e ']
 mutations = st.lists(
     st.tuples(
         st.sampled_from(["replace", "insert", "delete", "repeat", "cut"]),
@@ -93,54 +55,8 @@ def mutated(content, changes):
     return content
 
 
-@fuzz
-@given(datasets, st.sampled_from([";", ",", "\t"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_polygons_come_back_from_csv(tmp_path, masks, delimiter, line_end, marked):
-    write_csv_form(tmp_path, masks, delimiter, line_end, "utf-8-sig" if marked else "utf-8")
-    assert read_annotations(tmp_path / "annotations.csv") == masks
-    lines = list(table_lines(tmp_path / "annotations.csv", {}))
-    (tmp_path / "raw.csv").write_text("\n".join(lines), encoding="utf-8")
-    assert read_annotations(tmp_path / "raw.csv") == masks
-
-
 def outlines(masks):
     return {mask.img_name: [polygon.nodes.tolist() for polygon in mask] for mask in masks}
-
-
-def read_lines_of(folder, lines):
-    (folder / "raw.csv").write_text("\n".join([HEADER_LINE, *lines]), encoding="utf-8")
-    return read_annotations(folder / "raw.csv")
-
-
-@fuzz
-@given(datasets)
-def test_masks_come_back_from_coco(tmp_path, masks):
-    path = tmp_path / "annotations.json"
-    content = coco_content(masks, SIZE)
-    assume(content["annotations"])
-    path.write_text(json.dumps(content), encoding="utf-8")
-    sizes = {mask.img_name: SIZE for mask in masks}
-    lines = [line for line, _ in coco_lines(path, sizes, {}, 0)]
-    again = {mask.img_name: mask for mask in read_lines_of(tmp_path, lines)}
-    for mask in masks:
-        expected = create_binary_mask(mask, *SIZE)
-        assert np.array_equal(create_binary_mask(again.get(mask.img_name, ImageMask("")), *SIZE), expected)
-
-
-@fuzz
-@given(datasets)
-def test_polygons_come_back_from_the_file_between_the_stages(tmp_path, masks):
-    write_polygons(tmp_path / "polygons.jsonl", masks)
-    assert read_polygons(tmp_path / "polygons.jsonl") == masks
-
-
-@fuzz
-@given(st.lists(polygons, min_size=1, max_size=4), st.integers(1, 40), st.integers(1, 40))
-def test_masks_come_back_from_traced_polygons(tmp_path, islands, height, width):
-    mask = create_binary_mask(ImageMask("a.png", islands), height, width)
-    lines = [annotation_line("a.png", nodes) for nodes in trace_mask(mask)] or ["a.png;;"]
-    (again,) = read_lines_of(tmp_path, lines)
-    assert np.array_equal(create_binary_mask(again, height, width), mask)
 
 
 def plainly_read(text, delimiter):
@@ -202,7 +118,7 @@ def test_a_damaged_coco_file_is_read_right_or_refused(tmp_path, changes):
     path.write_bytes(content)
     try:
         # Without the images' sizes the outlines are handed on as they are, in the frame of the pipeline.
-        masks = read_lines_of(tmp_path, [line for line, _ in coco_lines(path, {}, {}, 0)])
+        masks = read_lines(tmp_path / "raw.csv", [line for line, _ in coco_lines(path, {}, {}, 0)])
     except InputError:
         return
     plain = json.loads(content.decode("utf-8-sig"))
@@ -278,7 +194,7 @@ def test_a_damaged_mask_is_refused_or_the_same_mask(tmp_path, changes):
         lines = [line for line, _ in mask_lines(tmp_path / "masks", [tmp_path / "a.png"], 0)]
     except InputError:
         return
-    (again,) = read_lines_of(tmp_path, lines)
+    (again,) = read_lines(tmp_path / "raw.csv", lines)
     assert np.array_equal(create_binary_mask(again, *SIZE), MASK)
 
 

@@ -120,6 +120,8 @@ class TrainingLoop:
             return
         first = len(self.records) + 1
         batches = iter(self._training_batches(first, last))
+        # Reading processes begin as copies of this one: begun after a step, they would keep a copy of its memory.
+        iter(watched)
         steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-PARAMS = Path("params.yaml")
+from microseg.console.parameters import PARAMS, add_settings
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +20,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="columns of metadata.csv whose groups stay in one fold (default: split.group_by of params.yaml)",
     )
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="another parameter for all folds; may be given several times",
-    )
+    add_settings(parser, "KEY=VALUE", "another parameter for all folds; may be given several times")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="folds at a time (default: %(default)s)")
     parser.add_argument(
         "--output",

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from microseg.common.errors import InputError
-
-PARAMS = Path("params.yaml")
+from microseg.console.parameters import PARAMS
 
 
 def define(parser: argparse.ArgumentParser) -> None:

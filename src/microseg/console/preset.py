@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-PARAMS = Path("params.yaml")
+from microseg.console.parameters import PARAMS
 
 
 def define(parser: argparse.ArgumentParser) -> None:

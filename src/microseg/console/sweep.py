@@ -1,9 +1,8 @@
 """`microseg sweep`: the experiments of a grid."""
 
 import argparse
-from pathlib import Path
 
-PARAMS = Path("params.yaml")
+from microseg.console.parameters import PARAMS, add_settings
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -12,14 +11,8 @@ def define(parser: argparse.ArgumentParser) -> None:
         "Run an experiment for each combination of the values, beside the workspace. What there is already is not "
         "run again; the same command goes on after an interruption."
     )
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE,VALUE",
-        dest="settings",
-        help="a parameter of params.yaml and its values; may be given several times",
+    add_settings(
+        parser, "KEY=VALUE,VALUE", "a parameter of params.yaml and its values; may be given several times"
     )
     parser.add_argument(
         "-j",

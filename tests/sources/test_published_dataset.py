@@ -15,8 +15,8 @@ from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph
 from microseg.micrographs.origins import read_origins
 from microseg.sources import transfer
-from microseg.sources.published import AACHEN_HEERLEN, PublishedDataset, write_published
-from microseg.sources.published_file import PublishedFile, misfit
+from microseg.sources.published import PublishedDataset, write_published
+from microseg.sources.published_file import PublishedFile
 from microseg.sources.transfer import Patience
 
 from misbehaving_server import (
@@ -248,18 +248,3 @@ def test_disk_that_fills_up_on_the_way_is_said_so(server: MisbehavingServer) -> 
     (downloads / "polygons.csv.part").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"polygons.csv.part: the disk is full"):
         write(server)
-
-
-def test_published_tables_have_the_pinned_size_and_md5(shared_data: Path) -> None:
-    for file in (AACHEN_HEERLEN.polygons, AACHEN_HEERLEN.metadata):
-        assert misfit(shared_data / "aachen_heerlen" / file.name, file) is None
-
-
-def test_published_files_are_pinned_as_on_figshare() -> None:
-    assert [file.size for file in AACHEN_HEERLEN.files()] == [3_744_453, 136_915, 1_223_165_391]
-    for file, number in zip(AACHEN_HEERLEN.files(), (25214918, 25214927, 26094926), strict=True):
-        assert file.urls == (
-            f"https://api.figshare.com/v2/file/download/{number}",
-            f"https://ndownloader.figshare.com/files/{number}",
-        )
-        assert len(bytes.fromhex(file.digest)) == 16

@@ -18,9 +18,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG_FILES = ["test_pipeline.py", "test_distributed.py"]
+"""Where two processes begin: one with the files of a finished pipeline, the other with what does not need it."""
+
+LONG_ROOMS = ["pipeline", "training", "experiments"]
+"""What comes next, so that the last files of all are short ones."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take minutes, so that no process is left with one of them in the end."""
-    items.sort(key=lambda item: "pipeline" not in item.path.parts)
+    ranks = {name: rank for rank, name in enumerate([*LONG_FILES, *LONG_ROOMS])}
+    items.sort(key=lambda item: min(ranks.get(part, len(ranks)) for part in item.path.parts))
 
 
 @pytest.fixture(scope="session")

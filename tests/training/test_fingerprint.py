@@ -1,4 +1,7 @@
+"""A training has a name that changes with all that decides its weights, and with nothing else."""
+
 import ast
+from functools import cache
 from importlib.metadata import version
 
 import pytest
@@ -11,6 +14,14 @@ from microseg.training.fingerprint import CODE, code_digest, fingerprint
 from tiny_training import ROOT, blobs, tiny_params, write_blobs
 
 AUGMENT = tiny_params().augment.model_dump()
+
+digest_once = cache(code_digest)
+
+
+@pytest.fixture(autouse=True)
+def each_module_is_read_once(monkeypatch):
+    """Spare these tests to read the same code for each of many fingerprints, which is most of their time."""
+    monkeypatch.setattr("microseg.training.fingerprint.code_digest", digest_once)
 
 
 @pytest.fixture

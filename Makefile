@@ -32,7 +32,7 @@ $(BIN)/installed: requirements.lock requirements-dev.lock pyproject.toml
 	touch $@
 
 repro: setup ## run the pipeline: everything that changed, nothing else
-	python -m microseg.experiments.leftovers
+	python -m microseg.experiments.stale_locks
 	dvc repro
 
 test: setup lint ## run every check and every test
@@ -73,4 +73,4 @@ plots-page: ## build the page of dvc plots again from its pinned libraries (need
 	$(PYTHON) .dvc/plots/page/build.py
 
 clean-checkpoints: setup ## remove the saved states of all trainings
-	python -m microseg.training.checkpoint_space
+	python -m microseg.training.checkpoints

@@ -45,14 +45,13 @@ def measure(folder: Path, names: tuple[str, ...], limit_gb: str, crops: int) -> 
 
     from microseg.common.params import read_params
     from microseg.network.inputs import MaskedMicrographs
-    from microseg.training.datasets import TrainingCrops
-    from microseg.training.pixels import LIMIT_VARIABLE, PixelStore
-    from microseg.training.sampling import Draw
+    from microseg.training.data import Draw, TrainingCrops
+    from microseg.training.pixel_cache import LIMIT_VARIABLE, PixelCache
 
     os.environ[LIMIT_VARIABLE] = limit_gb
     Image.MAX_IMAGE_PIXELS = None  # these pictures are our own, whatever their size
     params = read_params(Path(__file__).parents[1] / "params.yaml").train
-    store = PixelStore(MaskedMicrographs(folder / "images", folder / "masks", names), folder / "pixels")
+    store = PixelCache(MaskedMicrographs(folder / "images", folder / "masks", names), folder / "pixels")
     data = TrainingCrops(store, 1, CROP, params.foreground_fraction, params.grey_values, params.augment)
     begin = time.perf_counter()
     for index in range(len(names)):

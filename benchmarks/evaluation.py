@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from microseg.common.parallel import map_in_processes
-from microseg.evaluation.measuring import Subject, measure_micrograph
+from microseg.evaluation.metrics import Subject, measure_micrograph, summarize_method
 from microseg.evaluation.scores import digest
-from microseg.evaluation.summary import summarize_method
 from microseg.micrographs.images import write_mask
 from microseg.prediction.logits import write_logits
 from microseg.prediction.reliability import measure_probabilities

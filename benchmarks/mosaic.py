@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from microseg.common.params_data import SyntheticParams
+from microseg.common.params import SyntheticParams
 from microseg.micrographs.images import read_micrograph, write_micrograph
 from microseg.sources.synthetic import write_synthetic
 

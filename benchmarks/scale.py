@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from microseg.annotations.overlaps import find_overlaps
+from microseg.annotations.masks import find_overlaps
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.sources.coco import coco_lines
 from microseg.splits import draw_split

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from microseg.common.params_data import SyntheticParams
+from microseg.common.params import SyntheticParams
 from microseg.sources.synthetic import write_synthetic
 from microseg.splits import SplitRow, write_split
 

@@ -42,9 +42,9 @@ def measure(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from microseg.network.devices import precision_of, start
+    from microseg.network.devices import start
+    from microseg.network.environment import precision_of, training_layout
     from microseg.network.losses import bce
-    from microseg.network.processor import training_layout
     from microseg.network.unet import UNet
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -155,7 +155,7 @@ def numbers_here() -> str:
     """Return what this machine computes our steps on and with, such as cpu_bf16."""
     import torch
 
-    from microseg.network.devices import resolve_precision
+    from microseg.network.environment import resolve_precision
 
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     return f"{device}_{resolve_precision('auto', device)}"

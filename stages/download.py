@@ -1,14 +1,13 @@
 """Bring micrographs and their polygons into one layout: drawn here, from a folder, or as published."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 from pathlib import Path
 
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder
-from microseg.common.params import Params
-from microseg.common.params_data import DownloadParams
+from microseg.common.params import DownloadParams, Params
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -26,9 +25,9 @@ def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) 
             write_synthetic(raw, download.synthetic, seed)
         case "folder":
             from microseg.sources.folder import write_folder
-            from microseg.sources.kept_folder import require_kept
+            from microseg.sources.tracked import require_tracked
 
-            require_kept(folder)
+            require_tracked(folder)
             write_folder(raw, folder, download.crop_bottom)
         case "published":
             from microseg.sources.published import write_published

@@ -1,6 +1,6 @@
 """Bring the weights that the encoder of the network starts from, if the parameters ask for any."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 
@@ -11,7 +11,7 @@ from microseg.common.params import Params
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the weights and where they came from."""
-    from microseg.sources.encoder_weights import write_encoder_weights
+    from microseg.sources.pretrained_weights import write_encoder_weights
 
     with output_folder(arguments.output) as folder:
         write_encoder_weights(folder, params.train.encoder, params.train.encoder_weights, arguments.folder)

@@ -1,24 +1,31 @@
 """Measure the predicted masks against the annotated ones on micrographs the network has not trained on."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 import logging
 from collections.abc import Sequence
 from functools import partial
 
-from microseg.annotations.polygons_file import read_polygons
+from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.parallel import map_in_processes
 from microseg.common.params import Params
 from microseg.evaluation import tables
 from microseg.evaluation.calibration import RELIABILITY_HEADER, Values, reliability_table
-from microseg.evaluation.measuring import MeasuredMicrograph, Subject, measure_micrograph
+from microseg.evaluation.metrics import (
+    SCORE_TABLE_HEADER,
+    MeasuredMicrograph,
+    Subject,
+    measure_micrograph,
+    metrics_of,
+    score_table,
+    summarize_method,
+)
 from microseg.evaluation.scores import digest
-from microseg.evaluation.summary import SCORE_TABLE_HEADER, metrics_of, score_table, summarize_method
 from microseg.micrographs.images import read_mask, read_micrograph
-from microseg.network.card import origin, read_card
+from microseg.network.model_card import model_identity, read_card
 from microseg.prediction.postprocessing import METHODS
 from microseg.prediction.reliability import measure_probabilities
 from microseg.splits import measured_part, read_split
@@ -55,7 +62,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         "truth": digest(images, arguments.masks),
     }
     metrics = metrics_of(measured, summaries) | {"calibration": probabilities.metrics()}
-    write_json(arguments.metrics, {"measured_on": source, **metrics, "model": origin(card)})
+    write_json(arguments.metrics, {"measured_on": source, **metrics, "model": model_identity(card)})
 
 
 def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicrograph]) -> None:
@@ -74,11 +81,8 @@ def write_figures(
 ) -> None:
     """Write the pictures of micrographs, of islands and of probabilities into one folder."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
-    from microseg.common.column_figures import save_column_figure
-    from microseg.common.figure_style import save_figure
-    from microseg.evaluation.figures import Example, example_figures, iou_figures
-    from microseg.evaluation.island_figures import island_figures
-    from microseg.evaluation.reliability_figures import plot_reliability
+    from microseg.evaluation.figures import Example, example_figures, iou_figures, island_figures, plot_reliability
+    from microseg.plotting import save_column_figure, save_figure
 
     def load(image: str) -> Example:
         return Example(

@@ -1,28 +1,27 @@
 """Turn the table of annotations into polygons, and report what it holds and what in it is wrong or odd."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 import logging
 
-from microseg.annotations.findings import refuse_emptiness, refuse_invalid, write_findings
-from microseg.annotations.polygons import scan_annotations
-from microseg.annotations.polygons_file import write_polygons
+from microseg.annotations.figures import annotation_figures
+from microseg.annotations.issues import refuse_emptiness, refuse_invalid, write_issues
+from microseg.annotations.polygons import scan_annotations, write_polygons
 from microseg.annotations.quality import annotation_metrics, annotation_tables, check_annotations
-from microseg.annotations.quality_figures import annotation_figures
 from microseg.common.command import run_stage
-from microseg.common.figure_style import save_figure
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
 from microseg.micrographs.images import image_sizes
+from microseg.micrographs.line_map import read_line_map
 from microseg.micrographs.metadata import read_metadata
-from microseg.micrographs.origins import read_origins
+from microseg.plotting import save_figure
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the polygons, the metrics, the list of findings and the plots."""
     table = arguments.raw / "annotations.csv"
-    origins = read_origins(table)
+    origins = read_line_map(table)
     masks, unusable = scan_annotations(table, origins)
     about = arguments.raw / "metadata.csv"
     metadata = read_metadata(about) if about.is_file() else None
@@ -33,7 +32,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     logging.info("%d polygons on %d micrographs", metrics["polygons"], metrics["images"])
     write_polygons(arguments.polygons, checked.masks)
     write_json(arguments.metrics, metrics)
-    write_findings(arguments.findings, checked.findings, origins.of)
+    write_issues(arguments.findings, checked.findings, origins.of)
     with output_folder(arguments.plots) as folder:
         for name, header, rows in annotation_tables(checked, metadata or {}):
             write_csv(folder / name, header, rows)

@@ -1,19 +1,19 @@
 """Turn logits into binary masks in two ways: sigmoid, and threshold with morphological opening and closing."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 
 from microseg.common.command import run_stage
 from microseg.common.params import Params
-from microseg.prediction.masks import write_masks
+from microseg.prediction.postprocessing import write_predictions
 from microseg.splits import predicted_images, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write both masks of every micrograph that has logits."""
     images = predicted_images(read_split(arguments.split), params.predict.parts)
-    write_masks(images, arguments.logits, arguments.predictions, params.postprocess)
+    write_predictions(images, arguments.logits, arguments.predictions, params.postprocess)
 
 
 if __name__ == "__main__":

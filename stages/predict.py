@@ -1,6 +1,6 @@
 """Predict the logits of the micrographs that are measured, or of all validation and test micrographs."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 
@@ -13,7 +13,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write one array of logits for each micrograph."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
     from microseg.network.devices import start
-    from microseg.network.model_card import read_model
+    from microseg.network.model_io import read_model
     from microseg.prediction.inference import write_logits_folder
 
     names = predicted_images(read_split(arguments.split), params.predict.parts)

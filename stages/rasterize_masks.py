@@ -1,13 +1,13 @@
 """Draw the polygons of every annotated micrograph as a binary mask of the micrograph's own size."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 import logging
 
-from microseg.annotations.findings import write_findings
-from microseg.annotations.polygons_file import read_polygons
-from microseg.annotations.rasterizing import mask_metrics, write_masks
+from microseg.annotations.issues import write_issues
+from microseg.annotations.masks import mask_metrics, rasterize_masks
+from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
@@ -19,17 +19,17 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the masks, the metrics, each mask's share of foreground, and pictures of a random sample."""
     # Not at the top: every process that draws masks reads this file, and none needs matplotlib.
     from microseg.annotations.figures import mask_figures
-    from microseg.common.figure_style import save_figure
+    from microseg.plotting import save_figure
 
     polygons = read_polygons(arguments.polygons)
     with output_folder(arguments.masks) as folder:
-        summaries = list(write_masks(polygons, arguments.images, folder))
+        summaries = list(rasterize_masks(polygons, arguments.images, folder))
     metrics = mask_metrics(summaries)
     logging.info("%d masks, %.1f %% foreground", len(summaries), 100 * metrics["foreground_fraction"]["mean"])
     write_json(arguments.metrics, metrics)
     origins = {polygon.line: polygon.origin for mask in polygons for polygon in mask.polygons}
     overlaps = [finding for summary in summaries for finding in summary.overlaps]
-    write_findings(arguments.findings, overlaps, origins.get)
+    write_issues(arguments.findings, overlaps, origins.get)
     annotated = [mask for mask in polygons if len(mask)]
     order = generator(params.seed, "examples").permutation(len(annotated))
     examples = [annotated[index] for index in order[: params.rasterize_masks.examples]]

@@ -1,17 +1,16 @@
 """Decide which micrographs train the network, which validate it while it trains, and which are measured."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 import logging
 
-from microseg.annotations.polygons_file import read_polygons
+from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
-from microseg.folds import Fold, draw_fold
 from microseg.micrographs.metadata import group_name, values_of
-from microseg.splits import draw_split, part_sizes, split_from_column, write_split
+from microseg.splits import Fold, draw_fold, draw_split, part_sizes, split_from_column, write_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:

@@ -1,6 +1,6 @@
 """Train the network, or take up an earlier training that was the same up to some epoch."""
 
-import this_copy  # noqa: F401 (first: it decides which package is imported below)
+import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
 from dataclasses import replace
@@ -9,22 +9,21 @@ from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split
-from microseg.training.checkpoint_space import checkpoint_root
-from microseg.training.report import training_metrics, write_tables
+from microseg.training.checkpoints import checkpoint_root
+from microseg.training.records import training_metrics, write_tables
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the model, its card, the figures and the log of the training."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
-    from microseg.common.weights_origin import read_origin
     from microseg.network.devices import start
+    from microseg.network.environment import current_environment
     from microseg.network.inputs import MaskedMicrographs
-    from microseg.network.model_card import describe, write_model
-    from microseg.network.provenance import provenance
-    from microseg.network.tiles import Tiling
-    from microseg.training.calibrate import calibrate
-    from microseg.training.pixels import pixel_root
-    from microseg.training.seen_micrographs import write_appearance
+    from microseg.network.model_card import read_weights_source
+    from microseg.network.model_io import describe, write_model
+    from microseg.network.sliding_window import Tiling
+    from microseg.training.export import calibrate, write_image_statistics
+    from microseg.training.pixel_cache import pixel_cache_root
     from microseg.training.train import train
 
     rows = read_split(arguments.split)
@@ -41,21 +40,21 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         params.train,
         params.train.seed,
         checkpoint_root(),
-        pixel_root(),
+        pixel_cache_root(),
         tiling,
         arguments.encoder_weights,
     )
     if fabric.is_global_zero:
         weights, kept, measured = state.model(params.train.keep)
-        used = provenance(fabric)
+        used = current_environment(fabric)
         with output_folder(arguments.model) as folder:
-            brought = read_origin(arguments.encoder_weights).on_the_card
+            brought = read_weights_source(arguments.encoder_weights).on_the_card
             card = describe(
                 kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used, brought
             )
             temperature, best_logit = calibrate(fabric, weights, validation, params.train, tiling)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
-            write_appearance(fabric, folder, training, validation)
+            write_image_statistics(fabric, folder, training, validation)
         write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))
         write_tables(arguments.history, arguments.validation, state.records)
 

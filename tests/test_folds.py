@@ -4,8 +4,7 @@ import pytest
 
 from microseg.common.errors import InputError
 from microseg.common.params import read_params
-from microseg.folds import Fold, draw_fold
-from microseg.splits import TEST, TRAIN, VALIDATION, images_of
+from microseg.splits import TEST, TRAIN, VALIDATION, Fold, draw_fold, images_of
 
 from pipeline_files import ROOT
 

@@ -1,9 +1,10 @@
-"""Who trains, who validates, and who is measured.
+"""Which micrographs train the network, which validate it, and which test it; folds of a cross-validation.
 
-The draws are our own: scikit-learn's GroupShuffleSplit counts groups, not images, and knows no nested samples.
+The draws are our own: scikit-learn's GroupShuffleSplit counts groups, not images, and has no nested samples.
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -11,9 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from microseg.common.errors import InputError
 from microseg.common.files import output_file
-from microseg.common.nearest_sum import nearest_sum
 from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -167,7 +169,7 @@ def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
     if all(len(unit) == 1 for unit in units):
         number = min(count, len(units) - leave)
         return units[:number], units[number:]
-    chosen = nearest_sum([len(unit) for unit in units], count, len(units) - leave)
+    chosen = closest_subset([len(unit) for unit in units], count, len(units) - leave)
     return (
         [unit for index, unit in enumerate(units) if index in chosen],
         [unit for index, unit in enumerate(units) if index not in chosen],
@@ -237,3 +239,97 @@ def part_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:
     """Return the number of images in each of the three parts."""
     counts = Counter(row.split for row in rows)
     return {part: counts[part] for part in (TRAIN, VALIDATION, TEST)}
+
+
+def closest_subset(sizes: Sequence[int], count: int, most: int) -> set[int]:
+    """Return the positions of one to `most` of `sizes` whose sum is nearest to `count`, the smaller of two.
+
+    Of several choices with one sum, the first that is found counts: each number of images remembers the last of
+    the units that first made it up, which leads back through all of them.
+    """
+    # A sum further from `count` than zero is wanted only where no other can be reached: one unit, the smallest.
+    largest = max(2 * count, min(sizes))
+    last_unit = np.full(largest + 1, -1)
+    units_used = np.full(largest + 1, -1)
+    units_used[0] = 0
+    for index, size in enumerate(sizes):
+        if size > largest:
+            continue
+        extendable = (units_used[: largest + 1 - size] >= 0) & (units_used[: largest + 1 - size] < most)
+        fresh = np.flatnonzero(extendable & (units_used[size:] < 0)) + size
+        units_used[fresh] = units_used[fresh - size] + 1
+        last_unit[fresh] = index
+        if last_unit[count] >= 0:
+            break
+    reached = np.flatnonzero(last_unit >= 0)
+    total = int(reached[np.argmin(np.abs(reached - count))])
+    chosen = set()
+    while total:
+        chosen.add(int(last_unit[total]))
+        total -= sizes[last_unit[total]]
+    return chosen
+
+
+CLASSES = 4
+"""Micrographs are shared out evenly by which quarter the number of their islands is in."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of `count` folds; the first is number 0."""
+
+    number: int
+    count: int
+
+
+def draw_fold(
+    groups: Mapping[str, str],
+    islands: Mapping[str, int],
+    fold: Fold,
+    *,
+    sample_size: int | None,
+    validation_size: int | float,
+    seed: int,
+) -> list[SplitRow]:
+    """Split with one fold as the test set; training and validation are drawn from the other folds.
+
+    Args:
+        groups: each image's group, "" for none; whole groups are in one fold.
+        islands: the number of islands of each image.
+        fold: which fold is the test set. Every image is in exactly one of the folds of one seed.
+        sample_size: as `draw_split` takes it.
+        validation_size: as `draw_split` takes it.
+        seed: the seed of params.yaml.
+
+    Raises:
+        InputError: there are fewer groups or micrographs than folds, or too few are left to train with.
+    """
+    test = _images_of_fold(groups, islands, fold, seed)
+    rest = {image: group for image, group in groups.items() if image not in test}
+    rows = draw_split(rest, test_size=0, sample_size=sample_size, validation_size=validation_size, seed=seed)
+    rows += [SplitRow(image, TEST, groups[image]) for image in test]
+    return sorted(rows, key=lambda row: row.image)
+
+
+def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold: Fold, seed: int) -> set[str]:
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import
+
+    images = sorted(groups)
+    units = [groups[image] or f"\0{image}" for image in images]
+    if len(set(units)) < fold.count:
+        raise InputError(
+            f"split.folds asks for {fold.count} folds, but there are {len(set(units))} groups or micrographs; "
+            "lower it"
+        )
+    numbers = np.array([islands[image] for image in images])
+    classes = np.searchsorted(np.quantile(numbers, np.arange(1, CLASSES) / CLASSES), numbers, side="left")
+    random_state = int(generator(seed, "folds").integers(2**31))
+    splitter = StratifiedGroupKFold(fold.count, shuffle=True, random_state=random_state)
+    with warnings.catch_warnings():
+        # With fewer micrographs in a class than folds some folds have none of it: that is as even as it gets.
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(splitter.split(images, classes, units))
+    chosen = [images[place] for place in parts[fold.number][1]]
+    if not chosen:
+        raise InputError(f"split.folds: fold {fold.number} of {fold.count} has no micrograph; lower the number")
+    return set(chosen)

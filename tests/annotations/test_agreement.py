@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from microseg.annotations.agreement import agreed_points, read_markers
-from microseg.annotations.points import parse_points
+from microseg.annotations.polygons import parse_points
 from microseg.common.errors import InputError
 from microseg.common.tables import read_table
 

@@ -7,12 +7,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from microseg.annotations.masks import create_binary_mask
-from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_annotations
-from microseg.annotations.polygons_file import read_polygons, write_polygons
-from microseg.annotations.tracing import trace_mask
-from microseg.sources.annotation_lines import annotation_line
+from microseg.annotations.polygonize import annotation_line, polygonize
+from microseg.annotations.polygons import (
+    AnnotatedPolygon,
+    ImageMask,
+    read_annotations,
+    read_polygons,
+    write_polygons,
+)
 from microseg.sources.coco import coco_lines
-from microseg.sources.folder_tables import table_lines
+from microseg.sources.folder import table_lines
 
 from dataset_forms import coco_content, read_lines, write_csv_form
 from fuzzing import fuzz
@@ -66,6 +70,6 @@ def test_polygons_come_back_from_the_file_between_the_stages(tmp_path, masks):
 @given(st.lists(polygons, min_size=1, max_size=4), st.integers(1, 40), st.integers(1, 40))
 def test_masks_come_back_from_traced_polygons(tmp_path, islands, height, width):
     mask = create_binary_mask(ImageMask("a.png", islands), height, width)
-    lines = [annotation_line("a.png", nodes) for nodes in trace_mask(mask)] or ["a.png;;"]
+    lines = [annotation_line("a.png", nodes) for nodes in polygonize(mask)] or ["a.png;;"]
     (again,) = read_lines(tmp_path / "raw.csv", lines)
     assert np.array_equal(create_binary_mask(again, height, width), mask)

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygonize import HEADER_LINE
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_annotations
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
-from microseg.sources.annotation_lines import HEADER_LINE
 from microseg.sources.coco import coco_lines
-from microseg.sources.folder_tables import table_lines, write_metadata
-from microseg.sources.mask_folder import mask_lines
+from microseg.sources.folder import mask_lines, table_lines, write_metadata
 
 from dataset_forms import read_lines, write_csv_form
 from fuzzing import fuzz

@@ -3,17 +3,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from microseg.annotations.figures import (
+    annotation_figures,
     mask_figures,
     plot_distribution,
     plot_image_and_mask,
+    plot_most_annotated,
     plot_polygon,
     plot_sheet,
 )
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.annotations.quality import check_annotations
-from microseg.annotations.quality_figures import annotation_figures, plot_most_annotated
-from microseg.common.figure_style import ORANGE, save_figure
+from microseg.plotting import ORANGE, save_figure
 
 MICROGRAPH = np.full((60, 80), 128, np.uint8)
 MASK = ImageMask("a.png", [AnnotatedPolygon((20, 20), [(10, 10), (30, 10), (30, 30), (-5, 30)], 2)])

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from microseg.annotations.findings import count
-from microseg.annotations.groups import group_sizes
-from microseg.annotations.masks import create_binary_mask, reaches_outside
-from microseg.annotations.overlaps import find_overlaps
+from microseg.annotations.issues import count
+from microseg.annotations.masks import create_binary_mask, find_overlaps, reaches_outside
 from microseg.annotations.polygons import most_annotated, read_annotations
-from microseg.annotations.quality import KINDS, check_annotations
+from microseg.annotations.quality import KINDS, check_annotations, group_sizes
 from microseg.micrographs.metadata import read_metadata
 
 HEIGHT, WIDTH = 768, 1024

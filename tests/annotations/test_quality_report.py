@@ -4,15 +4,19 @@ import math
 import numpy as np
 import pytest
 
-from microseg.annotations.findings import INVALID, refuse_emptiness, refuse_invalid, write_findings
-from microseg.annotations.geometry import measure_shapes
-from microseg.annotations.groups import group_sizes
-from microseg.annotations.masks import create_binary_mask
-from microseg.annotations.overlaps import find_overlaps
+from microseg.annotations.issues import INVALID, refuse_emptiness, refuse_invalid, write_issues
+from microseg.annotations.masks import create_binary_mask, find_overlaps
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, UnusableLine
-from microseg.annotations.quality import KINDS, annotation_metrics, annotation_tables, check_annotations
+from microseg.annotations.quality import (
+    KINDS,
+    annotation_metrics,
+    annotation_tables,
+    check_annotations,
+    group_sizes,
+    measure_shapes,
+)
 from microseg.common.errors import InputError
-from microseg.micrographs.origins import Origins
+from microseg.micrographs.line_map import LineMap
 
 HEIGHT, WIDTH = 30, 40
 SIZES = {"a.png": (HEIGHT, WIDTH)}
@@ -89,16 +93,16 @@ def test_invalid_findings_are_refused_or_skipped(tmp_path):
     table = tmp_path / "annotations.csv"
     findings = check([(40, 0), (45, 0), (45, 5)], unusable=[UnusableLine(9, "b.png", "2 fields")]).findings
     with pytest.raises(InputError) as refusal:
-        refuse_invalid(findings, "error", Origins(table))
+        refuse_invalid(findings, "error", LineMap(table))
     assert str(refusal.value).startswith(f"{table}, line 2: the polygon lies outside a.png")
     assert "(1 more like this)" in str(refusal.value)
-    refuse_invalid(findings, "skip", Origins(table))
-    refuse_invalid(check([*SQUARE, SQUARE[0]]).findings, "error", Origins(table))
+    refuse_invalid(findings, "skip", LineMap(table))
+    refuse_invalid(check([*SQUARE, SQUARE[0]]).findings, "error", LineMap(table))
 
 
 def test_nothing_left_is_refused(tmp_path):
     with pytest.raises(InputError, match="no usable polygon at all"):
-        refuse_emptiness([ImageMask("a.png")], Origins(tmp_path / "annotations.csv"))
+        refuse_emptiness([ImageMask("a.png")], LineMap(tmp_path / "annotations.csv"))
 
 
 def test_the_metrics_count_what_the_list_holds(tmp_path):
@@ -109,7 +113,7 @@ def test_the_metrics_count_what_the_list_holds(tmp_path):
     assert (metrics["images"], metrics["polygons"], metrics["skipped"]) == (1, 2, 2)
     assert metrics["vertices_per_polygon"] == {"min": 4, "median": 4.5, "mean": 4.5, "max": 5}
     assert metrics["polygon_area"]["max"] == 16
-    write_findings(tmp_path / "findings.csv", checked.findings, {9: "mine.csv, line 12"}.get)
+    write_issues(tmp_path / "findings.csv", checked.findings, {9: "mine.csv, line 12"}.get)
     with (tmp_path / "findings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     listed = [row["finding"] for row in rows]

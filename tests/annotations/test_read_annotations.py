@@ -8,9 +8,10 @@ from microseg.annotations.polygons import (
     ImageMask,
     most_annotated,
     read_annotations,
+    read_polygons,
     scan_annotations,
+    write_polygons,
 )
-from microseg.annotations.polygons_file import read_polygons, write_polygons
 from microseg.common.errors import InputError
 
 TRIANGLE = "[(0, 0), (4, 0), (0, 4)]"

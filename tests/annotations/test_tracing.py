@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygonize import polygonize
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
-from microseg.annotations.tracing import trace_mask
 
 
 def redrawn(mask):
-    polygons = [AnnotatedPolygon(nodes[0], nodes) for nodes in trace_mask(mask)]
+    polygons = [AnnotatedPolygon(nodes[0], nodes) for nodes in polygonize(mask)]
     return create_binary_mask(ImageMask("a.png", polygons), *mask.shape)
 
 
@@ -30,23 +30,23 @@ def test_large_noisy_masks_come_back(seed):
 def test_a_plain_region_is_one_polygon():
     y, x = np.mgrid[:60, :60]
     disc = (x - 30) ** 2 + (y - 25) ** 2 <= 20**2
-    assert len(list(trace_mask(disc))) == 1
+    assert len(list(polygonize(disc))) == 1
     assert np.array_equal(redrawn(disc), disc)
 
 
 def test_a_rectangle_has_its_four_corners():
     mask = np.zeros((9, 9), bool)
     mask[2:5, 3:8] = True
-    (nodes,) = trace_mask(mask)
+    (nodes,) = polygonize(mask)
     assert sorted(map(tuple, nodes.tolist())) == [(3, 2), (3, 4), (7, 2), (7, 4)]
 
 
 def test_a_region_with_a_hole_is_cut_in_two():
     mask = np.ones((20, 20), bool)
     mask[6:14, 6:14] = False
-    assert len(list(trace_mask(mask))) == 2
+    assert len(list(polygonize(mask))) == 2
     assert np.array_equal(redrawn(mask), mask)
 
 
 def test_nothing_to_trace():
-    assert list(trace_mask(np.zeros((5, 5), bool))) == []
+    assert list(polygonize(np.zeros((5, 5), bool))) == []

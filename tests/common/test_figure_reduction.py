@@ -5,30 +5,30 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from microseg.common.figure_style import reduced, show_picture
 from microseg.evaluation.figures import Example, graph_iou, plot_examples
+from microseg.plotting import show_picture, shrink
 
 MAGENTA = (255, 0, 255)
 
 
 def test_grey_values_are_averaged_also_at_the_border_by_hand():
     picture = np.array([[0, 10, 100], [20, 30, 200], [1, 3, 7]], np.uint8)
-    assert reduced(picture, 2).tolist() == [[15, 150], [2, 7]]
-    assert reduced(picture, 3).tolist() == [[41]]  # 371 / 9
-    assert reduced(picture, 1) is picture
+    assert shrink(picture, 2).tolist() == [[15, 150], [2, 7]]
+    assert shrink(picture, 3).tolist() == [[41]]  # 371 / 9
+    assert shrink(picture, 1) is picture
 
 
 def test_any_foreground_makes_a_square_foreground():
     mask = np.zeros((5, 7), bool)
     mask[0, 3] = mask[4, 6] = True
-    assert reduced(mask, 3).tolist() == [[False, True, False], [False, False, True]]
+    assert shrink(mask, 3).tolist() == [[False, True, False], [False, False, True]]
 
 
 def test_errors_keep_their_colour_by_hand():
     truth, prediction = np.zeros((2, 4, 6), bool)
     truth[0, 0] = True  # missed: alone in its square
     truth[2:, 2:4] = prediction[2:, 3:4] = True  # half found, half missed
-    colours = reduced(graph_iou(truth, prediction), 2)
+    colours = shrink(graph_iou(truth, prediction), 2)
     assert colours[0, 0].tolist() == list(MAGENTA)
     assert colours[1, 1].tolist() == [255, 128, 255]
     assert colours[:, 2].max() == 0
@@ -37,11 +37,11 @@ def test_errors_keep_their_colour_by_hand():
 @pytest.mark.parametrize("factor", [2, 3, 7, 50])
 def test_large_pictures_agree_with_a_loop(factor):
     picture = np.random.default_rng(0).integers(0, 256, (41, 30, 3), dtype=np.uint8)
-    for row, column in np.ndindex(*reduced(picture, factor).shape[:2]):
+    for row, column in np.ndindex(*shrink(picture, factor).shape[:2]):
         square = picture[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor].reshape(-1, 3)
         coloured = square[square.any(axis=1)]
         expected = np.rint(coloured.mean(axis=0))
-        assert reduced(picture, factor)[row, column].tolist() == expected.tolist()
+        assert shrink(picture, factor)[row, column].tolist() == expected.tolist()
 
 
 def test_coordinates_are_those_of_the_micrograph():

@@ -1,6 +1,6 @@
 import pytest
 
-from microseg.common.workspace import project_root, shared_folder
+from microseg.common.files import project_root, shared_folder
 
 
 def make_project(folder):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from microseg.evaluation.boundaries import BoundaryAgreement, compare_boundaries, outline
+from microseg.evaluation.scores import BoundaryAgreement, compare_boundaries, outline
 
 
 def rectangle(top, bottom, left, right, shape=(40, 60)):

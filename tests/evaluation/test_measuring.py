@@ -6,7 +6,7 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.evaluation.islands import AnnotatedIsland
-from microseg.evaluation.measuring import Subject, measure_micrograph
+from microseg.evaluation.metrics import Subject, measure_micrograph
 from microseg.evaluation.scores import MeasuredImage, Scores
 from microseg.micrographs.images import write_mask
 

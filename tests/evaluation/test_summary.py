@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from microseg.evaluation.boundaries import BoundaryAgreement
 from microseg.evaluation.islands import AnnotatedIsland, MatchedIslands
-from microseg.evaluation.measuring import Agreement, MeasuredMicrograph
-from microseg.evaluation.scores import MeasuredImage, Scores
-from microseg.evaluation.summary import area_fraction_error, metrics_of, score_table, summarize_method
+from microseg.evaluation.metrics import (
+    Agreement,
+    MeasuredMicrograph,
+    area_fraction_error,
+    metrics_of,
+    score_table,
+    summarize_method,
+)
+from microseg.evaluation.scores import BoundaryAgreement, MeasuredImage, Scores
 from microseg.evaluation.tables import (
     IMAGE_TABLE_HEADER,
     class_table,

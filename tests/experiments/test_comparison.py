@@ -10,7 +10,7 @@ from microseg.common.params import flat_params, read_params
 from microseg.experiments.comparison import Comparison, compare
 from microseg.experiments.crossings import Micrographs, crossings_of, describe, standing
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
-from microseg.experiments.report import write_report
+from microseg.experiments.sweep_report import write_report
 
 from pipeline_files import ROOT
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from microseg.experiments.devices import share_cores
+from microseg.experiments.sweep import share_cores
 
 from project_copy import commit, run
 from toy_project import make_toy, microseg, toy_environment

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.experiments import crossval, islands_to_check
+from microseg.experiments import crossval
 from microseg.experiments.crossval import (
     fold_settings,
     look_here_first,
@@ -15,7 +15,7 @@ from microseg.experiments.crossval import (
     out_of_fold_scores,
     write_crossval,
 )
-from microseg.experiments.grid import build_grid
+from microseg.experiments.settings import build_grid
 from microseg.micrographs.images import write_mask, write_micrograph
 
 from pipeline_files import ROOT
@@ -105,7 +105,7 @@ def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
             else:
                 write_mask(folder / path, truth if "masks" in path else prediction)
 
-    monkeypatch.setattr(islands_to_check, "fetch", fetch)
+    monkeypatch.setattr(crossval, "fetch", fetch)
     report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
     assert "Each of 3 micrographs was predicted once" in report
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
@@ -115,5 +115,5 @@ def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
     assert written == {
         *("scores.csv", "micrographs.csv", "report.md"),
         *("look_here_first.csv", "look_here_first.png"),
-        *("islands_to_check.csv", "islands_to_check.png"),
+        *("crossval.csv", "crossval.png"),
     }

@@ -7,7 +7,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from microseg.experiments.crossings import Crossing
-from microseg.experiments.figures import plot_comparison
+from microseg.experiments.sweep_report import plot_comparison
 
 SCORES = ("mean_iou", "median_iou", "std_iou", "share_above_095", "share_zero")
 

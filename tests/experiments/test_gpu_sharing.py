@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from microseg.experiments.devices import share_gpus, visible_gpus
+from microseg.experiments.sweep import share_gpus, visible_gpus
 
 TWO_WHOLE = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11111111-aaaa)

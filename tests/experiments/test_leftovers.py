@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from microseg.experiments.leftovers import clear_leftovers
+from microseg.experiments.stale_locks import clear_stale_locks
 
 from project_copy import run
 from toy_project import toy_environment, wait_for
@@ -31,15 +31,15 @@ def test_an_unreadable_lock_and_the_copy_of_an_experiment_are_removed(
     project: Path, name: str, content: str
 ) -> None:
     (project / name).write_text(content)
-    assert clear_leftovers(project) == [project / name, project / COPY]
+    assert clear_stale_locks(project) == [project / name, project / COPY]
     assert not (project / name).exists()
     assert not (project / COPY).exists()
-    assert clear_leftovers(project) == []
+    assert clear_stale_locks(project) == []
 
 
 def test_a_readable_lock_stays(project: Path) -> None:
     (project / LOCK).write_text('{"write": {}, "read": {}}')
-    assert clear_leftovers(project) == [project / COPY]
+    assert clear_stale_locks(project) == [project / COPY]
     assert (project / LOCK).exists()
 
 
@@ -51,14 +51,14 @@ def test_nothing_is_removed_while_dvc_works_in_the_project_or_in_a_copy_of_it(
     program.write_text("input()")
     with subprocess.Popen([sys.executable, program, "repro"], cwd=project / COPY, stdin=subprocess.PIPE) as dvc:
         wait_for(lambda: str(program) in psutil.Process(dvc.pid).cmdline())
-        assert clear_leftovers(project) == []
+        assert clear_stale_locks(project) == []
         assert (project / LOCK).exists()
-    assert clear_leftovers(project) == [project / LOCK, project / COPY]
+    assert clear_stale_locks(project) == [project / LOCK, project / COPY]
 
 
 def test_the_command_says_what_it_removes(project: Path) -> None:
     (project / LOCK).touch()
-    command = [sys.executable, "-m", "microseg.experiments.leftovers"]
+    command = [sys.executable, "-m", "microseg.experiments.stale_locks"]
     said = run(*command, cwd=project, **toy_environment(project)).stdout
     assert said.splitlines() == [
         f"removed {name}, left by a DVC command that was killed" for name in (LOCK.as_posix(), COPY.as_posix())

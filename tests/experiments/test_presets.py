@@ -6,8 +6,7 @@ from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
-from microseg.experiments.grid import build_grid
-from microseg.experiments.presets import options_of, read_preset
+from microseg.experiments.settings import build_grid, options_of, read_preset
 
 from pipeline_files import ROOT
 from project_copy import environment

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.experiments import seed_noise
+from microseg.experiments import review
 from microseg.experiments.comparison import Comparison, MeasuredOn, Point
-from microseg.experiments.seed_noise import (
+from microseg.experiments.review import (
     OF_A_MICROGRAPH,
     OF_THE_MEAN,
     SEED_NOISE,
@@ -67,7 +67,7 @@ def test_noise_of_other_micrographs_does_not_count(tmp_path):
 
 def test_noise_is_recorded_from_experiments_that_differ_in_their_seed(tmp_path, monkeypatch):
     tables = {"aaa": table(sigmoid=[0.4, 0.6]), "bbb": table(sigmoid=[0.6, 0.6])}
-    monkeypatch.setattr(seed_noise, "read_image_table", tables.get)
+    monkeypatch.setattr(review, "read_image_table", tables.get)
     points = tuple(Point(name, name, seed, seed, {}) for seed, name in enumerate(tables))
     record_noise(Comparison("train.seed", points, MEASURED_ON, ()), tmp_path / "noise.csv")
     assert (tmp_path / "noise.csv").read_text().splitlines()[1].startswith("sigmoid,mean,ab12,2,0.07071")

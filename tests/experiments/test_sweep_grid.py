@@ -6,7 +6,7 @@ import pytest
 
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
-from microseg.experiments.grid import build_grid, parse_setting
+from microseg.experiments.settings import build_grid, parse_setting
 
 from pipeline_files import ROOT
 

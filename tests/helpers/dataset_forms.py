@@ -6,9 +6,9 @@ import numpy as np
 from skimage.measure import label
 
 from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygonize import HEADER_LINE
 from microseg.annotations.polygons import ImageMask, read_annotations
 from microseg.micrographs.images import write_mask, write_micrograph
-from microseg.sources.annotation_lines import HEADER_LINE
 
 
 def write_images(folder, names, size):

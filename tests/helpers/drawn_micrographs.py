@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from microseg.network.card import Provenance
-from microseg.network.model_card import describe, write_model
+from microseg.network.model_card import Environment
+from microseg.network.model_io import describe, write_model
 from microseg.network.unet import UNet
 
 from tiny_training import blobs, tiny_params
 
-USED = Provenance("cpu", "1 x test", "float32", "torch test")
+USED = Environment("cpu", "1 x test", "float32", "torch test")
 RADIUS = 8
 
 

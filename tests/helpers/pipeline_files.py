@@ -44,8 +44,8 @@ def _imported_modules(file: Path) -> set[str]:
 def imported_files(file: Path) -> set[Path]:
     """Return the files of the project that running `file` imports directly, the packages above them included."""
     files = {path for module in _imported_modules(file) for path in _module_files(module)}
-    if "import this_copy" in file.read_text(encoding="utf-8"):
-        files.add(ROOT / "stages" / "this_copy.py")
+    if "import bootstrap" in file.read_text(encoding="utf-8"):
+        files.add(ROOT / "stages" / "bootstrap.py")
     return files
 
 
@@ -61,8 +61,8 @@ def code_of(script: Path) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in found if file.name != "__init__.py"}
 
 
-def room_of(file: str) -> str:
-    """Return the room that a file of the package is in, or the file itself where it stands between the rooms."""
+def package_of(file: str) -> str:
+    """Return the package that a module is in, or the module itself where it is in none of them."""
     return "/".join(file.split("/")[:3])
 
 

@@ -12,7 +12,7 @@ from microseg.common.params import TrainParams, read_params
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import MaskedMicrographs
-from microseg.training.state import TrainingState
+from microseg.training.records import TrainingState
 from microseg.training.train import train
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
-from microseg.measurement.fields import border_sides, interceptions_per_length, measure_field, saltykov_count
+from microseg.measurement.stereology import border_sides, interceptions_per_length, measure_field, saltykov_count
 
 
 def disks(height, width, centres, radius):

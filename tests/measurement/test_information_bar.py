@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from microseg.measurement.information_bar import find_bar
+from microseg.measurement.intake import find_bar
 
 
 def micrograph(height=300, width=400, deviation=12.0):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.measurement.model_folder import opened_model, read_evaluation
+from microseg.measurement.model import opened_model, read_evaluation
 
 from drawn_micrographs import write_tiny_model
 from project_copy import commit

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.measurement.model_world import differences, duplicates, scale_factor, seen_in_training
-from microseg.measurement.pixel_size import parse_pixel_size
+from microseg.measurement.model import differences, duplicates, scale_factor, seen_in_training
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
-from microseg.network.appearance import ENTROPY, Appearance, looks_of, pixel_digest
+from microseg.micrographs.pixel_size import parse_pixel_size
+from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics, pixel_digest
 
 from drawn_micrographs import disks, write_disks, write_tiny_model
 
-SEEN = Appearance({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
+SEEN = ImageStatistics({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
 
 
 def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
@@ -29,7 +29,7 @@ def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
 
 
 def test_a_network_that_is_surer_than_on_validation_micrographs_is_no_warning():
-    seen = Appearance({ENTROPY: (0.1, 0.2)}, ())
+    seen = ImageStatistics({ENTROPY: (0.1, 0.2)}, ())
     assert differences({ENTROPY: 0.0}, seen) == []
     assert differences({ENTROPY: 0.23}, seen) == [
         "differs from the training micrographs in how unsure the network is: 0.23, there 0.1 to 0.2"
@@ -49,7 +49,7 @@ def test_training_micrographs_and_duplicates_are_recognised():
 def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
     write_disks(tmp_path / "fields", [f"{number}.png" for number in range(5)])
     model = write_tiny_model(tmp_path / "model")
-    looks = [looks_of(disks(seed=seed)[0]) for seed in range(5)]
+    looks = [image_statistics(disks(seed=seed)[0]) for seed in range(5)]
     ranges = {name: [min(one[name] for one in looks), max(one[name] for one in looks)] for name in looks[0]}
     content = {"ranges": ranges | {ENTROPY: [0, 1]}, "digests": [pixel_digest(disks(seed=0)[0])]}
     (model / "appearance.json").write_text(json.dumps(content))

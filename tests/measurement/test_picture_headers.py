@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.measurement.picture_headers import Header, read_header
+from microseg.micrographs.headers import Header, read_header
 
 PICTURE = np.full((40, 60), 90, np.uint8)
 

@@ -1,8 +1,8 @@
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.measurement.pixel_size import PixelSize, choose, parse_pixel_size
-from microseg.measurement.tables import read_fields, read_scales
+from microseg.measurement.intake import read_fields, read_scales
+from microseg.micrographs.pixel_size import PixelSize, choose, parse_pixel_size
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from microseg.measurement.settings import Settings
 from microseg.micrographs.images import read_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
-from microseg.network.model_card import read_model
+from microseg.network.model_io import read_model
 from microseg.prediction.inference import write_logits_folder
 from microseg.prediction.logits import read_logits
 

@@ -9,10 +9,10 @@ import subprocess
 import pandas as pd
 import pytest
 
-from microseg.measurement.pixel_size import parse_pixel_size
+from microseg.measurement.formatting import MINUS, headline, number, plus_minus
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request
-from microseg.measurement.wording import MINUS, headline, number, plus_minus
+from microseg.micrographs.pixel_size import parse_pixel_size
 
 from browser import BROWSER_OPTIONS, find_browser
 from drawn_micrographs import write_disks, write_tiny_model

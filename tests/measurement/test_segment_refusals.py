@@ -8,9 +8,9 @@ import pytest
 import tifffile
 
 from microseg.common.errors import InputError
-from microseg.measurement.pixel_size import parse_pixel_size
 from microseg.measurement.run import run
 from microseg.measurement.settings import check_tile, parse_area, parse_crop
+from microseg.micrographs.pixel_size import parse_pixel_size
 
 from drawn_micrographs import disks, write_disks
 

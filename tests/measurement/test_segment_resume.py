@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.measurement import one_micrograph
+from microseg.measurement import segmentation
 from microseg.measurement.run import run
 
 
@@ -14,7 +14,7 @@ from microseg.measurement.run import run
 def test_an_interrupted_run_leaves_no_output_and_is_gone_on_with(request_for, monkeypatch, interruption):
     whole = request_for(output=request_for().output.with_name("whole"))
     run(whole)
-    request, real, begun = request_for(), one_micrograph.write_overlay, []
+    request, real, begun = request_for(), segmentation.write_overlay, []
 
     def interrupt(path, *arguments):
         begun.append(path.stem)
@@ -22,7 +22,7 @@ def test_an_interrupted_run_leaves_no_output_and_is_gone_on_with(request_for, mo
             raise interruption
         real(path, *arguments)
 
-    monkeypatch.setattr(one_micrograph, "write_overlay", interrupt)
+    monkeypatch.setattr(segmentation, "write_overlay", interrupt)
     expected = KeyboardInterrupt if isinstance(interruption, KeyboardInterrupt) else InputError
     with pytest.raises(expected) as caught:
         run(request)
@@ -44,7 +44,7 @@ def test_a_resumed_run_with_other_settings_is_refused_and_one_without_it_starts_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(one_micrograph, "write_labels", fail)
+        context.setattr(segmentation, "write_labels", fail)
         with pytest.raises(KeyboardInterrupt):
             run(request_for())
     with pytest.raises(InputError, match="was begun with other settings; give the same again"):

@@ -12,11 +12,11 @@ from PIL import Image
 from scipy import stats
 
 from microseg.measurement import run as run_module
-from microseg.measurement.fields import QUANTITIES
-from microseg.measurement.pixel_size import parse_pixel_size
 from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
 from microseg.measurement.settings import parse_area
+from microseg.measurement.stereology import QUANTITIES
+from microseg.micrographs.pixel_size import parse_pixel_size
 
 from drawn_micrographs import RADIUS, disks
 

@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from microseg.measurement.one_micrograph import _mean_entropy
-from microseg.measurement.probability import probabilities, rescaled
-from microseg.measurement.segmenting import segment
+from microseg.measurement.segmentation import _mean_entropy, segment
 from microseg.measurement.settings import Settings
-from microseg.network.appearance import entropy
+from microseg.network.image_statistics import entropy
+from microseg.prediction.logits import probabilities, rescaled
 from microseg.prediction.postprocessing import morphological_mask
 
 

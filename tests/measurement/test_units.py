@@ -1,6 +1,6 @@
 import pytest
 
-from microseg.measurement.units import column_name, to_units
+from microseg.measurement.formatting import column_name, to_units
 
 PIXELS = {"area_fraction": 0.2, "mean_area_um2": 50.0, "mean_free_path_um": 8.0, "number_per_mm2": 0.004}
 

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.network.appearance import (
-    entropy,
-    looks_of,
-    pixel_digest,
-    read_appearance,
-)
+from microseg.network.image_statistics import entropy, image_statistics, pixel_digest, read_image_statistics
 
 from drawn_micrographs import disks, write_tiny_model
 
@@ -21,7 +16,7 @@ def noisy(deviation, mean=100.0, size=200):
 
 def test_grey_quantiles():
     micrograph = np.repeat(np.arange(100, dtype=np.uint8), 10).reshape(50, 20)
-    looks = looks_of(micrograph)
+    looks = image_statistics(micrograph)
     assert [looks[f"grey_{name}"] for name in ("5_percent", "median", "95_percent")] == [
         4 / 255,
         49 / 255,
@@ -32,23 +27,23 @@ def test_grey_quantiles():
 @pytest.mark.parametrize("deviation", [3, 8, 15])
 def test_the_noise_is_its_standard_deviation_whatever_slope_and_edge_it_lies_on(deviation):
     flat = noisy(deviation)
-    assert looks_of(flat)["noise"] * 255 == pytest.approx(deviation, rel=0.03)
+    assert image_statistics(flat)["noise"] * 255 == pytest.approx(deviation, rel=0.03)
     slope = (noisy(deviation, mean=60) + np.linspace(0, 100, 200)).astype(np.uint8)
     slope[:, 100:] += 20
-    assert looks_of(slope)["noise"] * 255 == pytest.approx(deviation, rel=0.06)
+    assert image_statistics(slope)["noise"] * 255 == pytest.approx(deviation, rel=0.06)
 
 
 def test_a_blurred_micrograph_is_less_sharp():
     from scipy.ndimage import gaussian_filter
 
     sharp = np.where(disks()[1], 200, 50).astype(np.uint8)
-    values = [looks_of(gaussian_filter(sharp, sigma))["sharpness"] for sigma in (0, 1, 3)]
+    values = [image_statistics(gaussian_filter(sharp, sigma))["sharpness"] for sigma in (0, 1, 3)]
     assert values == sorted(values, reverse=True)
     assert values[2] < 0.8 * values[0]
 
 
 def test_a_flat_micrograph_has_figures_too():
-    assert looks_of(np.full((2, 3), 9, np.uint8)) == {
+    assert image_statistics(np.full((2, 3), 9, np.uint8)) == {
         **dict.fromkeys(("grey_5_percent", "grey_median", "grey_95_percent"), 9 / 255),
         "sharpness": 0,
         "noise": 0,
@@ -73,7 +68,7 @@ def test_a_digest_knows_pixels_and_shape():
 
 def test_a_model_without_it_is_known_as_such_and_a_broken_file_refused(tmp_path):
     model = write_tiny_model(tmp_path / "model")
-    assert read_appearance(model) is None
+    assert read_image_statistics(model) is None
     (model / "appearance.json").write_text(json.dumps({"ranges": [1]}))
     with pytest.raises(InputError, match=r"appearance\.json: not what a training writes"):
-        read_appearance(model)
+        read_image_statistics(model)

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from microseg.common.errors import InputError
-from microseg.network import devices, processor
+from microseg.network import devices, environment
 from microseg.network.devices import (
     allow_tf32,
     is_idle,
     precision_of,
     resolve_precision,
     resolve_workers,
+    run_on_rank_zero,
     start,
-    while_others_wait,
 )
 
 from tiny_training import ROOT
@@ -28,12 +28,12 @@ from tiny_training import ROOT
 def test_auto_takes_bf16_where_the_processor_has_it(tmp_path, monkeypatch, flags, precision):
     info = tmp_path / "cpuinfo"
     info.write_text(f"model name : any\nflags : {flags}\n")
-    monkeypatch.setattr(processor, "CPU_INFO", info)
+    monkeypatch.setattr(environment, "CPU_INFO", info)
     assert resolve_precision("auto", "cpu") == precision
 
 
 def test_auto_takes_float32_where_the_system_does_not_say(tmp_path, monkeypatch):
-    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "missing")
+    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "missing")
     assert resolve_precision("auto", "cpu") == "float32"
 
 
@@ -117,7 +117,7 @@ def test_while_one_process_works_the_others_hear_from_it(monkeypatch):
             exchanged_enough.wait(0.001)
         return "done"
 
-    assert while_others_wait(fabric, work) == "done"  # type: ignore[arg-type]
+    assert run_on_rank_zero(fabric, work) == "done"  # type: ignore[arg-type]
     assert fabric.exchanged[-1] is False
     assert all(fabric.exchanged[:-1])
     assert len(fabric.exchanged) > 5
@@ -125,7 +125,7 @@ def test_while_one_process_works_the_others_hear_from_it(monkeypatch):
 
 def test_the_others_do_not_work_themselves():
     fabric = TwoProcesses(rank=1, answers=(True, True, False))
-    assert while_others_wait(fabric, lambda: pytest.fail("worked")) is None  # type: ignore[arg-type]
+    assert run_on_rank_zero(fabric, lambda: pytest.fail("worked")) is None  # type: ignore[arg-type]
     assert fabric.exchanged == [True, True, False]
 
 
@@ -134,7 +134,7 @@ def test_an_error_in_that_work_comes_out():
         raise InputError("no such file")
 
     with pytest.raises(InputError, match="no such file"):
-        while_others_wait(TwoProcesses(rank=0), work)  # type: ignore[arg-type]
+        run_on_rank_zero(TwoProcesses(rank=0), work)  # type: ignore[arg-type]
 
 
 def test_more_gpus_than_there_are_is_refused(monkeypatch):

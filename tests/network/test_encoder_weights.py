@@ -15,9 +15,9 @@ from segmentation_models_pytorch.encoders.senet import SENetEncoder
 
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
-from microseg.network.card import Provenance
-from microseg.network.encoder_weights import first_weights, load_encoder
-from microseg.network.model_card import describe, write_model
+from microseg.network.initial_weights import first_weights, load_encoder
+from microseg.network.model_card import Environment
+from microseg.network.model_io import describe, write_model
 from microseg.network.networks import EncoderNetwork, build_network
 
 from tiny_training import SMALL_ENCODER, blobs, tiny_params
@@ -221,7 +221,7 @@ def test_a_folder_that_the_stage_did_not_write_is_refused(tmp_path, content):
 def own_model(folder, params):
     (folder / "model").mkdir()
     files = blobs(folder, ["a.png"])
-    card = describe(3, 0.7, files, files, params, 5, Provenance("cpu", "1 x test", "float32", "torch test"))
+    card = describe(3, 0.7, files, files, params, 5, Environment("cpu", "1 x test", "float32", "torch test"))
     network = build_network(params)
     write_model(folder / "model", network.state_dict(), card)
     return network.state_dict()

@@ -10,14 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from microseg.network.devices import start
+from microseg.network.inputs import upsample
 from microseg.network.losses import LOSSES
 from microseg.network.memory import InferenceWorkload, TrainingWorkload, free_bytes
-from microseg.network.resolution import enlarged
-from microseg.network.tiles import Tiling
+from microseg.network.sliding_window import Tiling
 from microseg.network.unet import UNet
-from microseg.prediction.inference import predict, predict_in_all_symmetries
-from microseg.training.datasets import WholeMicrographs, loader
-from microseg.training.validation import validate, validation_workload
+from microseg.prediction.inference import predict, predict_d4
+from microseg.training.data import WholeMicrographs, loader
+from microseg.training.loop import validate, validation_workload
 
 from tiny_training import blobs, tiny_params, write_blobs
 
@@ -84,10 +84,10 @@ class Peak(TorchDispatchMode):
 @pytest.mark.parametrize("symmetries", [False, True])
 def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries, scale):
     network = UNet(8).eval()
-    function = predict_in_all_symmetries if symmetries else predict
+    function = predict_d4 if symmetries else predict
     with Peak() as peak:
         seen = torch.zeros(1, 1, 96, 128)
-        logits = enlarged(function(network, seen, Tiling(tile, 0.25)), (96 * scale, 128 * scale))
+        logits = upsample(function(network, seen, Tiling(tile, 0.25)), (96 * scale, 128 * scale))
         del logits
     workload = InferenceWorkload(
         base_channels=8,

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.network.devices import start
-from microseg.network.model_card import describe, read_model, write_model
-from microseg.network.provenance import provenance
+from microseg.network.environment import current_environment
+from microseg.network.model_io import describe, read_model, write_model
 from microseg.network.unet import UNet
 
 from tiny_training import ROOT, blobs, tiny_params
@@ -22,7 +22,7 @@ from tiny_training import ROOT, blobs, tiny_params
 @pytest.fixture
 def card(tmp_path):
     training, validation = blobs(tmp_path, ["a.png", "b.png"]), blobs(tmp_path, ["c.png"])
-    used = provenance(start("cpu", "float32"))
+    used = current_environment(start("cpu", "float32"))
     return describe(3, 0.7, training, validation, tiny_params(precision="auto", accelerator="auto"), 5, used)
 
 
@@ -48,7 +48,7 @@ def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
 
 
 def test_the_origin_of_a_score_is_read_without_torch(model):
-    code = "import sys; from pathlib import Path; from microseg.network.card import origin, read_card; "
+    code = "import sys; from pathlib import Path; from microseg.network.model_card import origin, read_card; "
     code += f"card = origin(read_card(Path({str(model)!r}))); "
     code += "print(card['epoch'], card['training_micrographs'], len(card['weights']), 'torch' in sys.modules)"
     done = subprocess.run(

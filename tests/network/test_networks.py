@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from microseg.common.errors import InputError
+from microseg.network.batch_norm import SyncBatchNorm2d, fuse_conv_bn
 from microseg.network.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, EncoderNetwork, build_network
-from microseg.network.normalisation import BatchNormalisation, folded
 from microseg.network.unet import UNet
 
 from tiny_training import SMALL_ENCODER, tiny_params
@@ -75,11 +75,11 @@ def test_folding_keeps_the_logits(encoder):
     network = EncoderNetwork("unet", encoder)
     network(torch.randn(2, 1, 64, 64))
     network.eval()
-    small = folded(network)
+    small = fuse_conv_bn(network)
     micrograph = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(small(micrograph), network(micrograph), rtol=1e-3, atol=1e-3)
-    layers = [sum(isinstance(layer, BatchNormalisation) for layer in one.modules()) for one in (small, network)]
+    layers = [sum(isinstance(layer, SyncBatchNorm2d) for layer in one.modules()) for one in (small, network)]
     assert layers[0] < layers[1]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from microseg.network.normalisation import BatchNormalisation, folded
+from microseg.network.batch_norm import SyncBatchNorm2d, fuse_conv_bn
 from microseg.network.unet import UNet
 
 
@@ -13,7 +13,7 @@ def trained(**settings) -> UNet:
     torch.manual_seed(0)
     network = UNet(4, normalisation="batch", **settings)
     for layer in network.modules():
-        if isinstance(layer, BatchNormalisation):
+        if isinstance(layer, SyncBatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.uniform_(layer.bias, -0.5, 0.5)
     with torch.no_grad():
@@ -27,15 +27,15 @@ def averages(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_each_convolution_of_three_by_three_is_followed_by_one():
-    assert sum(isinstance(layer, BatchNormalisation) for layer in UNet(1, normalisation="batch").modules()) == 18
-    assert not any(isinstance(layer, BatchNormalisation) for layer in UNet(1).modules())
+    assert sum(isinstance(layer, SyncBatchNorm2d) for layer in UNet(1, normalisation="batch").modules()) == 18
+    assert not any(isinstance(layer, SyncBatchNorm2d) for layer in UNet(1).modules())
 
 
 def test_it_computes_and_learns_as_that_of_torch():
     torch.manual_seed(0)
     features = torch.randn(3, 5, 4, 6) * 3 + 1
     results = []
-    for layer in (BatchNormalisation(5), nn.BatchNorm2d(5)):
+    for layer in (SyncBatchNorm2d(5), nn.BatchNorm2d(5)):
         values = features.clone().requires_grad_()
         layer(values).pow(3).sum().backward()
         results.append([layer.running_mean, layer.running_var, layer.num_batches_tracked, values.grad])
@@ -44,7 +44,7 @@ def test_it_computes_and_learns_as_that_of_torch():
 
 def test_a_batch_of_one_is_normalised_by_its_own_pixels():
     features = torch.randn(1, 2, 8, 8) * 3 + 1
-    normalised = BatchNormalisation(2)(features)
+    normalised = SyncBatchNorm2d(2)(features)
     assert torch.allclose(normalised.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-6)
     assert torch.allclose(normalised.var(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
 
@@ -64,7 +64,7 @@ def test_activations_computed_twice_give_the_same_gradients_and_count_their_batc
 def test_a_folded_network_has_no_normalisation_and_the_same_logits():
     network = trained().eval()
     before = copy.deepcopy(network.state_dict())
-    flat = folded(network)
+    flat = fuse_conv_bn(network)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in flat.modules())
     micrographs = torch.randn(1, 1, 50, 70)
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def test_a_folded_network_is_no_less_exact_in_bf16():
     with torch.inference_mode():
         exact = network(micrographs)
         with torch.autocast("cpu", torch.bfloat16):
-            errors = [(rounded(micrographs) - exact).abs().mean() for rounded in (folded(network), network)]
+            errors = [(rounded(micrographs) - exact).abs().mean() for rounded in (fuse_conv_bn(network), network)]
     assert errors[0] < 1.5 * errors[1]
 
 
@@ -86,7 +86,7 @@ def test_a_network_without_normalisation_is_only_copied():
     network = UNet(2).eval()
     micrographs = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
-        assert torch.equal(folded(network)(micrographs), network(micrographs))
+        assert torch.equal(fuse_conv_bn(network)(micrographs), network(micrographs))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 52)])

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from microseg.network.normalisation import BatchNormalisation, left_out
+from microseg.network.batch_norm import SyncBatchNorm2d, excluded_from_sync
 
 FEATURES = torch.linspace(-2, 5, 5 * 3 * 4 * 6).sin().reshape(5, 3, 4, 6) * 3 + 1
 SHARES = {"uneven": [[0, 1, 2], [3, 4]], "one is idle": [[0, 1, 2, 3, 4], [2]]}
 
 
 def layer(momentum: float | None) -> nn.BatchNorm2d:
-    normalisation = BatchNormalisation(3, momentum=momentum)
+    normalisation = SyncBatchNorm2d(3, momentum=momentum)
     nn.init.uniform_(normalisation.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(0))
     return normalisation
 
@@ -31,7 +31,7 @@ def work(rank: int, shares: list[list[int]], momentum: float | None, place: str)
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=2)
     normalisation, idle = layer(momentum), rank == 1 and len(shares[0]) == len(FEATURES)
-    with left_out(normalisation) if idle else nullcontext():
+    with excluded_from_sync(normalisation) if idle else nullcontext():
         results = compute(normalisation, FEATURES[shares[rank]], weight=0.0 if idle else 1.0)
     torch.save(results, f"{place}/{rank}.pt")
     distributed.destroy_process_group()

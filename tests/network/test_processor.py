@@ -1,7 +1,7 @@
 import pytest
 
-from microseg.network import processor
-from microseg.network.processor import kernels, processor_name
+from microseg.network import environment
+from microseg.network.environment import kernels, processor_name
 
 ZEN_4 = "fpu avx2 avx512f avx512_bf16 fma"
 
@@ -12,8 +12,8 @@ def cpu_info(tmp_path, monkeypatch):
         text = f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Some CPU 9\nflags\t\t: {flags}\n"
         (tmp_path / "cpuinfo").write_text(text + "\n" + text.replace("CPU 9", "CPU 1"))
 
-    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
-    for name in processor.KERNEL_VARIABLES:
+    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "cpuinfo")
+    for name in environment.KERNEL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     write()
     return write
@@ -42,7 +42,7 @@ def test_flags_without_a_part_in_the_computation_do_not_count(cpu_info):
 
 
 @pytest.mark.usefixtures("cpu_info")
-@pytest.mark.parametrize("variable", processor.KERNEL_VARIABLES)
+@pytest.mark.parametrize("variable", environment.KERNEL_VARIABLES)
 def test_a_limit_set_in_the_environment_counts(monkeypatch, variable):
     before = kernels()
     monkeypatch.setenv(variable, "AVX2")
@@ -50,6 +50,6 @@ def test_a_limit_set_in_the_environment_counts(monkeypatch, variable):
 
 
 def test_a_system_that_does_not_say_has_names_all_the_same(monkeypatch, tmp_path):
-    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "missing")
+    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "missing")
     assert processor_name()
     assert kernels()

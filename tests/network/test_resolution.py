@@ -6,16 +6,22 @@ import torch
 from skimage.transform import resize
 
 from microseg.evaluation.scores import calculate_iou
-from microseg.network.inputs import network_input
-from microseg.network.resolution import enlarged, enlarged_array, reduced, reduced_size, reduction
+from microseg.network.inputs import (
+    downsample,
+    downsampled_size,
+    downsampling_method,
+    network_input,
+    upsample,
+    upsample_array,
+)
 
 NOISE = np.random.default_rng(0).integers(0, 256, (65, 83), dtype=np.uint8)
 
 
 def test_at_scale_1_nothing_is_done():
-    assert reduced(NOISE, 1.0) is NOISE
+    assert downsample(NOISE, 1.0) is NOISE
     logits = torch.rand(1, 1, 65, 83, dtype=torch.bfloat16)
-    assert enlarged(logits, (65, 83)) is logits
+    assert upsample(logits, (65, 83)) is logits
 
 
 @pytest.mark.parametrize(
@@ -28,24 +34,24 @@ def test_at_scale_1_nothing_is_done():
     ],
 )
 def test_sides_are_divided_by_the_scale_and_rounded(size, scale, expected):
-    assert reduced_size(size, scale) == expected
-    assert reduced(np.zeros(size, np.uint8), scale).shape == expected
+    assert downsampled_size(size, scale) == expected
+    assert downsample(np.zeros(size, np.uint8), scale).shape == expected
 
 
 def test_a_checkerboard_too_fine_to_be_seen_becomes_grey_and_not_a_pattern():
     board = 255 * (np.indices((16, 24)).sum(axis=0) % 2).astype(np.uint8)
-    assert np.isin(reduced(board, 2), (127, 128)).all()
+    assert np.isin(downsample(board, 2), (127, 128)).all()
 
 
 @pytest.mark.parametrize("scale", [1.5, 2, 4])
 def test_a_gradient_stays_where_it_is(scale):
     # The centre of the larger pixel i lies at scale * (i + 1/2), that of the pixel n at n + 1/2.
     gradient = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))
-    seen = reduced(gradient, scale)
+    seen = downsample(gradient, scale)
     expected = 5 * (scale * (np.arange(seen.shape[1]) + 0.5) - 0.5)
     assert np.abs(seen - expected)[:, 1:-1].max() <= 0.5
-    assert np.array_equal(reduced(gradient.T, scale), seen.T)
-    back = enlarged_array(seen.astype(np.float32), gradient.shape)
+    assert np.array_equal(downsample(gradient.T, scale), seen.T)
+    back = upsample_array(seen.astype(np.float32), gradient.shape)
     inner = slice(2 * int(scale), -2 * int(scale))
     assert np.abs(back - gradient)[:, inner].max() <= 0.5
 
@@ -53,10 +59,10 @@ def test_a_gradient_stays_where_it_is(scale):
 def test_pixels_that_a_mask_fills_in_part_hold_about_that_share():
     mask = np.zeros((8, 16), dtype=np.uint8)
     mask[:, :7] = 255  # three larger pixels and half of the fourth
-    shares = reduced(mask, 2) / 255
+    shares = downsample(mask, 2) / 255
     # The filter reaches a quarter of a pixel beyond the one it fills, where it weighs little.
     assert shares[0] == pytest.approx([1, 1, 1, 0.5, 0, 0, 0, 0], abs=0.05)
-    assert np.flatnonzero(enlarged_array((shares - 0.5).astype(np.float32), mask.shape)[0] > 0).max() in (6, 7)
+    assert np.flatnonzero(upsample_array((shares - 0.5).astype(np.float32), mask.shape)[0] > 0).max() in (6, 7)
 
 
 @pytest.mark.parametrize("scale", [1.3, 2, 3, 4])
@@ -67,8 +73,8 @@ def test_disks_survive_there_and_back(scale, radius):
     for _ in range(10):
         row, column = random.uniform(25, 40, size=2)
         disk = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-        shares = reduced(disk * np.uint8(255), scale) / np.float32(255)
-        back = enlarged_array(shares - np.float32(0.5), disk.shape) > 0
+        shares = downsample(disk * np.uint8(255), scale) / np.float32(255)
+        back = upsample_array(shares - np.float32(0.5), disk.shape) > 0
         # No point of the outline is off by more than a quarter of a larger pixel; where all were, by this:
         assert calculate_iou(disk, back) >= ((radius - scale / 4) / (radius + scale / 4)) ** 2
         theirs = resize(resize(disk.astype(float), shares.shape, order=1, anti_aliasing=True), disk.shape, order=1)
@@ -76,29 +82,29 @@ def test_disks_survive_there_and_back(scale, radius):
 
 
 def test_logits_are_interpolated_linearly_between_the_centres_of_pixels():
-    assert enlarged(torch.tensor([[[[0.0, 4.0]]]]), (1, 4)).tolist() == [[[[0, 1, 3, 4]]]]
-    assert enlarged(torch.tensor([[[[0.0], [6.0]]]]), (3, 2)).tolist() == [[[[0, 0], [3, 3], [6, 6]]]]
+    assert upsample(torch.tensor([[[[0.0, 4.0]]]]), (1, 4)).tolist() == [[[[0, 1, 3, 4]]]]
+    assert upsample(torch.tensor([[[[0.0], [6.0]]]]), (3, 2)).tolist() == [[[[0, 0], [3, 3], [6, 6]]]]
 
 
 @pytest.mark.parametrize("size", [(65, 83), (1, 1), (64, 127), (17, 256)])
 @pytest.mark.parametrize("scale", [1.1, 2, 3.7])
 def test_every_size_comes_back_exactly(size, scale):
-    assert enlarged(torch.rand(2, 1, *reduced_size(size, scale)), size).shape == (2, 1, *size)
+    assert upsample(torch.rand(2, 1, *downsampled_size(size, scale)), size).shape == (2, 1, *size)
 
 
 def test_logits_of_any_type_are_interpolated_as_float32():
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
         logits = torch.tensor([[[[1.0, -1.0]]]], dtype=dtype)
-        assert enlarged(logits, (1, 8)).tolist() == [[[[1, 1, 0.75, 0.25, -0.25, -0.75, -1, -1]]]]
-        assert enlarged(logits, (1, 8)).dtype == torch.float32
+        assert upsample(logits, (1, 8)).tolist() == [[[[1, 1, 0.75, 0.25, -0.25, -0.75, -1, -1]]]]
+        assert upsample(logits, (1, 8)).dtype == torch.float32
 
 
 def test_grey_values_are_normalised_as_the_network_sees_them():
     seen = network_input(NOISE, "per_image", scale=2).numpy()[0]
-    small = reduced(NOISE, 2) / 255
+    small = downsample(NOISE, 2) / 255
     assert seen == pytest.approx((small - small.mean()) / small.std(), abs=1e-4)
 
 
 def test_what_determines_a_reduction_names_scale_filter_and_library():
-    assert reduction(2.0) != reduction(2.5)
-    assert all(word in reduction(2.0) for word in ("2.0", "HAMMING", "Pillow 1"))
+    assert downsampling_method(2.0) != downsampling_method(2.5)
+    assert all(word in downsampling_method(2.0) for word in ("2.0", "HAMMING", "Pillow 1"))

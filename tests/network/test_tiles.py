@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from microseg.network.tiles import Tiling, tiled_logits
+from microseg.network.sliding_window import Tiling, tiled_logits
 
 from tiny_training import ROOT
 
@@ -40,7 +40,7 @@ def test_without_tiles_the_network_sees_the_whole():
 def test_the_library_for_tiles_is_not_imported_without_them():
     program = (
         "import sys, torch, microseg.prediction.inference, microseg.training.train\n"
-        "from microseg.network.tiles import WHOLE, tiled_logits\n"
+        "from microseg.network.sliding_window import WHOLE, tiled_logits\n"
         "tiled_logits(torch.nn.Identity(), torch.zeros(1, 1, 32, 32), WHOLE)\n"
         "sys.exit('monai' in sys.modules)"
     )

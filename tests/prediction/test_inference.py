@@ -9,17 +9,16 @@ from torch import nn
 from microseg.common.errors import InputError
 from microseg.common.params import PredictParams
 from microseg.network.devices import start
-from microseg.network.inputs import network_input
+from microseg.network.inputs import downsample, network_input
 from microseg.network.networks import EncoderNetwork
-from microseg.network.resolution import reduced
-from microseg.network.tiles import WHOLE, Tiling
+from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import (
     PREDICTIONS,
     predict,
-    predict_in_all_symmetries,
-    predict_mirrored,
-    read_ahead,
+    predict_d4,
+    predict_hflip,
+    prefetch,
     write_logits_folder,
 )
 from microseg.prediction.logits import read_logits
@@ -73,27 +72,23 @@ class CornerDetector(nn.Module):
 
 def test_each_corner_comes_up_in_two_of_the_eight_symmetries():
     micrograph = torch.tensor([[[[1.0, 0.0, 10.0], [0.0, 0.0, 0.0], [100.0, 0.0, 1000.0]]]])
-    logits = predict_in_all_symmetries(CornerDetector(), micrograph, WHOLE)
+    logits = predict_d4(CornerDetector(), micrograph, WHOLE)
     assert torch.equal(logits, torch.full_like(micrograph, 2 * 1111 / 8))
 
 
 def test_averaged_logits_turn_with_the_micrograph(network):
     micrograph = torch.rand(1, 1, 50, 70)
-    logits, plain = (
-        function(network, micrograph, Tiling(32, 0.25)) for function in (predict_in_all_symmetries, predict)
-    )
+    logits, plain = (function(network, micrograph, Tiling(32, 0.25)) for function in (predict_d4, predict))
     assert not torch.allclose(logits, plain, atol=1e-4)
     for change in (lambda image: image.flip(-1), lambda image: image.rot90(1, (-2, -1)), lambda image: image.mT):
-        assert torch.allclose(
-            predict_in_all_symmetries(network, change(micrograph), Tiling(32, 0.25)), change(logits), atol=1e-5
-        )
+        assert torch.allclose(predict_d4(network, change(micrograph), Tiling(32, 0.25)), change(logits), atol=1e-5)
 
 
 def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(network):
     micrograph = torch.rand(1, 1, 48, 64)
-    logits = predict_mirrored(network, micrograph, WHOLE)
-    assert torch.allclose(predict_mirrored(network, micrograph.flip(-1), WHOLE).flip(-1), logits, atol=1e-5)
-    assert not torch.allclose(predict_mirrored(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
+    logits = predict_hflip(network, micrograph, WHOLE)
+    assert torch.allclose(predict_hflip(network, micrograph.flip(-1), WHOLE).flip(-1), logits, atol=1e-5)
+    assert not torch.allclose(predict_hflip(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
 
 
 def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0, scale=1.0):
@@ -142,7 +137,7 @@ def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_s
     names = write_blobs(tmp_path, count=2, height=65, width=83)
     write(network, tmp_path, names, tmp_path / "logits", symmetries=symmetries, scale=2.0, temperature=1.5)
     micrograph, _ = blobs(tmp_path, names).read(1)
-    small = network_input(reduced(micrograph, 2.0), "per_image")[None]
+    small = network_input(downsample(micrograph, 2.0), "per_image")[None]
     logits = PREDICTIONS[symmetries](network, small, WHOLE)[0, 0].numpy()
     assert logits.shape == (32, 42)
     expected = np.asarray(Image.fromarray(logits).resize((83, 65), Image.Resampling.BILINEAR)) / 1.5
@@ -154,7 +149,7 @@ def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
     write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
     micrograph, _ = blobs(tmp_path, names).read(0)
-    expected = predict_in_all_symmetries(network, network_input(micrograph, "per_image")[None], WHOLE)
+    expected = predict_d4(network, network_input(micrograph, "per_image")[None], WHOLE)
     assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
 
 
@@ -189,10 +184,10 @@ def test_the_next_micrograph_is_read_while_one_is_in_use():
             second.set()
         return name.upper()
 
-    results = read_ahead(reading, ["a", "b", "c", "d"])
+    results = prefetch(reading, ["a", "b", "c", "d"])
     assert next(results) == "A"
     assert second.wait(timeout=30)
     assert "d" not in read
     assert list(results) == ["B", "C", "D"]
     assert read == ["a", "b", "c", "d"]
-    assert list(read_ahead(reading, [])) == []
+    assert list(prefetch(reading, [])) == []

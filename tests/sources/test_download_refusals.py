@@ -14,8 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from microseg.sources.published_file import PublishedFile
-from microseg.sources.transfer import Patience, TransferError, fetch
+from microseg.sources.transfer import Patience, PublishedFile, TransferError, fetch
 
 from fuzzing import examples
 from misbehaving_server import (

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from microseg.sources import transfer
-from microseg.sources.published_file import PublishedFile
-from microseg.sources.transfer import Patience, TransferError, fetch
+from microseg.sources.transfer import Patience, PublishedFile, TransferError, fetch
 
 from misbehaving_server import (
     MisbehavingServer,
@@ -191,7 +190,7 @@ def test_progress_bar_tells_speed_and_time_left(
 FETCH = """
 import sys
 from pathlib import Path
-from microseg.sources.published_file import PublishedFile
+from microseg.sources.transfer import PublishedFile
 from microseg.sources.transfer import fetch
 name, size, md5, url, folder = sys.argv[1:]
 fetch(PublishedFile(name, int(size), md5, (url,)), Path(folder))

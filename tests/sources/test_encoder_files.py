@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.sources.encoder_files import PRETRAININGS, TABLE, encoder_file
+from microseg.sources.pretrained_weights import PRETRAININGS, TABLE, encoder_file
 
 EMBEDDED = "timm-tf_efficientnet_lite0"
 

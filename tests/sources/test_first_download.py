@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.sources.first_download import fetch_recorded
+from microseg.sources.download_registry import fetch_recorded
 from microseg.sources.transfer import PIECE, Patience, TransferError
 
 from misbehaving_server import (

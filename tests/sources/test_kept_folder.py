@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.sources.kept_folder import require_kept
+from microseg.sources.tracked import require_tracked
 
 
 @pytest.fixture
@@ -31,38 +31,38 @@ def fill(folder):
 def test_a_folder_that_nothing_keeps_is_refused(project):
     message = "type: dvc add data/inbox/images data/inbox/annotations.csv and start again"
     with pytest.raises(InputError, match=f"data/inbox/images: neither DVC nor git keeps it, .*{message}"):
-        require_kept(project.joinpath("data/inbox").relative_to(project))
+        require_tracked(project.joinpath("data/inbox").relative_to(project))
 
 
 def test_what_dvc_keeps_is_used_and_what_is_left_is_named(project):
     (project / "data" / "inbox" / "images.dvc").touch()
     with pytest.raises(InputError, match=r"type: dvc add data/inbox/annotations\.csv and"):
-        require_kept(project.joinpath("data/inbox").relative_to(project))
+        require_tracked(project.joinpath("data/inbox").relative_to(project))
     (project / "data" / "inbox" / "annotations.csv.dvc").touch()
-    require_kept(project.joinpath("data/inbox").relative_to(project))
+    require_tracked(project.joinpath("data/inbox").relative_to(project))
 
 
 def test_a_folder_that_dvc_keeps_as_a_whole_is_used(project):
     (project / "data" / "inbox.dvc").touch()
-    require_kept(project / "data" / "inbox")
+    require_tracked(project / "data" / "inbox")
 
 
 def test_a_table_that_git_keeps_is_used(project):
     (project / "data" / "inbox" / "images.dvc").touch()
     subprocess.run(["git", "add", "data/inbox/annotations.csv"], check=True)
-    require_kept(project / "data" / "inbox")
+    require_tracked(project / "data" / "inbox")
 
 
 def test_a_folder_outside_the_project_is_refused(project):
     fill(project.parent / "mine")
     with pytest.raises(InputError, match=re.escape("type: dvc add ../mine --out data/mine and set download.path")):
-        require_kept(project.joinpath("../mine").relative_to(project))
+        require_tracked(project.joinpath("../mine").relative_to(project))
 
 
 def test_outside_of_a_project_any_folder_is_used(project):
     with contextlib.chdir(project.parent):
-        require_kept(project / "data" / "inbox")
+        require_tracked(project / "data" / "inbox")
 
 
 def test_a_folder_that_is_missing_is_left_to_its_reader(project):
-    require_kept(project / "nowhere")
+    require_tracked(project / "nowhere")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.sources.kept_weights import kept_path, model_digest
+from microseg.sources.pretrained_weights import model_digest, tracked_path
 
 OWN = Path("data/weights")
 WORDS = ("none", "imagenet")
@@ -35,23 +35,23 @@ def test_what_nothing_keeps_is_refused(name):
         f"neither DVC nor git keeps data/weights/{name}, .* type: dvc add data/weights/{name} and start again"
     )
     with pytest.raises(InputError, match=f"params.yaml: train.encoder_weights: {message}"):
-        kept_path(f"data/weights/{name}", OWN, WORDS)
+        tracked_path(f"data/weights/{name}", OWN, WORDS)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "model"])
 def test_what_dvc_or_git_keeps_is_used(name):
     (OWN / f"{name}.dvc").touch()
-    assert kept_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
+    assert tracked_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
     (OWN / f"{name}.dvc").unlink()
     subprocess.run(["git", "add", OWN / name], check=True)
-    assert kept_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
+    assert tracked_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
 
 
 def test_a_link_into_the_cache_is_used(project):
     (OWN / "w.pth").replace(project / ".dvc" / "content")
     (OWN / "w.pth").symlink_to(project / ".dvc" / "content")
     (OWN / "w.pth.dvc").touch()
-    assert kept_path("data/weights/w.pth", OWN, WORDS).read_bytes() == b"weights"
+    assert tracked_path("data/weights/w.pth", OWN, WORDS).read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ def test_what_lies_elsewhere_is_refused(project, value, name):
     (project / "models").mkdir()
     message = f"type: dvc add {value} --out data/weights/{name} and set the parameter to data/weights/{name}"
     with pytest.raises(InputError, match=re.escape(message)):
-        kept_path(value, OWN, WORDS)
+        tracked_path(value, OWN, WORDS)
 
 
 def test_outside_of_a_project_nobody_has_to_keep_them(project):
     with contextlib.chdir(project.parent):
         own = Path("project") / OWN
         (project / ".dvc" / "config").unlink()
-        assert kept_path("project/data/weights/w.pth", own, WORDS) == own / "w.pth"
+        assert tracked_path("project/data/weights/w.pth", own, WORDS) == own / "w.pth"
 
 
 def test_a_folder_without_a_model_is_refused():
     (OWN / "model" / "unet.json").unlink()
     (OWN / "model.dvc").touch()
     with pytest.raises(InputError, match="data/weights/model holds no model card; give a file, or the folder of"):
-        kept_path("data/weights/model", OWN, WORDS)
+        tracked_path("data/weights/model", OWN, WORDS)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_folder_without_a_model_is_refused():
 )
 def test_what_is_not_there_suggests_what_is(value, meant):
     with pytest.raises(InputError, match=rf"'{value}' is neither one of none, imagenet nor a .* mean {meant}\?"):
-        kept_path(value, OWN, WORDS)
+        tracked_path(value, OWN, WORDS)
 
 
 def test_what_only_dvc_has_is_to_be_pulled():
@@ -98,7 +98,7 @@ def test_what_only_dvc_has_is_to_be_pulled():
     with pytest.raises(
         InputError, match=r"data/weights/w\.pth is not here, .*; type: dvc pull data/weights/w\.pth$"
     ):
-        kept_path("data/weights/w.pth", OWN, WORDS)
+        tracked_path("data/weights/w.pth", OWN, WORDS)
 
 
 def test_the_digest_of_a_model_is_that_of_its_list_of_files(tmp_path):

@@ -13,11 +13,10 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph
-from microseg.micrographs.origins import read_origins
+from microseg.micrographs.line_map import read_line_map
 from microseg.sources import transfer
 from microseg.sources.published import PublishedDataset, write_published
-from microseg.sources.published_file import PublishedFile
-from microseg.sources.transfer import Patience
+from microseg.sources.transfer import Patience, PublishedFile
 
 from misbehaving_server import (
     MisbehavingServer,
@@ -104,7 +103,7 @@ def check_raw_dataset(folder: Path) -> None:
     content = ["annotations.csv", "images", "metadata.csv", "origins.csv"]
     assert sorted(path.name for path in folder.iterdir()) == content
     for table, name in zip(("annotations.csv", "metadata.csv"), CONTENTS, strict=False):
-        assert read_origins(folder / table).place(7) == f"{name}, line 7"
+        assert read_line_map(folder / table).place(7) == f"{name}, line 7"
     images = {path.name: read_micrograph(path) for path in (folder / "images").iterdir()}
     assert sorted(images) == ["IMG_00001.png", "IMG_00003.png"]
     for name, values in images.items():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from microseg.sources.published import AACHEN_HEERLEN
-from microseg.sources.published_file import misfit
+from microseg.sources.transfer import misfit
 
 
 def test_published_tables_have_the_pinned_size_and_md5(shared_data: Path) -> None:

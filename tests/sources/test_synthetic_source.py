@@ -22,7 +22,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import closing, disk, opening
 
-from microseg.common.params_data import SyntheticParams
+from microseg.common.params import SyntheticParams
 from microseg.micrographs.images import read_micrograph
 from microseg.sources.synthetic import GROUPS, write_synthetic
 
@@ -88,7 +88,7 @@ def test_one_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_path: 
 def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "stage.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom microseg.common.params_data import SyntheticParams\n"
+        "import sys\nfrom pathlib import Path\nfrom microseg.common.params import SyntheticParams\n"
         "from microseg.sources.synthetic import write_synthetic\n"
         "if __name__ == '__main__':\n"
         "    write_synthetic(Path(sys.argv[1]), SyntheticParams(images=9999, height=128, width=128), 7, 2)\n"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from microseg.common.params import AugmentParams
-from microseg.training.augmentation import augment, random_symmetry
+from microseg.training.augmentation import augment, random_d4
 
 from tiny_training import NO_AUGMENTATION
 
@@ -28,7 +28,7 @@ def test_all_symmetries_of_the_shape_come_up_and_no_others(shape, count):
     expected = {np.ascontiguousarray(grey).tobytes(), *expected}
     seen = set()
     for seed in range(100):
-        turned, mask = random_symmetry(grey, grey > 5, np.random.default_rng(seed))
+        turned, mask = random_d4(grey, grey > 5, np.random.default_rng(seed))
         assert turned.shape == shape
         assert np.array_equal(mask, turned > 5)
         seen.add(np.ascontiguousarray(turned).tobytes())

@@ -8,9 +8,9 @@ from microseg.evaluation.calibration import LOGITS
 from microseg.micrographs.images import read_mask
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
-from microseg.network.tiles import WHOLE
+from microseg.network.sliding_window import WHOLE
 from microseg.network.unet import UNet
-from microseg.training.calibrate import calibrate
+from microseg.training.export import calibrate
 
 from tiny_training import blobs, tiny_params, tiny_train, write_blobs
 

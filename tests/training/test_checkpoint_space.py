@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.training.checkpoint_space import LIMIT_VARIABLE, clean, exclusive, make_room
+from microseg.training.checkpoints import LIMIT_VARIABLE, evict, exclusive_lock, remove_all
 
 from tiny_training import ROOT
 
@@ -38,19 +38,19 @@ def test_what_was_unused_for_longest_goes_first(tmp_path, monkeypatch, limit_gb,
     monkeypatch.setenv(LIMIT_VARIABLE, limit_gb)
     for name, last_use in (("a", 200), ("b", 100), ("c", 50), ("d", 300)):
         fill(tmp_path, name, last_use)
-    make_room(current=tmp_path / "c")
+    evict(current=tmp_path / "c")
     assert names(tmp_path) == left
 
 
 def test_below_the_limit_nothing_goes(tmp_path):
     for name in "ab":
         fill(tmp_path, name, 100)
-    make_room(current=tmp_path / "a")
+    evict(current=tmp_path / "a")
     assert names(tmp_path) == ["a", "b"]
 
 
 def hold(folder: Path, started) -> None:
-    with exclusive(folder):
+    with exclusive_lock(folder):
         started.set()
         time.sleep(600)
 
@@ -74,8 +74,8 @@ def test_what_another_process_trains_in_stays(tmp_path, monkeypatch):
     used, current = fill(tmp_path, "used", 100), fill(tmp_path, "current", 200)
     with holder(used) as (_, started):
         assert started.wait(60)
-        make_room(current)
-        assert clean(tmp_path) == 1_000_000
+        evict(current)
+        assert remove_all(tmp_path) == 1_000_000
     assert names(tmp_path) == ["used"]
 
 
@@ -91,7 +91,7 @@ def test_the_right_to_train_is_one_process_s_at_a_time_and_free_when_it_is_kille
 HOLDER_WITH_A_READER = """
 import os, sys, time
 from pathlib import Path
-from microseg.training.checkpoint_space import exclusive
+from microseg.training.checkpoints import exclusive
 
 with exclusive(Path(sys.argv[1])):
     if not os.fork():
@@ -111,7 +111,7 @@ def test_the_right_of_a_killed_process_is_free_at_once_even_while_a_reader_that_
         training.kill()
         training.wait()
         try:
-            with caplog.at_level("INFO"), exclusive(tmp_path / "a"):
+            with caplog.at_level("INFO"), exclusive_lock(tmp_path / "a"):
                 assert reader.is_running()
             assert "waiting" not in caplog.text
         finally:
@@ -122,7 +122,7 @@ def test_the_wait_for_another_process_is_logged_and_ends_with_its_right(tmp_path
     with holder(tmp_path / "a") as (first, started):
         assert started.wait(60)
         threading.Timer(0.2, first.kill).start()
-        with caplog.at_level("INFO"), exclusive(tmp_path / "a"):
+        with caplog.at_level("INFO"), exclusive_lock(tmp_path / "a"):
             assert "another process trains the same network" in caplog.text
 
 
@@ -142,7 +142,7 @@ def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_p
         return iter(paths)
 
     monkeypatch.setattr(Path, "iterdir", list_then_change)
-    make_room(current)
+    evict(current)
     monkeypatch.undo()
     # Of 3 MB that are left one goes, not the 8 MB that a listing would have shown.
     assert not old.exists()
@@ -152,14 +152,14 @@ def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_p
 def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "plenty")
     with pytest.raises(InputError, match="MICROSEG_CHECKPOINTS_GB is 'plenty'"):
-        make_room(fill(tmp_path, "a", 100))
+        evict(fill(tmp_path, "a", 100))
 
 
 def test_the_command_empties_the_folder(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     fill(tmp_path / "checkpoints", "a", 100)
     environment = os.environ | {"MICROSEG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "microseg.training.checkpoint_space"]
+    command = [sys.executable, "-m", "microseg.training.checkpoints"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "1.0 MB of checkpoints removed" in done.stdout
     assert names(tmp_path / "checkpoints") == []

@@ -5,8 +5,7 @@ import torch
 
 from microseg.training import checkpoints
 from microseg.training.checkpoints import CheckpointFolder
-from microseg.training.history import EpochRecord, Validation
-from microseg.training.state import TrainingState
+from microseg.training.records import EpochRecord, TrainingState, Validation
 
 from tiny_training import assert_same
 

@@ -5,9 +5,17 @@ import torch
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph, write_mask
 from microseg.network.inputs import network_input
-from microseg.training.datasets import Sample, TrainingCrops, WholeMicrographs, collate, loader, random_crop
-from microseg.training.pixels import PixelStore
-from microseg.training.sampling import Draw, Sampler
+from microseg.training.data import (
+    Draw,
+    Sample,
+    Sampler,
+    TrainingCrops,
+    WholeMicrographs,
+    collate,
+    loader,
+    random_crop,
+)
+from microseg.training.pixel_cache import PixelCache
 
 from tiny_training import blobs, tiny_params, write_blobs
 
@@ -19,7 +27,7 @@ def files(tmp_path):
 
 def crops(files, crop=32, foreground_fraction=0.5, grey_values="per_image") -> TrainingCrops:
     return TrainingCrops(
-        PixelStore(files, files.images.parent / "pixels"),
+        PixelCache(files, files.images.parent / "pixels"),
         1,
         crop,
         foreground_fraction,

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from microseg.common.files import file_digest
-from microseg.common.weights_origin import read_origin
 from microseg.network.devices import start
-from microseg.network.model_card import describe, read_model, write_model
+from microseg.network.environment import current_environment
+from microseg.network.model_card import read_weights_source
+from microseg.network.model_io import describe, read_model, write_model
 from microseg.network.networks import EncoderNetwork
-from microseg.network.provenance import provenance
-from microseg.network.tiles import Tiling
+from microseg.network.sliding_window import Tiling
 from microseg.prediction.inference import predict
-from microseg.training.beginning import new_network, parameter_groups
 from microseg.training.fingerprint import fingerprint
+from microseg.training.optimization import new_network, parameter_groups
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_params, tiny_train, write_blobs
 
@@ -114,8 +114,8 @@ def test_a_trained_network_is_rebuilt_without_a_download_and_taken_up_again(data
     fabric, files = start("cpu", "float32"), blobs(data, ["IMG_00001.png"])
     folder = tmp_path / "next" / "model"
     folder.mkdir(parents=True)
-    origin = read_origin(brought).on_the_card
-    card = describe(1, 0.5, files, files, params, 1, provenance(fabric), origin)
+    origin = read_weights_source(brought).on_the_card
+    card = describe(1, 0.5, files, files, params, 1, current_environment(fabric), origin)
     write_model(folder, state.weights, card)
 
     def refuse(*_, **__):

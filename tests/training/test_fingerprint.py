@@ -7,8 +7,8 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from microseg.network import provenance
-from microseg.network.tiles import Tiling
+from microseg.network import environment
+from microseg.network.sliding_window import Tiling
 from microseg.training.fingerprint import CODE, code_digest, fingerprint
 
 from tiny_training import ROOT, blobs, tiny_params, write_blobs
@@ -99,7 +99,7 @@ def test_comments_docstrings_and_layout_of_the_code_do_not_count(tmp_path, monke
 @pytest.mark.parametrize("library", ["numpy", "scipy", "lightning-fabric"])
 def test_the_versions_of_the_libraries_count(files, monkeypatch, library):
     before = name(files)
-    monkeypatch.setattr(provenance, "version", lambda asked: "0.0" if asked == library else version(asked))
+    monkeypatch.setattr(environment, "version", lambda asked: "0.0" if asked == library else version(asked))
     assert name(files) != before
 
 

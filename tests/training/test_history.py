@@ -1,6 +1,6 @@
 import pytest
 
-from microseg.training.history import EpochRecord, Validation, best_record, going_on, is_over
+from microseg.training.records import EpochRecord, Validation, best_record, records_to_resume, should_stop
 
 
 def record(epoch: int, iou: float | None, loss: float = 0.5, foreground: float = 0.1) -> EpochRecord:
@@ -60,18 +60,18 @@ def test_only_a_validated_epoch_can_be_the_best():
     ],
 )
 def test_a_training_is_over_after_its_epochs_or_at_a_validated_one_without_a_better_one(ious, patience, over):
-    assert is_over(records(*ious), epochs=4, early_stopping=patience) == over
+    assert should_stop(records(*ious), epochs=4, early_stopping=patience) == over
 
 
 def test_early_stopping_waits_until_the_network_has_predicted_foreground():
     history = silent(0.3, 0.4, 0.5, 0.6, 0.7)
-    assert not is_over(history, epochs=99, early_stopping=2)
+    assert not should_stop(history, epochs=99, early_stopping=2)
     history = (*history, record(6, 0.0, foreground=0.01), record(7, 0.0, foreground=0.01))
-    assert not is_over(history, epochs=99, early_stopping=2)
-    assert is_over((*history, record(8, 0.0, foreground=0.0)), epochs=99, early_stopping=2)
+    assert not should_stop(history, epochs=99, early_stopping=2)
+    assert should_stop((*history, record(8, 0.0, foreground=0.0)), epochs=99, early_stopping=2)
 
 
 def test_a_longer_training_forgets_the_validation_that_was_only_made_because_of_the_end():
-    assert going_on(records(None, 0.2, 0.3), validate_every=2) == records(None, 0.2, None)
-    assert going_on(records(None, 0.2), validate_every=2) == records(None, 0.2)
-    assert going_on((), validate_every=2) == ()
+    assert records_to_resume(records(None, 0.2, 0.3), validate_every=2) == records(None, 0.2, None)
+    assert records_to_resume(records(None, 0.2), validate_every=2) == records(None, 0.2)
+    assert records_to_resume((), validate_every=2) == ()

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from microseg.network.devices import start
+from microseg.network.environment import training_layout
 from microseg.network.networks import EncoderNetwork
-from microseg.network.processor import training_layout
-from microseg.training import beginning
-from microseg.training.beginning import laid_out, new_network
+from microseg.training import optimization
+from microseg.training.optimization import new_network, to_memory_format
 
 from tiny_training import SMALL_ENCODER, assert_same, tiny_params, tiny_train, write_blobs
 
@@ -35,18 +35,18 @@ def test_only_wide_networks_on_processors_with_avx2_are_laid_out_otherwise(
 
 @pytest.mark.parametrize("layout", [PIXELS_TOGETHER, CHANNELS_TOGETHER])
 def test_our_own_network_gets_the_layout(monkeypatch, layout):
-    monkeypatch.setattr(beginning, "training_layout", lambda *_: layout)
+    monkeypatch.setattr(optimization, "training_layout", lambda *_: layout)
     params = tiny_params(base_channels=4)
-    network = laid_out(new_network(params, 1, {}), params, start("cpu", "float32"))
+    network = to_memory_format(new_network(params, 1, {}), params, start("cpu", "float32"))
     kernels = [weights for weights in network.parameters() if weights.ndim == 4 and min(weights.shape[:2]) > 1]
     assert kernels
     assert all(weights.is_contiguous(memory_format=layout) for weights in kernels)
 
 
 def test_networks_with_an_encoder_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(beginning, "training_layout", lambda *_: PIXELS_TOGETHER)
+    monkeypatch.setattr(optimization, "training_layout", lambda *_: PIXELS_TOGETHER)
     params = tiny_params(encoder=SMALL_ENCODER, normalisation="batch", crop=64)
-    network = laid_out(new_network(params, 1, {}), params, start("cpu", "float32"))
+    network = to_memory_format(new_network(params, 1, {}), params, start("cpu", "float32"))
     assert isinstance(network, EncoderNetwork)
     kernels = [weights for weights in network.parameters() if weights.ndim == 4 and weights.shape[1] > 1]
     assert all(weights.is_contiguous(memory_format=CHANNELS_TOGETHER) for weights in kernels)
@@ -56,7 +56,7 @@ def test_the_layout_changes_rounding_alone(monkeypatch, tmp_path):
     write_blobs(tmp_path / "data")
     weights = []
     for layout in (PIXELS_TOGETHER, CHANNELS_TOGETHER):
-        monkeypatch.setattr(beginning, "training_layout", lambda *_, layout=layout: layout)
+        monkeypatch.setattr(optimization, "training_layout", lambda *_, layout=layout: layout)
         state = tiny_train(tmp_path / "data", tmp_path / str(layout), normalisation="batch", epochs=1)
         weights.append(state.weights)
     one, other = weights
@@ -64,7 +64,7 @@ def test_the_layout_changes_rounding_alone(monkeypatch, tmp_path):
 
 
 def test_a_training_goes_on_bit_for_bit_with_pixels_together(monkeypatch, tmp_path):
-    monkeypatch.setattr(beginning, "training_layout", lambda *_: PIXELS_TOGETHER)
+    monkeypatch.setattr(optimization, "training_layout", lambda *_: PIXELS_TOGETHER)
     write_blobs(tmp_path / "data")
     at_once = tiny_train(tmp_path / "data", tmp_path / "at_once", epochs=3)
     tiny_train(tmp_path / "data", tmp_path / "in_two", epochs=1)

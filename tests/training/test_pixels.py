@@ -12,9 +12,8 @@ import torch
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph, write_mask, write_micrograph
 from microseg.network.inputs import MaskedMicrographs
-from microseg.training.datasets import TrainingCrops, foreground_pixel, random_crop
-from microseg.training.pixels import LIMIT_VARIABLE, PixelStore, foreground_ends
-from microseg.training.sampling import Draw
+from microseg.training.data import Draw, TrainingCrops, foreground_pixel, random_crop
+from microseg.training.pixel_cache import LIMIT_VARIABLE, PixelCache, foreground_ends
 
 from tiny_training import blobs, tiny_params, write_blobs
 
@@ -49,7 +48,7 @@ def decoded(monkeypatch):
 
 
 def test_a_copy_holds_the_pixels_of_the_files(files, root):
-    for store in (PixelStore(files, root), PixelStore(files, root)):  # the first one writes, the second one maps
+    for store in (PixelCache(files, root), PixelCache(files, root)):  # the first one writes, the second one maps
         pixels = store[1]
         assert np.array_equal(pixels.micrograph, read_micrograph(files.images / files.names[1]))
         assert np.array_equal(pixels.mask, read_mask(files.masks / files.names[1]))
@@ -62,29 +61,29 @@ def test_a_copy_holds_the_pixels_of_the_files(files, root):
 
 def test_a_micrograph_is_decoded_once_for_all_trainings(files, root, decoded):
     for _ in range(2):
-        store = PixelStore(files, root)
+        store = PixelCache(files, root)
         for index in (0, 1, 0, 1):
             store[index]
     assert decoded == [0, 1]
 
 
 def test_a_changed_file_is_decoded_again(files, root):
-    before = PixelStore(files, root)[0].micrograph.copy()
+    before = PixelCache(files, root)[0].micrograph.copy()
     path = files.images / files.names[0]
     status = path.stat()
     write_micrograph(path, 255 - before)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # even where its time does not tell
-    assert np.array_equal(PixelStore(files, root)[0].micrograph, 255 - before)
+    assert np.array_equal(PixelCache(files, root)[0].micrograph, 255 - before)
     write_mask(files.masks / files.names[0], np.ones((HEIGHT, WIDTH), dtype=bool))
-    assert PixelStore(files, root)[0].mask.all()
+    assert PixelCache(files, root)[0].mask.all()
 
 
 @pytest.mark.parametrize("crop", [16, 56, None])
 @pytest.mark.parametrize("grey_values", ["per_image", "none"])
 def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path, monkeypatch, crop, grey_values):
-    stores = [PixelStore(files, tmp_path / "pixels"), PixelStore(files, tmp_path / "pixels")]
+    stores = [PixelCache(files, tmp_path / "pixels"), PixelCache(files, tmp_path / "pixels")]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
-    stores.append(PixelStore(files, tmp_path / "none"))
+    stores.append(PixelCache(files, tmp_path / "none"))
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
         first, *others = (
             TrainingCrops(store, 1, crop, 0.5, grey_values, tiny_params().augment)[draw] for store in stores
@@ -128,7 +127,7 @@ def test_a_window_looks_at_no_other_pixels_than_its_own_and_one_row():
 @pytest.mark.parametrize(("limit", "kept"), [(4.2, 4), (2.2, 2), (0.9, 0)])
 def test_the_first_micrographs_that_fit_are_copied(files, root, monkeypatch, decoded, limit, kept):
     monkeypatch.setenv(LIMIT_VARIABLE, str(limit * SIZE / 1e9))
-    store = PixelStore(files, root)
+    store = PixelCache(files, root)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
         store[index]
     assert len(copies(root)) == kept
@@ -137,7 +136,7 @@ def test_the_first_micrographs_that_fit_are_copied(files, root, monkeypatch, dec
 
 def test_what_was_unused_for_longest_goes_first(files, root, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, str(3.2 * SIZE / 1e9))
-    store = PixelStore(files, root)
+    store = PixelCache(files, root)
     places = []
     for index in range(3):
         store[index]
@@ -145,12 +144,12 @@ def test_what_was_unused_for_longest_goes_first(files, root, monkeypatch):
         os.utime(new, (100 + index, 100 + index))
         places.append(new)
     alone = MaskedMicrographs(files.images, files.masks, files.names[:1])
-    PixelStore(alone, root)[0]  # used: now 1 is the one that was unused for longest
+    PixelCache(alone, root)[0]  # used: now 1 is the one that was unused for longest
     other = MaskedMicrographs(files.images, files.masks, files.names[3:])
-    mapped = PixelStore(MaskedMicrographs(files.images, files.masks, files.names[1:2]), root)
+    mapped = PixelCache(MaskedMicrographs(files.images, files.masks, files.names[1:2]), root)
     held = np.load(places[1], mmap_mode="r")
     os.utime(places[1], (101, 101))
-    PixelStore(other, root)[0]
+    PixelCache(other, root)[0]
     assert not places[1].exists()
     assert places[0].exists()
     assert places[2].exists()
@@ -160,7 +159,7 @@ def test_what_was_unused_for_longest_goes_first(files, root, monkeypatch):
 
 def read_all(arguments: tuple[MaskedMicrographs, Path]) -> list[int]:
     files, root = arguments
-    store = PixelStore(files, root)
+    store = PixelCache(files, root)
     return [int(store[index].micrograph.sum()) for index in range(len(files.names)) for _ in range(3)]
 
 
@@ -173,7 +172,7 @@ def test_several_processes_at_once(files, root):
 
 def test_a_disk_without_room_costs_a_warning_only(files, tmp_path, caplog, decoded):
     (tmp_path / "blocked").write_text("no folder")
-    store = PixelStore(files, tmp_path / "blocked" / "pixels")
+    store = PixelCache(files, tmp_path / "blocked" / "pixels")
     with caplog.at_level(logging.WARNING):
         first, again = store[0], store[0]
     assert np.array_equal(first.micrograph, again.micrograph)
@@ -182,20 +181,20 @@ def test_a_disk_without_room_costs_a_warning_only(files, tmp_path, caplog, decod
 
 
 def test_a_copy_that_was_cut_off_is_written_again(files, root):
-    PixelStore(files, root)[0]
+    PixelCache(files, root)[0]
     (place,) = root.iterdir()
     os.truncate(place, SIZE // 2)
-    assert np.array_equal(PixelStore(files, root)[0].micrograph, files.read(0)[0])
+    assert np.array_equal(PixelCache(files, root)[0].micrograph, files.read(0)[0])
     assert place.stat().st_size == SIZE
 
 
 def test_a_file_that_is_not_there_is_named(files, root):
     (files.masks / files.names[2]).unlink()
     with pytest.raises(InputError, match=r"masks.IMG_00003\.png: no such image"):
-        PixelStore(files, root)[2]
+        PixelCache(files, root)[2]
 
 
 def test_a_limit_that_is_no_number_is_refused(files, root, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "plenty")
     with pytest.raises(InputError, match="MICROSEG_PIXELS_GB is 'plenty'; set it to a number of gigabytes"):
-        PixelStore(files, root)
+        PixelCache(files, root)

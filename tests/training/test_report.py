@@ -1,8 +1,7 @@
 import pytest
 
-from microseg.network.card import Provenance
-from microseg.training.history import EpochRecord, Validation
-from microseg.training.report import training_metrics, write_tables
+from microseg.network.model_card import Environment
+from microseg.training.records import EpochRecord, Validation, training_metrics, write_tables
 
 RECORDS = (
     EpochRecord(1, 1.0, 0.001, seconds=10.0, waiting_seconds=1.1),
@@ -31,7 +30,7 @@ def test_no_digit_is_lost(tmp_path):
 def test_the_figures_are_those_of_the_epoch_that_became_the_model():
     measured = RECORDS[1].validation
     assert measured is not None
-    used = Provenance("cpu", "1 x any", "bf16", "torch 1")
+    used = Environment("cpu", "1 x any", "bf16", "torch 1")
     assert training_metrics(RECORDS, RECORDS[1], measured, used) == {
         "epochs": 2,
         "model_epoch": 2,

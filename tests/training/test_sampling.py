@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from microseg.training.sampling import Draw, Sampler
+from microseg.training.data import Draw, Sampler
 
 
 def flat(steps: list[list[list[Draw]]]) -> list[Draw]:

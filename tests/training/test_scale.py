@@ -10,20 +10,18 @@ from PIL import Image
 from microseg.evaluation.scores import calculate_iou
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
-from microseg.network.inputs import MaskedMicrographs, network_input
+from microseg.network.inputs import MaskedMicrographs, downsample, network_input
 from microseg.network.losses import LOSSES
-from microseg.network.resolution import reduced
-from microseg.network.tiles import WHOLE, Tiling
+from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
 from microseg.training import fingerprint as fingerprint_module
-from microseg.training.calibrate import calibrate
-from microseg.training.datasets import Sample, TrainingCrops, WholeMicrographs, loader
+from microseg.training.data import Draw, Sample, TrainingCrops, WholeMicrographs, loader
+from microseg.training.export import calibrate
 from microseg.training.fingerprint import fingerprint
-from microseg.training.pixels import LIMIT_VARIABLE, PixelStore
-from microseg.training.sampling import Draw
+from microseg.training.loop import validate
+from microseg.training.pixel_cache import LIMIT_VARIABLE, PixelCache
 from microseg.training.train import workload_of
-from microseg.training.validation import validate
 
 from tiny_training import NO_AUGMENTATION, assert_same, blobs, tiny_params, tiny_train, write_blobs
 
@@ -35,7 +33,7 @@ def files(tmp_path):
 
 def crops(files, scale, crop=16, foreground_fraction=0.5, grey_values="none") -> TrainingCrops:
     augmentation = tiny_params(augment=NO_AUGMENTATION).augment
-    store = PixelStore(files, files.images.parent / "pixels", scale)
+    store = PixelCache(files, files.images.parent / "pixels", scale)
     return TrainingCrops(store, 1, crop, foreground_fraction, grey_values, augmentation)
 
 
@@ -115,9 +113,9 @@ def test_an_island_narrower_than_a_pixel_of_the_network_is_found_and_kept(tmp_pa
 
 
 def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path, monkeypatch):
-    stores = [PixelStore(files, tmp_path / "pixels", 2.0), PixelStore(files, tmp_path / "pixels", 2.0)]
+    stores = [PixelCache(files, tmp_path / "pixels", 2.0), PixelCache(files, tmp_path / "pixels", 2.0)]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
-    stores.append(PixelStore(files, tmp_path / "none", 2.0))
+    stores.append(PixelCache(files, tmp_path / "none", 2.0))
     augmentation = tiny_params().augment
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
         first, *others = (TrainingCrops(store, 1, 16, 0.5, "per_image", augmentation)[draw] for store in stores)
@@ -128,14 +126,16 @@ def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path
 
 def test_micrographs_are_reduced_once_and_copies_of_other_scales_are_other_files(files, tmp_path, monkeypatch):
     count = []
-    monkeypatch.setattr("microseg.training.pixels.reduced", lambda *given: count.append(given) or reduced(*given))
+    monkeypatch.setattr(
+        "microseg.training.pixel_cache.downsample", lambda *given: count.append(given) or downsample(*given)
+    )
     for scale in (1.0, 2.0, 2.0, 3.0):
-        store = PixelStore(files, tmp_path / "pixels", scale)
+        store = PixelCache(files, tmp_path / "pixels", scale)
         for _ in range(3):
             pixels = store[0]
     assert len(count) == 2 * 2  # micrograph and mask, once at 2 and once at 3
     assert len(list((tmp_path / "pixels").iterdir())) == 3
-    small = reduced(files.read(0)[0], 3.0)
+    small = downsample(files.read(0)[0], 3.0)
     assert np.array_equal(pixels.micrograph, small)
     assert pixels.statistics.mean == pytest.approx(small.mean() / 255)
 
@@ -143,7 +143,7 @@ def test_micrographs_are_reduced_once_and_copies_of_other_scales_are_other_files
 def test_copies_of_reduced_micrographs_take_less_of_the_limit(files, tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, str(2 * 65 * 83 * 2.1 / 1e9))  # two whole micrographs with their masks
     for scale, copied in ((1.0, 2), (1.5, 4)):
-        store = PixelStore(files, tmp_path / str(scale), scale)
+        store = PixelCache(files, tmp_path / str(scale), scale)
         for index in range(4):
             store[index]
         assert len(list((tmp_path / str(scale)).iterdir())) == copied
@@ -168,7 +168,7 @@ def test_what_is_measured_are_masks_of_the_micrographs_own_size(files, tile, sca
 
 def own_size_logits(network, micrograph, scale, tile=None, grey_values="none"):
     """Return the logits as Pillow enlarges them, (height, width)."""
-    small = network_input(reduced(micrograph, scale), grey_values)[None]
+    small = network_input(downsample(micrograph, scale), grey_values)[None]
     logits = predict(network.eval(), small, Tiling(tile, 0.25))[0, 0].numpy()
     height, width = micrograph.shape
     return np.asarray(Image.fromarray(logits).resize((width, height), Image.Resampling.BILINEAR), np.float64)
@@ -229,7 +229,7 @@ def test_another_version_of_the_library_that_reduces_counts_only_where_it_does(f
 
     before = names()
     assert len(set(before)) == 3
-    monkeypatch.setattr(fingerprint_module, "reduction", lambda scale: f"scale {scale}, Pillow 0.0")
+    monkeypatch.setattr(fingerprint_module, "downsampling_method", lambda scale: f"scale {scale}, Pillow 0.0")
     after = names()
     assert after[0] == before[0]
     assert after[1] != before[1]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from microseg.training.schedules import Schedule, shared_epochs
+from microseg.training.optimization import Schedule, shared_epochs
 
 
 def rates(schedule: Schedule) -> list[float]:

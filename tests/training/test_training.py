@@ -8,9 +8,9 @@ import torch
 from microseg.common.errors import InputError
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
-from microseg.training.beginning import new_network
 from microseg.training.checkpoints import CheckpointFolder
-from microseg.training.history import EpochRecord, best_record
+from microseg.training.optimization import new_network
+from microseg.training.records import EpochRecord, best_record
 from microseg.training.train import train, warn_if_waiting
 
 from tiny_training import NO_AUGMENTATION, blobs, tiny_params, tiny_train, write_blobs

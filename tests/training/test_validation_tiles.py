@@ -11,12 +11,12 @@ from microseg.evaluation.scores import calculate_iou
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.losses import LOSSES
-from microseg.network.tiles import Tiling
+from microseg.network.sliding_window import Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
-from microseg.training.datasets import WholeMicrographs, loader
+from microseg.training.data import WholeMicrographs, loader
+from microseg.training.loop import validate
 from microseg.training.train import train
-from microseg.training.validation import validate
 
 from tiny_training import blobs, tiny_params, write_blobs
 

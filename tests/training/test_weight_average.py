@@ -5,15 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from microseg.network.batch_norm import SyncBatchNorm2d
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.networks import EncoderNetwork
-from microseg.network.normalisation import BatchNormalisation
 from microseg.network.unet import UNet
-from microseg.training.datasets import Batch
+from microseg.training.data import Batch, Draw
 from microseg.training.loop import TrainingLoop
-from microseg.training.sampling import Draw
-from microseg.training.weight_average import WeightAverage, statistics_batches
+from microseg.training.optimization import EMA, statistics_batches
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_train, write_blobs
 
@@ -29,7 +28,7 @@ def data(tmp_path):
 def test_the_average_is_the_one_worked_out_by_hand():
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(100.0)
-    average = WeightAverage(network, decay=0.5)
+    average = EMA(network, decay=0.5)
     values = []
     for step, weight in enumerate((1.0, 2.0, 3.0, 4.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0)):
         network.weight.data.fill_(weight)
@@ -93,7 +92,7 @@ def as_batch(micrographs):
 def test_a_frozen_encoder_keeps_its_statistics():
     network = EncoderNetwork("unet", SMALL_ENCODER)
     network.freeze_encoder()
-    average = WeightAverage(network, 0.9)
+    average = EMA(network, 0.9)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     average.measure_statistics(start("cpu", "float32"), [as_batch(torch.randn(2, 1, 64, 64))])
     after = average.network.state_dict()
@@ -104,9 +103,9 @@ def test_a_frozen_encoder_keeps_its_statistics():
 
 def test_statistics_are_those_of_the_crops_under_the_averaged_weights():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), BatchNormalisation(3))
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), SyncBatchNorm2d(3))
     network[1].running_mean.fill_(7.0)
-    average = WeightAverage(network, 0.9)
+    average = EMA(network, 0.9)
     batches = [torch.randn(size, 1, 8, 8) for size in (2, 4, 3)]
     average.measure_statistics(start("cpu", "float32"), [as_batch(batch) for batch in batches])
     seen = [average.network[0](batch) for batch in batches]

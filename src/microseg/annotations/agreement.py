@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.annotations.points import parse_points
+from microseg.annotations.polygons import parse_points
 from microseg.common.errors import InputError
 from microseg.common.tables import read_table
 

@@ -1,6 +1,6 @@
-"""Pictures of what was annotated: polygons on their micrographs, masks beside them."""
+"""Pictures of what was annotated: polygons, masks, how much there is, and the issues found."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from microseg.annotations.issues import count
 from microseg.annotations.masks import create_binary_mask
-from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
-from microseg.common.figure_style import BLUE, ORANGE, show_picture
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, most_annotated
+from microseg.annotations.quality import KINDS, MOST_ANNOTATED, CheckedAnnotations
+from microseg.plotting import BLUE, ORANGE, show_picture
 
 Micrograph = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -109,3 +111,38 @@ def mask_figures(
 def _show(axes: Axes, picture: Micrograph | Mask) -> None:
     show_picture(axes, picture)
     axes.set_axis_off()
+
+
+def annotation_figures(checked: CheckedAnnotations) -> Iterator[tuple[str, Figure]]:
+    """Draw the pictures of a table of annotations with at least one polygon, each with its file name."""
+    yield "most_annotated.png", plot_most_annotated(most_annotated(checked.masks, MOST_ANNOTATED))
+    distributions: list[tuple[str, Values, str, str]] = [
+        ("polygons_per_image", [len(mask) for mask in checked.masks], "islands of a micrograph", "micrographs"),
+        ("vertices_per_polygon", checked.shapes.vertices, "vertices of a polygon", "polygons"),
+        ("polygon_area", checked.shapes.areas, "area of a polygon in square pixels", "polygons"),
+    ]
+    for name, values, label, unit in distributions:
+        yield f"{name}.png", plot_distribution(values, label, unit)
+    yield "findings.png", plot_issues(count(checked.findings, KINDS))
+
+
+def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
+    """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    names, numbers = [name for name, _ in counts], [number for _, number in counts]
+    axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="annotated islands", title="The most annotated micrographs")
+    return figure
+
+
+def plot_issues(counts: Mapping[str, int]) -> Figure:
+    """Show how many findings there are of each kind."""
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    names = [kind.replace("_", " ") for kind in counts]
+    axes.bar_label(axes.barh(names, list(counts.values()), color=ORANGE), padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="places to look at", title="Findings in the annotations")
+    return figure

@@ -2,23 +2,26 @@
 
 A line of the table is `image_url;point;polygon`: the file name of a micrograph, a point inside one island such as
 `(627, 319)`, and the island's outline such as `[(720, 288), (725, 294), (731, 300)]`. A line that has a name but
-neither point nor polygon (`IMG_00001.png;;`) says that the micrograph was looked at and shows no island.
+neither point nor polygon (`IMG_00001.png;;`) says that the micrograph was annotated and shows no island.
 
 Coordinates are pixels, x to the right and y down; (0, 0) is the centre of the top left pixel. They may lie outside
-the micrograph.
+the micrograph. The stages pass polygons on as JSON, one micrograph a line.
 """
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from microseg.annotations.points import parse_point, parse_points, shortened
 from microseg.common.errors import InputError
+from microseg.common.files import output_file
 from microseg.common.tables import delimiter_of, read_lines, split_line
-from microseg.micrographs.origins import Origins
+from microseg.micrographs.line_map import LineMap
 
 HEADER = ("image_url", "point", "polygon")
 FEWEST_VERTICES = 3
@@ -122,7 +125,7 @@ def read_annotations(csv_path: Path | str) -> list[ImageMask]:
 
 
 def scan_annotations(
-    csv_path: Path | str, origins: Origins | None = None
+    csv_path: Path | str, origins: LineMap | None = None
 ) -> tuple[list[ImageMask], list[UnusableLine]]:
     """Read a table of polygons like `read_annotations`, but return the unusable lines beside the usable ones.
 
@@ -134,7 +137,7 @@ def scan_annotations(
         InputError: the file cannot be read, is empty, has another header, or has no line below it.
     """
     path = Path(csv_path)
-    origins = origins or Origins(path)
+    origins = origins or LineMap(path)
     lines = read_lines(path)
     _, header = next(lines, (0, ""))
     if not header:
@@ -194,3 +197,85 @@ def _parse_line(fields: list[str], line: int, origin: str | None) -> tuple[str, 
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
     return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, origin)
+
+
+LONGEST_QUOTE = 60
+LARGEST_COORDINATE = 1_000_000
+
+# Possessive quantifiers (++) make the expressions take linear time on any text. Groups have none: before Python
+# 3.11.5 they would match what they should not (python/cpython issue 106052), and as there is but one way to match
+# a group, going back over it is quick. What the expressions accept is JSON once the round brackets are gone, and
+# json reads numbers twice as fast as float() does one by one.
+_NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?+[0-9]++)?"
+_POINT = rf"\( *+{_NUMBER} *+, *+{_NUMBER} *+\)"
+_POINT_FIELD = re.compile(rf" *+{_POINT} *+")
+_LIST_FIELD = re.compile(rf" *+\[ *+(?:{_POINT}(?: *+, *+{_POINT})*)? *+\] *+")
+_WITHOUT_ROUND_BRACKETS = str.maketrans("()", "  ")
+
+
+def parse_point(text: str, what: str) -> list[float]:
+    """Return the two numbers of a point; where it is none a ValueError, which calls the text `what`."""
+    if not _POINT_FIELD.fullmatch(text):
+        raise ValueError(f"{what} {shortened(text)} is not a pair of numbers such as (627, 319)")
+    return _numbers(f"[{text}]", what)
+
+
+def parse_points(text: str, what: str) -> list[float]:
+    """Return the numbers x, y, x, y, ... of a list of points, which may be empty; ValueError where it is none."""
+    if not _LIST_FIELD.fullmatch(text):
+        example = "[(720, 288), (725, 294)]"
+        raise ValueError(f"{what} {shortened(text)} is not a list of pairs of numbers such as {example}")
+    return _numbers(text, what)
+
+
+def shortened(text: str) -> str:
+    """Return a text in quotation marks, its beginning only where it is long."""
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}...")
+
+
+def _numbers(text: str, what: str) -> list[float]:
+    numbers: list[float] = json.loads(text.translate(_WITHOUT_ROUND_BRACKETS))
+    if max(numbers, default=0) > LARGEST_COORDINATE or min(numbers, default=0) < -LARGEST_COORDINATE:
+        raise ValueError(f"{what} has a coordinate beyond {LARGEST_COORDINATE:,} pixels")
+    return numbers
+
+
+def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:
+    """Write the polygons of all micrographs, in the order given."""
+    with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        for mask in masks:
+            polygons = [_record(polygon) for polygon in mask.polygons]
+            file.write(json.dumps({"image": mask.img_name, "polygons": polygons}, ensure_ascii=False) + "\n")
+
+
+def _record(polygon: AnnotatedPolygon) -> dict[str, Any]:
+    record = {"center": polygon.center, "nodes": polygon.nodes.tolist(), "line": polygon.line}
+    return record if polygon.origin is None else {**record, "origin": polygon.origin}
+
+
+def read_polygons(path: Path) -> list[ImageMask]:
+    """Read what `write_polygons` wrote.
+
+    Raises:
+        InputError: there is no such file, or a line of it is not what `write_polygons` writes.
+    """
+    masks = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                masks.append(_read_line(line, f"{path}, line {number}"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the stage parse_csv, which writes it") from None
+    return masks
+
+
+def _read_line(line: str, place: str) -> ImageMask:
+    try:
+        record = json.loads(line)
+        polygons = [
+            AnnotatedPolygon(polygon["center"], polygon["nodes"], polygon["line"], polygon.get("origin"))
+            for polygon in record["polygons"]
+        ]
+        return ImageMask(record["image"], polygons)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{place}: not a line of polygons ({error}); rerun the stage parse_csv") from error

@@ -1,4 +1,4 @@
-"""What the table of annotations says, and what in it is wrong or odd."""
+"""The shape of polygons: vertices, area, crossings, and where their points lie."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -6,12 +6,80 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
 
-from microseg.annotations.findings import INVALID, NO_IMAGE, OUTSIDE, UNUSABLE_LINE, Finding, count
-from microseg.annotations.geometry import Shapes, measure_shapes
-from microseg.annotations.groups import group_sizes
+from microseg.annotations.issues import INVALID, NO_IMAGE, OUTSIDE, UNUSABLE_LINE, Issue, count
 from microseg.annotations.masks import create_binary_mask, reaches_outside
-from microseg.annotations.polygons import ImageMask, UnusableLine, most_annotated
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, UnusableLine, most_annotated
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is known of n polygons, an array of n values each.
+
+    Attributes:
+        vertices: how many there are, a repeated first one included.
+        areas: square pixels that the outline encloses, by the coordinates and not by the pixels drawn.
+        flat: whether all vertices lie on one line or in one point.
+        point_distances: pixels from the island's point to its polygon; 0 where it lies inside or on the outline.
+        crossings: where and how the outline crosses or touches itself, empty where it does not.
+    """
+
+    vertices: NDArray[np.intp]
+    areas: NDArray[np.float64]
+    flat: NDArray[np.bool_]
+    point_distances: NDArray[np.float64]
+    crossings: list[str]
+
+
+def measure_shapes(polygons: Sequence[AnnotatedPolygon]) -> Shapes:
+    """Measure any number of polygons. Outlines that cross themselves count by the even-odd rule."""
+    vertices = np.array([len(polygon) for polygon in polygons], np.intp)
+    # Closed outlines, for a ring of shapely has at least four points.
+    rings = [np.vstack([polygon.nodes, polygon.nodes[:1]]) for polygon in polygons]
+    owners = np.repeat(np.arange(len(rings)), vertices + 1)
+    outlines = shapely.linearrings(np.concatenate([np.empty((0, 2)), *rings]), indices=owners)
+    areas = shapely.polygons(outlines)
+    points = shapely.points(np.array([polygon.center for polygon in polygons]).reshape(-1, 2))
+    inside = shapely.intersects(areas, points)
+    distances = np.where(inside, 0.0, shapely.distance(outlines, points))
+    flat = shapely.area(shapely.convex_hull(areas)) == 0
+    reasons = shapely.is_valid_reason(areas)
+    crossings = [
+        "" if line or "elf-inter" not in reason else reason for line, reason in zip(flat, reasons, strict=True)
+    ]
+    return Shapes(vertices, shapely.area(areas), flat, distances, crossings)
+
+
+GROUP_COLUMNS = ("type", "temperature")
+"""The columns of the published table that together say how a steel was made."""
+
+MOST_VALUES = 20
+"""A column with more values than this measures or names something; it does not group."""
+
+Groups = dict[str, list[tuple[str, int]]]
+
+
+def group_sizes(names: Sequence[str], metadata: Mapping[str, Mapping[str, str]]) -> Groups:
+    """Return for each grouping column its values and how many of the micrographs `names` have each, sorted.
+
+    `metadata` maps an image's name to its row. Where there are both, type and temperature also count together,
+    under "type, temperature". Micrographs without metadata are left out.
+    """
+    rows = [metadata[name] for name in names if name in metadata]
+    if not rows:
+        return {}
+    columns: list[tuple[str, ...]] = [(column,) for column in list(rows[0])[1:]]
+    if set(GROUP_COLUMNS) <= set(rows[0]):
+        columns.append(GROUP_COLUMNS)
+    groups: Groups = {}
+    for combined in columns:
+        counts = Counter(", ".join(row[column] for column in combined) for row in rows)
+        if len(counts) <= MOST_VALUES:
+            groups[", ".join(combined)] = sorted(counts.items())
+    return groups
+
 
 MOST_ANNOTATED = 15
 KINDS = (
@@ -37,7 +105,7 @@ class CheckedAnnotations:
 
     masks: list[ImageMask]
     shapes: Shapes
-    findings: list[Finding]
+    findings: list[Issue]
 
 
 def check_annotations(
@@ -56,7 +124,7 @@ def check_annotations(
         sizes: height and width of every image there is.
         described: the images that metadata.csv names; None where there is no such table.
     """
-    findings = [Finding(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
+    findings = [Issue(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
     findings += [finding for mask in masks for finding in _misplaced(mask, sizes)]
     usable = _usable(masks, findings)
     shapes = measure_shapes([polygon for mask in usable for polygon in mask.polygons])
@@ -66,7 +134,7 @@ def check_annotations(
     return CheckedAnnotations(usable, shapes, findings)
 
 
-def _usable(masks: Sequence[ImageMask], invalid: Sequence[Finding]) -> list[ImageMask]:
+def _usable(masks: Sequence[ImageMask], invalid: Sequence[Issue]) -> list[ImageMask]:
     """Return the masks without their invalid polygons, and without those that have nothing but invalid ones."""
     invalid_lines = {finding.line for finding in invalid if finding.line is not None}
     invalid_images = {finding.image for finding in invalid}
@@ -78,50 +146,50 @@ def _usable(masks: Sequence[ImageMask], invalid: Sequence[Finding]) -> list[Imag
     return usable
 
 
-def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
     """Find polygons without an image, or with nothing of them inside it."""
     name = mask.img_name
     if name not in sizes:
         detail = f"{name} is annotated, but there is no such image"
         lines = [polygon.line for polygon in mask.polygons] or [None]
-        yield from (Finding(NO_IMAGE, name, line, detail) for line in lines)
+        yield from (Issue(NO_IMAGE, name, line, detail) for line in lines)
         return
     height, width = sizes[name]
     for polygon in mask.polygons:
         beyond = reaches_outside(polygon, height, width) > 0
         if beyond and not create_binary_mask(ImageMask(name, [polygon]), height, width).any():
             detail = f"the polygon lies outside {name}, which has {width} x {height} pixels"
-            yield Finding(OUTSIDE, name, polygon.line, detail)
+            yield Issue(OUTSIDE, name, polygon.line, detail)
 
 
-def _odd_shapes(masks: Sequence[ImageMask], shapes: Shapes) -> Iterator[Finding]:
+def _odd_shapes(masks: Sequence[ImageMask], shapes: Shapes) -> Iterator[Issue]:
     polygons = [(mask.img_name, polygon) for mask in masks for polygon in mask.polygons]
     for (name, polygon), flat, distance, crossing in zip(
         polygons, shapes.flat, shapes.point_distances, shapes.crossings, strict=True
     ):
         if flat:
-            yield Finding("without_area", name, polygon.line, "all vertices lie on one line")
+            yield Issue("without_area", name, polygon.line, "all vertices lie on one line")
         if crossing:
-            yield Finding("self_intersecting", name, polygon.line, crossing)
+            yield Issue("self_intersecting", name, polygon.line, crossing)
         if distance > 0:
-            yield Finding("point_outside_its_polygon", name, polygon.line, f"by {distance:.1f} pixels")
+            yield Issue("point_outside_its_polygon", name, polygon.line, f"by {distance:.1f} pixels")
 
 
-def _odd_places(mask: ImageMask, height: int, width: int) -> Iterator[Finding]:
+def _odd_places(mask: ImageMask, height: int, width: int) -> Iterator[Issue]:
     first_places: dict[bytes, str] = {}
     for polygon in mask.polygons:
         name, line = mask.img_name, polygon.line
         outline = polygon.nodes.tobytes()
         if outline in first_places:
-            yield Finding("repeated_polygon", name, line, f"the same outline as {first_places[outline]}")
+            yield Issue("repeated_polygon", name, line, f"the same outline as {first_places[outline]}")
         first_places.setdefault(outline, polygon.place)
         beyond = reaches_outside(polygon, height, width)
         if beyond > 0:
-            yield Finding("out_of_bounds", name, line, f"by {beyond:g} pixels; cut off at the border")
+            yield Issue("out_of_bounds", name, line, f"by {beyond:g} pixels; cut off at the border")
         if polygon[0] == polygon[-1]:
-            yield Finding("closed_outline", name, line, "the last vertex repeats the first")
+            yield Issue("closed_outline", name, line, "the last vertex repeats the first")
         if (polygon.nodes % 1 != 0).any():
-            yield Finding("fractional_coordinates", name, line, "rounded to whole pixels")
+            yield Issue("fractional_coordinates", name, line, "rounded to whole pixels")
 
 
 def _unpaired(
@@ -129,15 +197,15 @@ def _unpaired(
     usable: Sequence[ImageMask],
     images: Collection[str],
     described: Collection[str] | None,
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     """Find images that no line of the annotations names, and used ones that no line of the metadata names."""
     annotated = {mask.img_name for mask in masks}
     for name in images:
         if name not in annotated:
-            yield Finding("image_without_polygon", name, None, "no line names it; it is not used")
+            yield Issue("image_without_polygon", name, None, "no line names it; it is not used")
     for mask in usable:
         if described is not None and mask.img_name not in described:
-            yield Finding("image_without_metadata", mask.img_name, None, "no line of metadata.csv names it")
+            yield Issue("image_without_metadata", mask.img_name, None, "no line of metadata.csv names it")
 
 
 def annotation_metrics(checked: CheckedAnnotations) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The error that tells the user what to correct."""
+"""The error that tells the user what to correct, and the suggestion that goes with it."""
+
+import difflib
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -8,3 +11,8 @@ class InputError(Exception):
     and what to do about it. Stages print it and exit with status 1; anything else that is raised is a fault of
     this package and keeps its traceback.
     """
+
+
+def nearest(key: str, keys: Sequence[str]) -> str:
+    """Return which of `keys` was probably meant."""
+    return difflib.get_close_matches(key, keys, n=1, cutoff=0)[0]

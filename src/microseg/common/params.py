@@ -1,25 +1,86 @@
 """The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from microseg.common.errors import InputError
-from microseg.common.params_data import (
-    Count,
-    DownloadParams,
-    NotNegative,
-    ParseCsvParams,
-    RasterizeMasksParams,
-    Section,
-    Share,
-    SplitParams,
-)
-from microseg.common.params_mistakes import describe, nearest
-from microseg.common.yaml_files import read_yaml
+from microseg.common.errors import InputError, nearest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+SizeOrShare = Annotated[int | float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SyntheticParams(Section):
+    """Parameters of the synthetic source."""
+
+    images: Count
+    height: int = Field(ge=128)
+    width: int = Field(ge=128)
+
+
+class DownloadParams(Section):
+    """Parameters of the stage download."""
+
+    source: Literal["synthetic", "folder", "published"]
+    path: str
+    crop_bottom: NotNegative
+    manual_dir: str | None
+    mirrors: list[str]
+    synthetic: SyntheticParams
+
+
+class ParseCsvParams(Section):
+    """Parameters of the stage parse_csv."""
+
+    on_invalid: Literal["error", "skip"]
+
+
+class RasterizeMasksParams(Section):
+    """Parameters of the stage rasterize_masks."""
+
+    examples: int = Field(ge=1, le=20)
+
+
+class SplitParams(Section):
+    """Parameters of the stage split."""
+
+    test_size: SizeOrShare
+    sample_size: Annotated[int, Field(ge=2)] | None
+    validation_size: Annotated[int | float, Field(gt=0)]
+    group_by: list[str]
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: NotNegative
+    from_column: str | None
+
+    @model_validator(mode="after")
+    def _shares_are_below_one(self) -> Self:
+        for key in ("test_size", "validation_size"):
+            size = getattr(self, key)
+            if isinstance(size, float) and size >= 1:
+                raise ValueError(
+                    f"{key} is {size}, but a share is below 1; write a number without a point for a count"
+                )
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}")
+        if self.from_column is not None and self.folds is not None:
+            raise ValueError("from_column and folds exclude each other; set one of them to null")
+        if self.from_column is not None and self.group_by:
+            raise ValueError("from_column and group_by exclude each other; set one of them to null or []")
+        return self
+
 
 # The narrowest level of the plain network has a sixteenth of the height and width, that of others half as much.
 SMALLEST_NORMALISED_CROP = 32
@@ -27,6 +88,10 @@ SMALLEST_ENCODED_CROP = 64
 
 PLAIN_ENCODER = "plain"
 """The name of the encoder that is the U-Net's own."""
+
+
+PARAMS = Path("params.yaml")
+"""The parameters of the project in whose top folder a command runs."""
 
 
 class AugmentParams(Section):
@@ -231,3 +296,35 @@ def _set(content: Any, path: list[str], value: object) -> None:
         content = content.get(name) if isinstance(content, dict) else None
     if isinstance(content, dict):
         content[path[-1]] = value
+
+
+def describe(problem: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Return a problem that pydantic found as a sentence; `keys` are all parameters."""
+    location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        return f"{location}: unknown key; did you mean {nearest(location, keys)}?"
+    if problem["type"] == "missing":
+        return f"{location}: missing key; add it, with a value as the manual in params.yaml describes it"
+    if problem["type"] == "value_error":
+        return f"{location}: {problem['ctx']['error']}"
+    # Where several types are allowed pydantic adds the name of the one it tried: the key is what the user knows.
+    key = next((key for key in keys if f"{location}.".startswith(f"{key}.")), location)
+    message = problem["msg"]
+    return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
+
+
+def read_yaml(path: Path, missing: str) -> object:
+    """Return what a YAML file holds.
+
+    DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error. For
+    PyYAML, which knows YAML 1.1 only, 1e-4 would be a text.
+
+    Raises:
+        InputError: there is no such file, which is said in the words of `missing`, or it is not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: {missing}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

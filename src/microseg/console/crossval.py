@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from microseg.console.parameters import PARAMS, add_settings
+from microseg.console.sweep import add_settings
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,9 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _crossval(parsed: argparse.Namespace) -> int:
     if parsed.jobs < 1:
         parsed.refuse("--jobs is at least 1")
+    from microseg.common.params import PARAMS
     from microseg.experiments.crossval import fold_settings, out_of_fold, write_crossval
-    from microseg.experiments.grid import build_grid
+    from microseg.experiments.settings import build_grid
     from microseg.experiments.sweep import run_sweep
 
     experiments = build_grid(fold_settings(parsed.folds, parsed.group_by, parsed.settings), PARAMS)

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.console.parameters import PARAMS
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +49,13 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiments(parsed: argparse.Namespace) -> int:
-    from microseg.common.params import check_key, read_params
+    from microseg.common.params import PARAMS, check_key, read_params
     from microseg.experiments.best import choose, to_text
-    from microseg.experiments.comparison import SEED, compare
+    from microseg.experiments.comparison import SEED, compare, read_micrographs
     from microseg.experiments.dvc_access import cell, experiment_table
-    from microseg.experiments.grid import parse_setting, parse_value
-    from microseg.experiments.image_tables import read_micrographs
-    from microseg.experiments.report import to_markdown, write_report
-    from microseg.experiments.seed_noise import SEED_NOISE, record_noise
+    from microseg.experiments.review import SEED_NOISE, record_noise
+    from microseg.experiments.settings import parse_setting, parse_value
+    from microseg.experiments.sweep_report import to_markdown, write_report
 
     if parsed.x:
         check_key(parsed.x)

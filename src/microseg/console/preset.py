@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from microseg.console.parameters import PARAMS
-
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command its description and arguments."""
@@ -20,7 +18,8 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _print_options(parsed: argparse.Namespace) -> int:
-    from microseg.experiments.presets import options_of
+    from microseg.common.params import PARAMS
+    from microseg.experiments.settings import options_of
 
     sys.stdout.write(" ".join(options_of(parsed.file, PARAMS)) + "\n")
     return 0

@@ -83,10 +83,10 @@ def _define_run(run: argparse._ArgumentGroup) -> None:
 
 def _segment(parsed: argparse.Namespace) -> int:
     from microseg.common.files import write_json
-    from microseg.measurement.pixel_size import parse_pixel_size
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
     from microseg.measurement.settings import Request, Settings, check_tile, parse_area, parse_crop
+    from microseg.micrographs.pixel_size import parse_pixel_size
 
     settings = Settings(
         method=parsed.method,

@@ -2,8 +2,6 @@
 
 import argparse
 
-from microseg.console.parameters import PARAMS, add_settings
-
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command its description and arguments."""
@@ -42,7 +40,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
         parsed.refuse("give -S KEY=VALUE,VALUE; --jobs is at least 1")
     if parsed.scheduler and parsed.jobs is not None:
         parsed.refuse("--scheduler takes no --jobs; start as many workers as experiments are to run at a time")
-    from microseg.experiments.grid import build_grid
+    from microseg.common.params import PARAMS
+    from microseg.experiments.settings import build_grid
 
     experiments = build_grid(parsed.settings, PARAMS)
     if parsed.scheduler:
@@ -54,3 +53,10 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         failed = run_sweep(experiments, jobs, dry_run=parsed.dry_run)
     return 1 if failed else 0
+
+
+def add_settings(parser: argparse.ArgumentParser, form: str, help_text: str) -> None:
+    """Add -S as `dvc exp run` has it, any number of times; `form` is what the help shows behind it."""
+    parser.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar=form, dest="settings", help=help_text
+    )

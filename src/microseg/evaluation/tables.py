@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from microseg.evaluation.intervals import Interval, share_interval
 from microseg.evaluation.islands import FOUND_IOU, IOU_THRESHOLDS, AnnotatedIsland, pool
-from microseg.evaluation.measuring import MeasuredMicrograph
+from microseg.evaluation.metrics import MeasuredMicrograph
 from microseg.evaluation.scores import MeasuredImage
 
 CLASSES: dict[str, tuple[int, ...]] = {"area": (0, 100, 300, 1000, 3000), "border_distance": (0, 1, 16, 64, 128)}

@@ -23,9 +23,9 @@ from microseg.experiments.dvc_access import (
     run_git,
     try_git,
 )
-from microseg.experiments.grid import Experiment
-from microseg.experiments.leftovers import clear_leftovers
 from microseg.experiments.running import FAILED, LEFT, RUN, THERE, Outcome, one_at_a_time, run_experiment
+from microseg.experiments.settings import Experiment
+from microseg.experiments.stale_locks import clear_stale_locks
 from microseg.experiments.sweep import (
     Watch,
     check_names,
@@ -60,7 +60,7 @@ def run_cluster_sweep(
             git repository cannot be reached.
     """
     with only_sweep():
-        clear_leftovers()
+        clear_stale_locks()
         commit = ready_commit()
         if changed_files():
             raise InputError("commit or undo the changes first: the workers have the commit only")
@@ -90,7 +90,7 @@ def run_and_push(name: str, overrides: Sequence[str], commit: str, remote: str) 
         return Outcome(name, FAILED, problem)
     if name in pushed_names(remote, commit):
         return Outcome(name, THERE)
-    clear_leftovers()
+    clear_stale_locks()
 
     def stopped() -> bool:
         return worker.status not in (Status.running, Status.paused)

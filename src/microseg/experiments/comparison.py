@@ -1,12 +1,15 @@
-"""Which experiments differ in one parameter only and were judged on the same micrographs, and what they show."""
+"""Which experiments differ in one parameter only and were evaluated on the same micrographs, and their scores."""
 
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from microseg.common.errors import InputError
 from microseg.common.params import PARAMETER_KEYS
-from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row
+from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row, file_at
 from microseg.prediction.postprocessing import METHODS
 
 EVALUATION, SPLIT = "metrics/evaluation.json", "metrics/split.json"
@@ -211,3 +214,35 @@ def _scores(row: Row) -> dict[str, dict[str, float]]:
         method: {score: float(row.metric(EVALUATION, f"{method}.{score}")) for score in SCORES}
         for method in METHODS
     }
+
+
+@dataclass(frozen=True)
+class Micrographs:
+    """The IoU that one experiment has on each micrograph, by method, in one order for all experiments."""
+
+    iou: Mapping[str, Sequence[float]]
+    groups: Sequence[str]
+    """The group of each micrograph, "" where it has none."""
+
+
+def read_image_table(revision: str | None) -> pd.DataFrame | None:
+    """Read the table of micrographs of an experiment, a commit or, with None, the workspace; None without one."""
+    text = file_at(revision, IMAGE_TABLE)
+    return None if text is None else pd.read_csv(io.StringIO(text)).fillna({"group": ""})
+
+
+def read_micrographs(comparison: Comparison) -> dict[str, Micrographs]:
+    """Read the IoU on each micrograph of those experiments that have a table of it, by their names.
+
+    With one seed at a place there is nothing to do with them, and none is read.
+    """
+    if not comparison.has_seeds:
+        return {}
+    tables = {point.name: read_image_table(point.revision) for point in comparison.points}
+    return {name: _micrographs(table) for name, table in tables.items() if table is not None and "group" in table}
+
+
+def _micrographs(table: pd.DataFrame) -> Micrographs:
+    methods = {method: table[table["method"] == method].sort_values("image") for method in METHODS}
+    iou = {method: [float(value) for value in rows["iou"]] for method, rows in methods.items()}
+    return Micrographs(iou, [str(group) for group in methods[METHODS[0]]["group"]])

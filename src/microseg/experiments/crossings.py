@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microseg.common.randomness import generator
-from microseg.experiments.comparison import Comparison, show
+from microseg.experiments.comparison import Comparison, Micrographs, show
 from microseg.prediction.postprocessing import METHODS
 
 FIRST, SECOND = METHODS
@@ -16,15 +16,6 @@ RESAMPLES = 2000
 CERTAIN = 0.95
 
 Leads = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Micrographs:
-    """The IoU that one experiment has on each micrograph, by method, in one order for all experiments."""
-
-    iou: Mapping[str, Sequence[float]]
-    groups: Sequence[str]
-    """The group of each micrograph, "" where it has none."""
 
 
 @dataclass(frozen=True)

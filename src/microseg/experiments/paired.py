@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import Interval, ratio_difference, wilcoxon_p
-from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, MeasuredOn
+from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, MeasuredOn, read_image_table
 from microseg.experiments.dvc_access import file_at
-from microseg.experiments.image_tables import read_image_table
 from microseg.prediction.postprocessing import METHODS
 
 Values = NDArray[np.float64]

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from microseg.common.workspace import project_root
+from microseg.common.files import project_root
 from microseg.experiments.dvc_access import PAUSES, environment, finished_names, is_locked, last_error
-from microseg.experiments.leftovers import SINGLE_EXPERIMENT, dvc_processes
+from microseg.experiments.stale_locks import SINGLE_EXPERIMENT, dvc_processes
 
 THERE, RUN, FAILED, LEFT = "there already", "run", "failed", "left"
 """What becomes of an experiment; LEFT: it was not run, or not to its end, because the sweep was told to end."""

@@ -7,9 +7,8 @@ from scipy.spatial import ConvexHull, KDTree
 from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
-from microseg.measurement.fields import Labels, Mask, border_sides
-from microseg.measurement.probability import Logits, probabilities
-from microseg.prediction.logits import bands
+from microseg.measurement.stereology import Labels, Mask, border_sides
+from microseg.prediction.logits import Logits, probabilities, row_chunks
 
 COLUMNS = (
     *("label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
@@ -30,13 +29,13 @@ def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.in
     """
     labels = np.asarray(label(mask), np.int32)
     areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for rows in bands(len(labels)):  # counting takes 8 bytes a pixel
+    for rows in row_chunks(len(labels)):  # counting takes 8 bytes a pixel
         areas += np.bincount(labels[rows].ravel(), minlength=len(areas))
     kept = areas >= smallest_area
     kept[0] = False
     if not kept[1:].all():
         numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-        for rows in bands(len(labels)):
+        for rows in row_chunks(len(labels)):
             labels[rows] = numbers[labels[rows]]
     return labels > 0, labels
 

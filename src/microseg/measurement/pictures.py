@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import imwrite
 
-from microseg.measurement.fields import Labels, Mask
-from microseg.measurement.probability import Logits, rescaled
+from microseg.measurement.stereology import Labels, Mask
+from microseg.prediction.logits import Logits, rescaled
 
 OUTLINE = (255, 150, 0)
 LARGEST_OVERLAY = 8192

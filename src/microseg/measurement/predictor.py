@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from microseg.measurement.settings import Settings
-from microseg.network.devices import give_back_freed_memory, start
-from microseg.network.inputs import GreyStatistics, grey_statistics, network_input
-from microseg.network.model_card import read_model
-from microseg.network.normalisation import folded
-from microseg.network.provenance import provenance
-from microseg.network.resolution import enlarged_array, reduced
-from microseg.network.tiles import Tiling
-from microseg.prediction.inference import predict, predict_in_all_symmetries
+from microseg.network.batch_norm import fuse_conv_bn
+from microseg.network.devices import start, trim_memory
+from microseg.network.environment import current_environment
+from microseg.network.inputs import GreyStatistics, downsample, grey_statistics, network_input, upsample_array
+from microseg.network.model_io import read_model
+from microseg.network.sliding_window import Tiling
+from microseg.prediction.inference import predict, predict_d4
 from microseg.prediction.logits import LARGEST
 
 # Larger pictures are predicted in tiles, whatever was asked for, and a band of rows at a time, so that memory is
@@ -36,13 +35,13 @@ class Predictor:
     def __init__(self, folder: Path, settings: Settings) -> None:
         network, self.card = read_model(folder)
         self._fabric = start("auto", "auto")
-        self._network = self._fabric.to_device(folded(network))
+        self._network = self._fabric.to_device(fuse_conv_bn(network))
         self._settings = settings
 
     @property
     def computed_with(self) -> dict[str, str]:
         """Device, precision and libraries, for the record."""
-        return asdict(provenance(self._fabric))
+        return asdict(current_environment(self._fabric))
 
     @property
     def pixel_size_um(self) -> float | None:
@@ -69,7 +68,7 @@ class Predictor:
 
     def give_back_memory(self) -> None:
         """Give the system back what memory the network has taken and does not need between two micrographs."""
-        give_back_freed_memory()
+        trim_memory()
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
         """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
@@ -83,12 +82,12 @@ class Predictor:
             )
             found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
             return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
-        small = reduced(micrograph, self.card.scale)
+        small = downsample(micrograph, self.card.scale)
         if small.size <= LARGEST_WHOLE:
             logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile)
         else:
             logits = self._predict_in_bands(small, self._settings.tile or TILE_OF_MOSAICS)
-        return rounded(enlarged_array(logits, micrograph.shape))
+        return rounded(upsample_array(logits, micrograph.shape))
 
     def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile: int) -> NDArray[np.float16]:
         statistics = grey_statistics(micrograph)
@@ -97,13 +96,13 @@ class Predictor:
             first = max(0, top - BAND_MARGIN)
             band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile)
             logits[top : top + BAND_ROWS] = rounded(band)[top - first : top - first + BAND_ROWS]
-        give_back_freed_memory()  # what the network took, for what measuring takes
+        trim_memory()  # what the network took, for what measuring takes
         return logits
 
     def _predict(
         self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
     ) -> NDArray[np.float32]:
-        function = predict_in_all_symmetries if self._settings.symmetries else predict
+        function = predict_d4 if self._settings.symmetries else predict
         inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
         with self._fabric.autocast():
             logits = function(self._network, self._fabric.to_device(inputs), Tiling(tile, self._settings.overlap))

@@ -10,8 +10,8 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from microseg.common.figure_style import BLUE, ORANGE, SKY, VERMILION
-from microseg.measurement.units import column_name
+from microseg.measurement.formatting import column_name
+from microseg.plotting import BLUE, ORANGE, SKY, VERMILION
 
 COLOURS = (BLUE, VERMILION, ORANGE, SKY, "#009E73", "#CC79A7")
 """Of Okabe and Ito, one for each specimen; with more specimens than colours all are taken together."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from microseg.measurement.fields import QUANTITIES
+from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
-from microseg.measurement.model_world import duplicates
-from microseg.measurement.one_micrograph import Record
+from microseg.measurement.model import duplicates
+from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
 from microseg.measurement.specimens import specimen_table
-from microseg.measurement.units import column_name
+from microseg.measurement.stereology import QUANTITIES
 
 FIELD_COLUMNS = (
     *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),

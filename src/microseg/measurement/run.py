@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from microseg.common.files import write_json
 from microseg.common.progress import progress
-from microseg.measurement.intake import Intake, take_in
+from microseg.measurement.formatting import column_name
+from microseg.measurement.intake import Intake, Picture, take_in
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
-from microseg.measurement.micrograph_folder import Picture
-from microseg.measurement.model_folder import opened_model, read_evaluation
-from microseg.measurement.model_world import scale_factor
-from microseg.measurement.one_micrograph import Record, Workplace
+from microseg.measurement.model import opened_model, read_evaluation, scale_factor
+from microseg.measurement.partial_output import PICTURE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results
+from microseg.measurement.segmentation import Record, Workplace
 from microseg.measurement.settings import Request
-from microseg.measurement.unfinished import PICTURE_FOLDERS, Unfinished, advice_on_going_on, check_output
-from microseg.measurement.units import column_name
-from microseg.network.appearance import read_appearance
+from microseg.network.image_statistics import read_image_statistics
 
 if TYPE_CHECKING:
     from microseg.measurement.predictor import Predictor
@@ -42,12 +40,12 @@ def run(request: Request) -> Results:
         from microseg.measurement.predictor import Predictor
 
         predictor = Predictor(folder, request.settings)
-        appearance, evaluation = read_appearance(folder), read_evaluation(folder)
+        appearance, evaluation = read_image_statistics(folder), read_evaluation(folder)
     factors = _scale_factors(request, intake, predictor.pixel_size_um)
-    unfinished = Unfinished(request.output)
+    unfinished = PartialOutput(request.output)
     plan = _plan(request, intake, predictor.card.weights_sha256)
     folders = [name for name in PICTURE_FOLDERS if name != "probability" or request.settings.probability]
-    with advice_on_going_on(unfinished):
+    with resume_advice(unfinished):
         unfinished.begin(plan, folders, resume=request.resume)
         workplace = Workplace(request.settings, intake, appearance, unfinished)
         records = list(_records(workplace, predictor, factors))
@@ -122,7 +120,7 @@ def _in_threads(work: Callable[[Picture], Record], pictures: Sequence[Picture], 
         yield from (future.result() for future in waiting)
 
 
-def _write(unfinished: Unfinished, results: Results) -> None:
+def _write(unfinished: PartialOutput, results: Results) -> None:
     """Write the tables and summaries of a run into its working folder."""
     folder, intake = unfinished.folder, results.intake
     columns = ("image", *(column_name(column, scaled=intake.scaled) for column in ISLAND_COLUMNS))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from microseg.common.errors import InputError
-from microseg.measurement.fields import Direction
-from microseg.measurement.micrograph_folder import Crop
-from microseg.measurement.pixel_size import MICROMETRES, PixelSize, parse_number
+from microseg.measurement.stereology import Direction
+from microseg.micrographs.pixel_size import MICROMETRES, PixelSize, parse_number
 
+Crop = int | Literal["auto"]
 Method = Literal["sigmoid", "morphology"]
 METHODS: tuple[Method, ...] = ("sigmoid", "morphology")
 

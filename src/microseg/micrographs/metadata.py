@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.micrographs.origins import Origins, read_origins
+from microseg.micrographs.line_map import LineMap, read_line_map
 
 IMAGE_COLUMN = "image_url"
 
@@ -23,7 +23,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
         InputError: there is no such file, it has no column `image_url`, a row is too short or too long, or an
             image stands in it twice. It names the file that the table comes from.
     """
-    origins = read_origins(path)
+    origins = read_line_map(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -40,7 +40,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _collect_rows(origins: Origins, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
+def _collect_rows(origins: LineMap, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for row in reader:
         name = row[IMAGE_COLUMN]
@@ -61,7 +61,7 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
     """
     metadata = read_metadata(path)
     known = list(next(iter(metadata.values()), {}))
-    table = read_origins(path).place()
+    table = read_line_map(path).place()
     for column in columns:
         if column not in known:
             raise InputError(f"{table}: no column {column}; there are {', '.join(known)}")

@@ -19,21 +19,10 @@ from torch.distributed import DistError
 
 from microseg.common.errors import InputError
 from microseg.common.parallel import usable_cores
-from microseg.network.processor import computes_in_bf16
+from microseg.network.environment import FABRIC_PRECISION, Precision, allow_tf32, resolve_precision
 
 Accelerator = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "tf32", "bf16", "fp16"]
 Result = TypeVar("Result")
-
-FABRIC_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    "float32": "32-true",
-    "tf32": "32-true",
-    "bf16": "bf16-mixed",
-    "fp16": "16-mixed",
-}
-
-# The first GPUs with units for products of matrices of fp16 (Volta: V100, then T4); older ones gain nothing by it.
-FP16_CAPABILITY = (7, 0)
 
 # More processes than this read faster than one GPU learns, and take memory that the system's cache of files needs.
 MOST_WORKERS = 8
@@ -104,37 +93,6 @@ def launcher(devices: int, nodes: int) -> ClusterEnvironment:
     return environment
 
 
-def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"]) -> str:
-    """Return float32, tf32, bf16 or fp16.
-
-    `auto` is bf16 where the device computes with it and does not imitate it, fp16 on GPUs that have that instead,
-    and float32 elsewhere.
-    """
-    if precision in ("fp16", "tf32") and accelerator == "cpu":
-        raise InputError(f"train.precision: {precision} is for GPUs only; set it to auto, bf16 or float32")
-    if precision != "auto":
-        return precision
-    if accelerator == "cpu":
-        return "bf16" if computes_in_bf16() else "float32"
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16"
-    return "fp16" if torch.cuda.get_device_capability() >= FP16_CAPABILITY else "float32"
-
-
-def allow_tf32(answer: bool) -> None:
-    """Say whether GPUs round the factors of float32 products to 10 bits; in convolutions torch does so unasked."""
-    torch.backends.cudnn.allow_tf32 = answer
-    torch.backends.cuda.matmul.allow_tf32 = answer
-
-
-def precision_of(fabric: Fabric) -> str:
-    """Return the numbers that a run computes with: float32, tf32, bf16 or fp16."""
-    used = fabric.strategy.precision.precision
-    if used == FABRIC_PRECISION["tf32"] and fabric.device.type == "cuda" and torch.backends.cudnn.allow_tf32:
-        return "tf32"
-    return next(name for name, fabrics in FABRIC_PRECISION.items() if fabrics == used)
-
-
 def resolve_workers(workers: int | Literal["auto"], device: torch.device, devices: int) -> int:
     """Return how many processes read ahead for one of `devices` on this machine.
 
@@ -170,7 +128,7 @@ def keep_freed_memory() -> None:
             allocator.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def give_back_freed_memory() -> None:
+def trim_memory() -> None:
     """Give the system back, this once, the freed memory that `keep_freed_memory` has kept."""
     if sys.platform == "linux":
         allocator = ctypes.CDLL(None)
@@ -178,7 +136,7 @@ def give_back_freed_memory() -> None:
             allocator.malloc_trim(0)
 
 
-def sum_over_devices(fabric: Fabric, values: Tensor) -> Tensor:
+def all_reduce_sum(fabric: Fabric, values: Tensor) -> Tensor:
     """Return the sum of the devices' `values`, the same on all of them."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op="sum"))
 
@@ -202,7 +160,7 @@ def is_idle(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.current_stream(device).query()
 
 
-def while_others_wait(fabric: Fabric, work: Callable[[], Result]) -> Result | None:
+def run_on_rank_zero(fabric: Fabric, work: Callable[[], Result]) -> Result | None:
     """Run `work`, which may take hours, in the first process and return its result there, None in the others.
 
     Waiting for a single collective would end with its time limit after some minutes. So the processes exchange a

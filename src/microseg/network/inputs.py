@@ -1,17 +1,75 @@
-"""What the network sees of a micrograph: grey values, normalised."""
+"""What the network sees of a micrograph: grey values, downsampled and normalized.
 
+A network that sees larger pixels sees more of the micrograph around each of them, for the same work (as the
+low-resolution stage of nnU-Net, Isensee et al., Nature Methods 18:203, 2021). Its logits are upsampled to the
+micrograph's own size, at which they are measured.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_mask, read_micrograph
-from microseg.network.resolution import reduced
+
+# Nearly the mean of the pixels that a larger one covers, without the jumps of half a pixel that a plain mean makes
+# where the scale is no whole number. Pillow computes it in whole numbers, which are the same on every processor.
+DOWNSAMPLING = Image.Resampling.HAMMING
+
+
+def downsampled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the (height, width), 1 at least, at which a network sees a micrograph of `size`."""
+    height, width = (max(1, round(side / scale)) for side in size)
+    return height, width
+
+
+def downsample(layer: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Return a layer, (height, width) of 0 to 255, with pixels `scale` times as wide; at scale 1 as it is.
+
+    For a micrograph these are antialiased grey values, for 255 times a mask 255 times the share of foreground.
+    """
+    return resize(layer, downsampled_size(layer.shape[:2], scale))
+
+
+def resize(layer: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a layer, (height, width) of 0 to 255, with another size: antialiased, or interpolated linearly."""
+    if layer.shape == size:
+        return layer
+    height, width = size
+    resampling = DOWNSAMPLING if height < layer.shape[0] or width < layer.shape[1] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(layer).resize((width, height), resampling))
+
+
+def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Return logits, (batch, 1, height, width), interpolated linearly to the (height, width) `size`, as float32.
+
+    Where that is their size already they are returned as they are.
+    """
+    height, width = size
+    if logits.shape[-2:] == (height, width):
+        return logits
+    return functional.interpolate(logits.float(), (height, width), mode="bilinear", align_corners=False)
+
+
+def upsample_array(logits: NDArray[np.floating], size: Sequence[int]) -> NDArray[np.floating]:
+    """Do the same with the logits of one micrograph, (height, width), in main memory."""
+    larger: NDArray[np.floating] = upsample(torch.from_numpy(logits)[None, None], size)[0, 0].numpy()
+    return larger
+
+
+def downsampling_method(scale: float) -> str:
+    """Return what, beside a layer, determines what `reduced` makes of it."""
+    return f"scale {scale}, {DOWNSAMPLING.name}, Pillow {PIL.__version__}"
+
 
 GreyValues = Literal["per_image", "imagenet", "none"]
 """For imagenet the network itself, which knows its channels, shifts and scales values from 0 to 1."""
@@ -58,7 +116,7 @@ def network_input(
 
     A part of a micrograph is normalised by the `statistics` of the whole one, which are given then.
     """
-    seen = reduced(micrograph, scale)
+    seen = downsample(micrograph, scale)
     grey = to_grey(seen)
     if grey_values == "per_image":
         grey = normalize(grey, statistics or grey_statistics(seen))

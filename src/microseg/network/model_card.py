@@ -1,93 +1,150 @@
-"""A trained network on disk: its weights, and a card that says how to rebuild it and where it comes from."""
+"""The model card, kept as JSON beside the weights, and where initial weights came from; neither needs torch.
 
-from collections.abc import Mapping
-from dataclasses import asdict
+The folder data/encoder_weights always holds source.json, which says where the weights came from, and beside it,
+unless there are none, the file `weights` as it was fetched, or the folder `model`, a copy of a trained model.
+"""
+
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from typing import Any, Literal
 
 from microseg.common.errors import InputError
-from microseg.common.files import file_digest, write_json
-from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.network.card import (
-    CARD_FILE,
-    NO_WEIGHTS,
-    OLDER_CARD_FILE,
-    ModelCard,
-    Provenance,
-    card_path,
-    read_card,
-)
-from microseg.network.inputs import MaskedMicrographs
-from microseg.network.networks import EncoderNetwork, Network, build_network
-from microseg.network.unet import UNet
+from microseg.common.files import write_json
 
-WEIGHTS_FILE = "model.safetensors"
-OLDER_WEIGHTS_FILE = "unet.pt"
+CARD_FILE = "model.json"
+OLDER_CARD_FILE = "unet.json"
+
+NO_WEIGHTS = {"kind": "none"}
+"""What the card says of a training that started from random weights."""
 
 
-def describe(
-    epoch: int,
-    validation_iou: float,
-    training: MaskedMicrographs,
-    validation: MaskedMicrographs,
-    params: TrainParams,
-    seed: int,
-    computed_with: Provenance,
-    encoder_weights: Mapping[str, Any] = NO_WEIGHTS,
-) -> ModelCard:
-    """Return the card of the weights after an epoch with that mean IoU on the validation micrographs.
+@dataclass(frozen=True)
+class Environment:
+    """What was used where the parameters say `auto`."""
 
-    `encoder_weights` says where the first weights came from.
-    """
-    used = {"precision": computed_with.precision, "accelerator": computed_with.accelerator}
-    return ModelCard(
-        network=(UNet if params.encoder == PLAIN_ENCODER else EncoderNetwork).__name__,
-        architecture=params.architecture,
-        encoder=params.encoder,
-        encoder_weights=dict(encoder_weights),
-        base_channels=params.base_channels,
-        normalisation=params.normalisation,
-        grey_values=params.grey_values,
-        epoch=epoch,
-        validation_iou=validation_iou,
-        seed=seed,
-        training=params.model_dump() | used,
-        training_micrographs=training.names,
-        validation_micrographs=validation.names,
-        computed_with=computed_with,
-        scale=params.scale,
-    )
+    accelerator: str
+    """cpu or cuda."""
+    device: str
+    """Number and name of the devices; for processors also the number of threads and a digest of their kernels."""
+    precision: str
+    """float32, tf32, bf16 or fp16."""
+    libraries: str
+    """Names and versions."""
 
 
-def write_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the weights and the card into `folder`, which exists; equal weights give equal bytes."""
-    path = folder / WEIGHTS_FILE
-    # Written here: save_file would make a file that nobody else may read.
-    path.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
-    write_json(folder / CARD_FILE, asdict(card) | {"weights_sha256": file_digest(path)})
+@dataclass(frozen=True)
+class ModelCard:
+    """What is written beside the weights as JSON."""
+
+    network: str
+    """The class of the network: "UNet" or "EncoderNetwork"."""
+    architecture: str
+    encoder: str
+    """What the network is called; "plain" is the encoder of `microseg.network.unet`."""
+    encoder_weights: dict[str, Any]
+    """Where the first weights came from: kind, and unless that is none name, version, digest, licence and more."""
+    base_channels: int
+    normalisation: Literal["batch", "none"]
+    """What else a plain network is rebuilt with."""
+    grey_values: Literal["per_image", "imagenet", "none"]
+    """What is done to the grey values of a micrograph."""
+    epoch: int
+    """The epoch the weights are from."""
+    validation_iou: float
+    """Mean IoU of the validation micrographs at that epoch."""
+    seed: int
+    training: dict[str, Any]
+    """The section `train` of the parameters, with what was used where they say `auto`."""
+    training_micrographs: tuple[str, ...]
+    validation_micrographs: tuple[str, ...]
+    computed_with: Environment
+    weights_sha256: str = ""
+    """Digest of the file of weights; filled in when it is written."""
+    temperature: float = 1.0
+    """What to divide logits by so that their sigmoid is a true probability; fitted on validation micrographs."""
+    best_logit: float = 0.0
+    """The logit, not divided, above which foreground gives the highest mean IoU on the validation micrographs."""
+    scale: float = 1.0
+    """Pixels of the micrograph along one side of a pixel that the network sees; 1 in cards that do not say it."""
 
 
-def read_model(folder: Path) -> tuple[Network, ModelCard]:
-    """Rebuild the network that `write_model` wrote, with its weights, ready to predict; nothing is downloaded.
-
-    Raises:
-        InputError: a file is missing, or the two do not belong together.
-    """
-    card = read_card(folder)
-    is_older = card_path(folder).name == OLDER_CARD_FILE
-    path = folder / (OLDER_WEIGHTS_FILE if is_older else WEIGHTS_FILE)
-    belong = f"{path}: not the weights that {card_path(folder)} describes; rerun the stage train"
-    if not path.is_file() or file_digest(path) != card.weights_sha256:
-        raise InputError(belong)
-    network = build_network(card)
+def read_card(folder: Path) -> ModelCard:
+    """Return the card in the folder of a trained network; InputError where there is none."""
+    path = card_path(folder)
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True) if is_older else load_file(path)
-        network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{belong} ({error})") from error
-    return network.eval(), card
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("training_micrographs", "validation_micrographs"):
+            content[key] = tuple(content[key])
+        content["computed_with"] = Environment(**content["computed_with"])
+        return ModelCard(**_with_newer_keys(content))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such model card; run the stage train") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a model card ({error}); rerun the stage train") from error
+
+
+def card_path(folder: Path) -> Path:
+    """Return where the card lies in the folder of a trained network; in older ones it has another name."""
+    older = folder / OLDER_CARD_FILE
+    return older if older.is_file() and not (folder / CARD_FILE).exists() else folder / CARD_FILE
+
+
+def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a card as it would be written today: older networks are plain, and the oldest not normalised."""
+    if "normalization" in content:
+        content["grey_values"] = content.pop("normalization")
+    plain = {"architecture": "unet", "encoder": "plain", "encoder_weights": NO_WEIGHTS}
+    return {"normalisation": "none"} | plain | content
+
+
+def model_identity(card: ModelCard) -> dict[str, Any]:
+    """Return what tells whether the scores of two networks may be compared, short enough for a table."""
+    return {
+        "weights": card.weights_sha256[:16],
+        "epoch": card.epoch,
+        "seed": card.seed,
+        "training_micrographs": len(card.training_micrographs),
+        "computed_with": asdict(card.computed_with),
+    }
+
+
+SOURCE_FILE, WEIGHTS_FILE, MODEL_FOLDER = "source.json", "weights", "model"
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where weights came from; all but the first two are empty for none."""
+
+    kind: Literal["none", "imagenet", "micronet", "imagenet-micronet", "file", "model"]
+    encoder: str
+    """The value of train.encoder."""
+    name: str = ""
+    version: str = ""
+    address: str | None = None
+    """Where the file was fetched from; None for what was not fetched."""
+    sha256: str = ""
+    """Digest of the file, or, for a model, of the list of its files as the program sha256sum prints it."""
+    bytes: int = 0
+    licence: str = ""
+
+    @property
+    def on_the_card(self) -> dict[str, Any]:
+        """What the model card says of it."""
+        return {"kind": "none"} if self.kind == "none" else asdict(self)
+
+
+def write_weights_source(folder: Path, origin: WeightsSource) -> None:
+    """Write where the weights in a folder came from."""
+    write_json(folder / SOURCE_FILE, asdict(origin))
+
+
+def read_weights_source(folder: Path) -> WeightsSource:
+    """Read what `write_origin` wrote; InputError where it is missing or broken."""
+    path = folder / SOURCE_FILE
+    try:
+        return WeightsSource(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the stage encoder_weights") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not an origin of weights ({error}); rerun the stage encoder_weights") from error

@@ -7,12 +7,11 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from microseg.common.errors import InputError
+from microseg.common.errors import InputError, nearest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.common.params_mistakes import nearest
-from microseg.network.card import ModelCard
-from microseg.network.normalisation import over_all_devices
-from microseg.network.unet import UNet, cropped, pad_to_multiple
+from microseg.network.batch_norm import convert_sync_batch_norm
+from microseg.network.model_card import ModelCard
+from microseg.network.unet import UNet, crop_padding, pad_to_multiple
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -75,7 +74,7 @@ class EncoderNetwork(nn.Module):
             ) from error
         if encoder.startswith(TENSORFLOW_ENCODERS):
             compute_as_tensorflow(self.encoder)
-        over_all_devices(self.model)
+        convert_sync_batch_norm(self.model)
         self.multiple = COARSER.get(architecture, COARSEST)
         self.encoder_is_frozen = False
         mean, deviation = (IMAGENET_MEAN, IMAGENET_DEVIATION) if imagenet_grey else ((0.0,) * 3, (1.0,) * 3)
@@ -107,7 +106,7 @@ class EncoderNetwork(nn.Module):
         # The plain values are left alone to the bit: x - 0 and x / 1 are x.
         channels = (padded - self.mean) / self.deviation
         channels = channels.contiguous(memory_format=torch.channels_last)
-        return cropped(cast(Tensor, self.model(channels)), micrographs, self.multiple)
+        return crop_padding(cast(Tensor, self.model(channels)), micrographs, self.multiple)
 
 
 Network = UNet | EncoderNetwork

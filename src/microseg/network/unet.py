@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from microseg.network.normalisation import BatchNormalisation, Normalisation, averages_kept
+from microseg.network.batch_norm import NormLayer, SyncBatchNorm2d, frozen_running_stats
 
 LEVELS = 5
 SIZE_MULTIPLE = 2 ** (LEVELS - 1)
@@ -19,13 +19,13 @@ SIZE_MULTIPLE = 2 ** (LEVELS - 1)
 class DoubleConvolution(nn.Sequential):
     """Two 3 x 3 convolutions that keep height and width, each with its normalisation, if any, and a ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, normalisation: Normalisation) -> None:
+    def __init__(self, inputs: int, outputs: int, normalisation: NormLayer) -> None:
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             # Batch normalisation takes away what a bias adds, and adds one of its own.
             plain = normalisation == "none"
             layers.append(nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=plain))
-            layers += [] if plain else [BatchNormalisation(outputs)]
+            layers += [] if plain else [SyncBatchNorm2d(outputs)]
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
 
@@ -46,7 +46,7 @@ class UNet(nn.Module):
         self,
         base_channels: int = 64,
         activation_checkpointing: bool = False,
-        normalisation: Normalisation = "none",
+        normalisation: NormLayer = "none",
     ) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
@@ -79,7 +79,7 @@ class UNet(nn.Module):
         features = self._run(self.encoders[-1], features)
         for upsampler, decoder in zip(self.upsamplers, self.decoders, strict=True):
             features = self._run(decoder, torch.cat([skips.pop(), upsampler(features)], dim=1))
-        return cropped(self.head(features), micrographs)
+        return crop_padding(self.head(features), micrographs)
 
     def _run(self, block: nn.Module, features: Tensor) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
@@ -92,7 +92,7 @@ def recomputed(block: nn.Module, features: Tensor) -> Tensor:
     settings: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     # The compiler does not take contexts, and changes averages once by itself.
     if not torch.compiler.is_compiling():
-        settings["context_fn"] = lambda: (nullcontext(), averages_kept(block))
+        settings["context_fn"] = lambda: (nullcontext(), frozen_running_stats(block))
     return cast(Tensor, checkpoint(block, features, **settings))
 
 
@@ -118,7 +118,7 @@ def pad_to_multiple(images: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
     return functional.pad(images, margins, mode="replicate") if any(margins) else images
 
 
-def cropped(logits: Tensor, images: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
+def crop_padding(logits: Tensor, images: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
     """Return of the logits of padded images those of the `images` themselves."""
     height, width = images.shape[-2:]
     top, left = _margin(height, multiple)[0], _margin(width, multiple)[0]

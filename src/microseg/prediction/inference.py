@@ -15,14 +15,13 @@ from microseg.common.files import output_folder
 from microseg.common.params import PredictParams
 from microseg.common.progress import progress
 from microseg.micrographs.images import image_size, read_micrograph
+from microseg.network.batch_norm import fuse_conv_bn
 from microseg.network.devices import connected
 from microseg.network.footprint import footprint_of
-from microseg.network.inputs import GreyValues, network_input
+from microseg.network.inputs import GreyValues, network_input, upsample
 from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.networks import Network
-from microseg.network.normalisation import folded
-from microseg.network.resolution import enlarged
-from microseg.network.tiles import Tiling, tiled_logits
+from microseg.network.sliding_window import Tiling, tiled_logits
 from microseg.network.unet import UNet
 from microseg.prediction.logits import write_logits
 
@@ -35,7 +34,7 @@ def predict(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
         return tiled_logits(network, micrographs, tiling).float()
 
 
-def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
+def predict_d4(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
     """Return the mean of the logits that `predict` gives for the eight symmetries of the micrographs, turned back.
 
     A micrograph has no up or down, so that all eight are equally good views of it.
@@ -49,13 +48,13 @@ def predict_in_all_symmetries(network: nn.Module, micrographs: Tensor, tiling: T
     return total / 8
 
 
-def predict_mirrored(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
+def predict_hflip(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
     """Return the mean of the logits that `predict` gives for the micrographs and for their mirror images."""
     mirrored = predict(network, micrographs.flip(-1), tiling).flip(-1)
     return (predict(network, micrographs, tiling) + mirrored) / 2
 
 
-PREDICTIONS = {"all": predict_in_all_symmetries, "mirror": predict_mirrored, "none": predict}
+PREDICTIONS = {"all": predict_d4, "mirror": predict_hflip, "none": predict}
 """The values that `predict.symmetries` may have."""
 
 
@@ -85,16 +84,16 @@ def write_logits_folder(
     with connected(fabric), explained(workload), writing as own:
         if fabric.is_global_zero:
             warn_if_short(workload, fabric.device)
-        module = fabric.to_device(folded(network))
+        module = fabric.to_device(fuse_conv_bn(network))
         partial = fabric.broadcast(own)
         mine = names[fabric.global_rank :: fabric.world_size]
-        micrographs = read_ahead(lambda name: read_micrograph(images / name), mine)
+        micrographs = prefetch(lambda name: read_micrograph(images / name), mine)
         shown = progress(mine, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
             inputs = fabric.to_device(network_input(micrograph, grey_values, scale=scale)[None])
             with fabric.autocast():
                 logits = logits_of(module, inputs, Tiling(params.tile, params.overlap))
-            logits = enlarged(logits, micrograph.shape)
+            logits = upsample(logits, micrograph.shape)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
         fabric.barrier()
 
@@ -117,7 +116,7 @@ def workload_of(
     )
 
 
-def read_ahead(read: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
+def prefetch(read: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
     """Yield `read(name)` for every name, in order; a thread reads the next one while this one is in use."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         following: Future[Result] | None = None

@@ -1,10 +1,12 @@
-"""Reading and writing logits, the raw output of the network for one micrograph."""
+"""Logits, the raw output of the network for one micrograph: reading and writing them, and their probabilities."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from microseg.common.errors import InputError
 from microseg.common.files import output_file
@@ -13,7 +15,7 @@ LARGEST = float(np.finfo(np.float16).max)
 ROWS_AT_A_TIME = 1024
 
 
-def bands(rows: int) -> Iterator[slice]:
+def row_chunks(rows: int) -> Iterator[slice]:
     """Yield the rows of a picture that has so many, a band after the other, for what takes many bytes a pixel."""
     for top in range(0, rows, ROWS_AT_A_TIME):
         yield slice(top, min(top + ROWS_AT_A_TIME, rows))
@@ -45,3 +47,20 @@ def read_logits(folder: Path, image: str) -> NDArray[np.float16]:
             f"{logits.shape}; rerun the stage predict"
         )
     return np.asarray(logits)
+
+
+Logits = NDArray[np.floating]
+WholeNumber = TypeVar("WholeNumber", np.uint8, np.uint16)
+
+
+def probabilities(logits: Logits) -> NDArray[np.float32]:
+    """Return the sigmoid of logits of any shape."""
+    return np.asarray(expit(logits.astype(np.float32)))
+
+
+def rescaled(logits: Logits, kind: type[WholeNumber]) -> NDArray[WholeNumber]:
+    """Return the probability, (height, width), as whole numbers; the largest of their `kind` is certainty."""
+    result = np.empty(logits.shape, kind)
+    for rows in row_chunks(len(logits)):
+        result[rows] = np.rint(probabilities(logits[rows]) * np.iinfo(kind).max)
+    return result

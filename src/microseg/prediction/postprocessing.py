@@ -1,13 +1,20 @@
 """From logits, the raw output of the network, to binary masks, in the two ways of the study."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from microseg.prediction.logits import bands
+from microseg.common.files import output_folder
+from microseg.common.parallel import map_in_processes
+from microseg.common.params import PostprocessParams
+from microseg.micrographs.images import write_mask
+from microseg.prediction.logits import read_logits, row_chunks
 
 Logits = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -83,7 +90,34 @@ def otsu_threshold(values: NDArray[np.floating]) -> float:
     # Counting takes many bytes a pixel: the logits of a mosaic are counted a band at a time.
     # As float32, which NumPy's annotations do not know of, the limits give the very edges that scikit-image has.
     limits = cast("tuple[float, float]", (np.float32(lowest), np.float32(highest)))
-    counted = [np.histogram(values[rows].astype(np.float32), 256, limits) for rows in bands(len(values))]
+    counted = [np.histogram(values[rows].astype(np.float32), 256, limits) for rows in row_chunks(len(values))]
     edges = counted[0][1]
     counts = np.sum([counts for counts, _ in counted], axis=0)
     return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))
+
+
+def write_predictions(images: Sequence[str], logits: Path, folder: Path, params: PostprocessParams) -> None:
+    """Write the masks of `images` into `folder`, in a folder for each of METHODS, from their logits in `logits`.
+
+    Raises:
+        InputError: logits are missing or broken.
+    """
+    with output_folder(folder) as partial_folder:
+        for method in METHODS:
+            (partial_folder / method).mkdir()
+        for _ in map_in_processes(
+            partial(_write_both, logits, partial_folder, params), images, "masks from logits"
+        ):
+            pass
+
+
+def _write_both(logits_folder: Path, folder: Path, params: PostprocessParams, image: str) -> None:
+    logits = read_logits(logits_folder, image)
+    masks = {
+        "sigmoid": sigmoid_mask(logits, params.sigmoid_threshold),
+        "morphology": morphological_mask(
+            logits, params.morphology_threshold, params.opening_radius, params.closing_radius
+        ),
+    }
+    for method, mask in masks.items():
+        write_mask(folder / method / image, mask)

@@ -1,23 +1,24 @@
 """The user's own folder with images/, annotations and perhaps metadata.csv becomes a raw dataset."""
 
+import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microseg.annotations.polygonize import HEADER_LINE, Mask, annotation_line, empty_line, polygonize
 from microseg.annotations.polygons import is_file_name
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
+from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
 from microseg.micrographs.conversion import SUFFIXES, bits_in_use, count_bits, read_grey, to_8_bit
 from microseg.micrographs.images import image_size, write_micrograph
-from microseg.micrographs.origins import write_origins
-from microseg.sources.annotation_lines import HEADER_LINE
+from microseg.micrographs.line_map import write_line_map
+from microseg.micrographs.metadata import IMAGE_COLUMN
 from microseg.sources.coco import coco_lines
-from microseg.sources.folder_tables import table_lines, write_metadata
-from microseg.sources.mask_folder import mask_lines
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
             file.write(f"{line}\n")
             if origin is not None:
                 origins.append((TABLE, number, origin))
-    write_origins(target, origins)
+    write_line_map(target, origins)
 
 
 def _find_form(source: Path) -> str:
@@ -142,3 +143,116 @@ def _write_image(folder: Path, crop_bottom: int, picture: Path) -> tuple[Path, N
 def _write_scaled(folder: Path, crop_bottom: int, bits: int, picture: Path) -> None:
     grey = read_grey(picture)
     write_micrograph(folder / f"{picture.stem}.png", to_8_bit(grey, bits)[: len(grey) - crop_bottom])
+
+
+def table_lines(table: Path, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield every line of a table of annotations, the header too, in the published dialect.
+
+    A line stays on its line, usable or not: whether it can be used is for the stage parse_csv to say, which can
+    also leave it out.
+
+    Args:
+        table: the user's table, with semicolons, commas or tabs.
+        names: the new names of the images.
+
+    Raises:
+        InputError: the table cannot be read, or a line cannot be split into fields.
+    """
+    delimiter, next_number = "", 1
+    for number, line in read_lines(table):
+        delimiter = delimiter or delimiter_of(line)
+        try:
+            fields = [field.strip() for field in split_line(line, delimiter)]
+        except ValueError as error:
+            raise InputError(f"{table}, line {number}: {error}; fix the line") from None
+        if ";" in "".join(fields):
+            raise InputError(f"{table}, line {number}: a field holds a semicolon; take it out")
+        yield from [""] * (number - next_number)
+        yield ";".join([names.get(fields[0], fields[0]), *fields[1:]])
+        next_number = number + 1
+
+
+def write_metadata(table: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Write the user's metadata with commas and the new names of the images; every line stays on its line."""
+    header, rows = read_table(table)
+    if IMAGE_COLUMN not in header:
+        raise InputError(f"{table}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
+    column = header.index(IMAGE_COLUMN)
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        next_number = 2
+        for number, fields in rows:
+            file.write("\n" * (number - next_number))
+            fields[column] = names.get(fields[column], fields[column])
+            writer.writerow(fields)
+            next_number = number + 1
+
+
+# A JPEG's values are not those that were saved: no line between foreground and background is left.
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+
+
+def mask_lines(folder: Path, pictures: Sequence[Path], crop_bottom: int) -> Iterator[tuple[str, str]]:
+    """Yield the lines of annotations.csv, below its header, each with its mask, in the order of the pictures.
+
+    The polygons give exactly the masks when they are drawn. A mask without foreground says that its micrograph
+    shows no island; a micrograph without a mask is not used.
+
+    Args:
+        folder: the masks: 0 for the background, one other value for the foreground.
+        pictures: the micrographs.
+        crop_bottom: rows to cut off at the bottom of every mask, as of its micrograph.
+
+    Raises:
+        InputError: a mask cannot be read, holds more than two values, has another size than its micrograph, or
+            there is no micrograph for it.
+    """
+    masks = _find_masks(folder, {picture.stem: picture for picture in pictures})
+    pairs = [(masks[picture.stem], picture) for picture in pictures if picture.stem in masks]
+    traced = map_in_processes(partial(_trace, crop_bottom), pairs, "tracing masks")
+    for (mask, _), lines in zip(pairs, traced, strict=True):
+        yield from ((line, mask.as_posix()) for line in lines)
+
+
+def _find_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
+    masks: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith("."):
+            continue
+        if file.suffix.lower() not in MASK_SUFFIXES:
+            raise InputError(f"{file}: a mask has to be a PNG or TIFF image; convert or remove it")
+        if file.stem not in pictures:
+            raise InputError(f"{file}: no micrograph has this name; rename or remove the mask")
+        if file.stem in masks:
+            raise InputError(f"{file}: {masks[file.stem].name} is a mask of the same micrograph; remove one")
+        masks[file.stem] = file
+    if not masks:
+        raise InputError(f"{folder}: holds no mask; put one there for each micrograph, under its name")
+    return masks
+
+
+def _trace(crop_bottom: int, pair: tuple[Path, Path]) -> list[str]:
+    path, picture = pair
+    mask = _read_mask(path)
+    height, width = read_grey(picture).shape
+    if mask.shape != (height, width):
+        raise InputError(
+            f"{path}: has {mask.shape[1]} x {mask.shape[0]} pixels, its micrograph {width} x {height}; "
+            "give both the same size"
+        )
+    outlines = polygonize(mask[: height - crop_bottom])
+    name = f"{picture.stem}.png"
+    return [annotation_line(name, outline) for outline in outlines] or [empty_line(name)]
+
+
+def _read_mask(path: Path) -> Mask:
+    grey = read_grey(path)
+    values = np.unique(grey)
+    foreground = values[values != 0]
+    if len(foreground) > 1:
+        raise InputError(
+            f"{path}: holds {len(values)} values; a mask has 0 for the background and one for the foreground"
+        )
+    mask: Mask = grey != 0
+    return mask

@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.common.workspace import project_root, shared_folder
-from microseg.micrographs.origins import write_origins
+from microseg.common.files import project_root, shared_folder
+from microseg.micrographs.line_map import write_line_map
 from microseg.sources.archive import unpack_micrographs
-from microseg.sources.published_file import PublishedFile, misfit
-from microseg.sources.transfer import PATIENCE, Patience, TransferError, bytes_missing, fetch, require_free_space
+from microseg.sources.transfer import (
+    PATIENCE,
+    Patience,
+    PublishedFile,
+    TransferError,
+    bytes_missing,
+    fetch,
+    misfit,
+    require_free_space,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +94,7 @@ def write_published(
     shutil.copyfile(polygons, folder / "annotations.csv")
     shutil.copyfile(metadata, folder / "metadata.csv")
     published = ("annotations.csv", None, dataset.polygons.name), ("metadata.csv", None, dataset.metadata.name)
-    write_origins(folder, published)
+    write_line_map(folder, published)
     (folder / "images").mkdir()
     unpack_micrographs(images, _named_micrographs(polygons), folder / "images")
 

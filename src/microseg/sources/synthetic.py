@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from microseg.common.parallel import map_in_processes
-from microseg.common.params_data import SyntheticParams
+from microseg.common.params import SyntheticParams
 from microseg.common.randomness import generator
 from microseg.micrographs.images import write_micrograph
 from microseg.sources.synthetic_outlines import Layout, Outline, place_blocks, place_islands

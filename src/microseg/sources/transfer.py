@@ -1,10 +1,7 @@
-"""Fetching a published file over an unreliable network: continued where it stopped, and checked before it counts.
-
-What arrives is kept in `<name>.part`, which a later process continues by an HTTP range request (RFC 9110,
-section 14). Nothing is taken for the file until its size and digest fit.
-"""
+"""Fetching files over HTTP: resumed where they were interrupted, checked by size and digest."""
 
 import errno
+import hashlib
 import logging
 import re
 import shutil
@@ -12,6 +9,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+from typing import Literal
 
 import requests
 from filelock import FileLock
@@ -21,7 +19,35 @@ from urllib3.util import Retry
 
 from microseg.common.errors import InputError
 from microseg.common.progress import byte_progress
-from microseg.sources.published_file import PublishedFile, misfit
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file known in advance: its name, size in bytes, digest (hexadecimal), and addresses, best first.
+
+    Without a digest, which only a first download lacks, the size alone decides.
+    """
+
+    name: str
+    size: int
+    digest: str | None
+    urls: tuple[str, ...]
+    algorithm: Literal["md5", "sha256"] = "md5"
+
+
+def misfit(path: Path, file: PublishedFile) -> str | None:
+    """Say in which way the file at `path` is not `file`; None where size and digest fit."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"has {size:,} bytes instead of {file.size:,}"
+    if file.digest is None:
+        return None
+    with path.open("rb") as content:
+        # MD5, where it is what the publisher gives, guards against accidents, not against attackers.
+        digest = hashlib.file_digest(content, lambda: hashlib.new(file.algorithm, usedforsecurity=False))
+    found = digest.hexdigest()
+    return None if found == file.digest else f"has {file.algorithm} {found} instead of {file.digest}"
+
 
 logger = logging.getLogger(__name__)
 

@@ -17,15 +17,15 @@ Mask = NDArray[np.bool_ | np.float32]
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
     """Return the crop and its mask, changed at random within the limits of `settings`."""
     if settings.symmetries == "all":
-        grey, mask = random_symmetry(grey, mask, random)
+        grey, mask = random_d4(grey, mask, random)
     if settings.symmetries == "mirror" and random.integers(2):
         grey, mask = grey[:, ::-1], mask[:, ::-1]
     if settings.erase and random.uniform() < settings.erase:
-        grey = partly_erased(grey, random)
+        grey = random_erasing(grey, random)
     return random_grey_values(grey, settings, random), mask
 
 
-def random_symmetry(grey: Grey, mask: Mask, random: np.random.Generator) -> tuple[Grey, Mask]:
+def random_d4(grey: Grey, mask: Mask, random: np.random.Generator) -> tuple[Grey, Mask]:
     """Return both in one of the eight symmetries of the square, or the four of the rectangle."""
     transpose, upside_down, mirror = random.integers(2, size=3).tolist()
     if transpose and grey.shape[0] == grey.shape[1]:
@@ -42,7 +42,7 @@ def random_factor(largest_change: float, random: np.random.Generator) -> float:
     return float(np.exp(random.uniform(-1, 1) * np.log1p(largest_change)))
 
 
-def partly_erased(grey: Grey, random: np.random.Generator) -> Grey:
+def random_erasing(grey: Grey, random: np.random.Generator) -> Grey:
     """Return the crop with one to three rectangles painted over, as where something is missing or covered.
 
     Each is 0.15 to 0.6 of the crop high and wide, or, half of them, as wide as the crop, and has a grey that

@@ -13,34 +13,27 @@ from torch import Tensor
 
 from microseg.common.files import file_digest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.network.inputs import MaskedMicrographs
-from microseg.network.provenance import library_versions
-from microseg.network.resolution import reduction
-from microseg.network.tiles import WHOLE, Tiling
+from microseg.network.environment import library_versions
+from microseg.network.inputs import MaskedMicrographs, downsampling_method
+from microseg.network.sliding_window import WHOLE, Tiling
 
 CODE = (
     "common.randomness",
     "micrographs.images",
+    "network.batch_norm",
     "network.devices",
+    "network.environment",
     "network.inputs",
     "network.losses",
     "network.networks",
-    "network.normalisation",
-    "network.processor",
-    "network.resolution",
-    "network.tiles",
+    "network.sliding_window",
     "network.unet",
     "training.augmentation",
-    "training.beginning",
-    "training.datasets",
-    "training.history",
+    "training.data",
     "training.loop",
-    "training.pixels",
-    "training.sampling",
-    "training.schedules",
-    "training.state",
-    "training.validation",
-    "training.weight_average",
+    "training.optimization",
+    "training.pixel_cache",
+    "training.records",
 )
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
@@ -77,7 +70,7 @@ def fingerprint(
     if tiling.tile is not None:
         settings |= {**tiling._asdict(), "monai": version("monai")}
     if params.scale != 1 or params.augment.zoom:
-        settings |= {"reduction": reduction(params.scale)}
+        settings |= {"reduction": downsampling_method(params.scale)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,

@@ -1,4 +1,4 @@
-"""The training loop: epoch after epoch, step after step, batch after batch."""
+"""The training loop: epoch after epoch, step after step, batch after batch, and the validation in between."""
 
 import math
 import time
@@ -17,24 +17,38 @@ from microseg.common.errors import InputError
 from microseg.common.params import TrainParams
 from microseg.common.progress import progress
 from microseg.common.randomness import generator
-from microseg.network.devices import is_idle, precision_of, resolve_workers, sum_over_devices
+from microseg.micrographs.images import image_size
+from microseg.network.batch_norm import excluded_from_sync
+from microseg.network.devices import all_reduce_sum, is_idle, resolve_workers
+from microseg.network.environment import precision_of
 from microseg.network.footprint import Footprint
-from microseg.network.inputs import MaskedMicrographs
-from microseg.network.losses import LOSSES
-from microseg.network.memory import explained
+from microseg.network.inputs import MaskedMicrographs, upsample
+from microseg.network.losses import LOSSES, Loss
+from microseg.network.memory import InferenceWorkload, bytes_per_number, explained
 from microseg.network.networks import Network
-from microseg.network.normalisation import left_out
-from microseg.network.tiles import WHOLE, Tiling
-from microseg.training.beginning import FACTOR, laid_out, new_network, new_optimizer
-from microseg.training.datasets import Batch, Sample, TrainingCrops, WholeMicrographs, loader, next_batch
-from microseg.training.history import EpochRecord, best_record, going_on, is_over, is_regular
-from microseg.training.pixels import PixelStore
-from microseg.training.running_loss import REMEDIES, RunningLoss
-from microseg.training.sampling import Sampler
-from microseg.training.schedules import Schedule
-from microseg.training.state import TrainingState, Weights, copy_weights
-from microseg.training.validation import validate, validation_workload
-from microseg.training.weight_average import WeightAverage, statistics_batches
+from microseg.network.sliding_window import WHOLE, Tiling, tiled_logits
+from microseg.training.data import Batch, Sample, Sampler, TrainingCrops, WholeMicrographs, loader, next_batch
+from microseg.training.optimization import (
+    EMA,
+    LR_MULTIPLIER,
+    Schedule,
+    new_network,
+    new_optimizer,
+    statistics_batches,
+    to_memory_format,
+)
+from microseg.training.pixel_cache import PixelCache
+from microseg.training.records import (
+    EpochRecord,
+    TrainingState,
+    Validation,
+    Weights,
+    best_record,
+    copy_weights,
+    is_regular,
+    records_to_resume,
+    should_stop,
+)
 
 
 class TrainingLoop:
@@ -47,7 +61,7 @@ class TrainingLoop:
         validation: MaskedMicrographs,
         params: TrainParams,
         seed: int,
-        pixels: PixelStore,
+        pixels: PixelCache,
         tiling: Tiling = WHOLE,
         first_weights: Weights | None = None,
         footprint: Footprint | None = None,
@@ -72,8 +86,8 @@ class TrainingLoop:
         self.schedule = Schedule(
             params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
         )
-        self.network = laid_out(new_network(params, seed, first_weights or {}), params, fabric)
-        self.average = WeightAverage(self.network, params.weight_average) if params.weight_average else None
+        self.network = to_memory_format(new_network(params, seed, first_weights or {}), params, fabric)
+        self.average = EMA(self.network, params.weight_average) if params.weight_average else None
         precision = fabric.strategy.precision.precision
         self.validation_workload = validation_workload(validation, params, precision, tiling.tile, footprint)
         self.workers = resolve_workers(params.workers, fabric.device, params.devices)
@@ -103,7 +117,7 @@ class TrainingLoop:
     def restore(self, state: TrainingState) -> None:
         """Go back or forth to the end of the last epoch of `state`."""
         done = state.epoch >= self.params.epochs
-        self.records = state.records if done else going_on(state.records, self.params.validate_every)
+        self.records = state.records if done else records_to_resume(state.records, self.params.validate_every)
         self.best_weights = state.best_weights
         self.network.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)
@@ -114,7 +128,7 @@ class TrainingLoop:
     def epochs(self, last: int, early_stopping: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, yielding the record of each epoch at its end."""
         watched = self._validation_batches()
-        if is_over(self.records, last, early_stopping):
+        if should_stop(self.records, last, early_stopping):
             if self.records[-1].validation is None:  # an epoch that a longer training went through
                 yield self._with_validation(self.records[-1], watched)
             return
@@ -125,7 +139,7 @@ class TrainingLoop:
         steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:
-            while not is_over(self.records, last, early_stopping):
+            while not should_stop(self.records, last, early_stopping):
                 record = self._run_epoch(len(self.records) + 1, batches, bar)
                 self.records = (*self.records, record)
                 if record.epoch == last or is_regular(record.epoch, self.params.validate_every):
@@ -181,7 +195,7 @@ class TrainingLoop:
     def _run_epoch(self, epoch: int, batches: Iterator[Batch], bar: "tqdm[object]") -> EpochRecord:
         """Train for one epoch."""
         begin, waiting_seconds = time.perf_counter(), 0.0
-        running = RunningLoss(epoch)
+        running = LossMeter(epoch)
         for number, step in enumerate(self.sampler.epoch(epoch)):
             for position in range(len(step)):
                 start = time.perf_counter()
@@ -198,7 +212,7 @@ class TrainingLoop:
         total = torch.tensor(running.total(), dtype=torch.float64, device=self.fabric.device)
         return EpochRecord(
             epoch=epoch,
-            train_loss=sum_over_devices(self.fabric, total).item() / self.sampler.crops,
+            train_loss=all_reduce_sum(self.fabric, total).item() / self.sampler.crops,
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - begin,
             waiting_seconds=waiting_seconds,
@@ -212,7 +226,7 @@ class TrainingLoop:
     def _backward(self, batch: Batch, exchange_gradients: bool) -> Tensor:
         """Add the gradients of a batch and return the losses of its crops, 0 for those without weight."""
         idle = self.fabric.world_size > 1 and not batch.weights.any()
-        counted = left_out(self.network) if idle else nullcontext()
+        counted = excluded_from_sync(self.network) if idle else nullcontext()
         with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients), counted:
             losses = self.loss(self.module(batch.micrographs), batch.masks)
             # The devices' gradients are averaged, while the weights of a step sum to 1 over all of them.
@@ -227,8 +241,111 @@ class TrainingLoop:
                 self.module, self.optimizer, max_norm=self.params.gradient_clip, error_if_nonfinite=False
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(step) * group[FACTOR]
+            group["lr"] = self.schedule.learning_rate(step) * group[LR_MULTIPLIER]
         self.optimizer.step()
         if self.average:
             self.average.update(self.network, step)
         self.optimizer.zero_grad()
+
+
+def validate(
+    fabric: Fabric,
+    network: nn.Module,
+    batches: DataLoader[Sample],
+    loss: Loss,
+    micrographs: int,
+    tiling: Tiling,
+) -> Validation:
+    """Measure the network on all `micrographs`; `batches` are this device's, of one whole micrograph each.
+
+    The network sees them in the pieces that `tiling` says. Its logits are enlarged to the size of the masks where
+    it sees the micrographs smaller than they are. The values of single micrographs are collected from all devices
+    before they are averaged, so that the result does not depend on the number of devices.
+    """
+    values = torch.zeros(micrographs, 3, dtype=torch.float64, device=fabric.device)
+    network.eval()
+    with torch.inference_mode(), fabric.autocast():
+        for number, batch in enumerate(batches):
+            index = fabric.global_rank + number * fabric.world_size
+            values[index] = _measure(network, fabric.to_device(batch), loss, tiling)
+    network.train()
+    columns = all_reduce_sum(fabric, values).T.tolist()
+    return Validation(*(math.fsum(column) / micrographs for column in columns))
+
+
+def _measure(network: nn.Module, batch: Batch, loss: Loss, tiling: Tiling) -> torch.Tensor:
+    logits = tiled_logits(network, batch.micrographs, tiling)
+    logits = upsample(logits, batch.masks.shape[-2:])
+    foreground = logits > 0
+    union = (foreground | batch.masks).sum()
+    common = (foreground & batch.masks).sum()
+    iou = torch.where(union > 0, common / union, 1.0)
+    return torch.stack([loss(logits, batch.masks)[0], iou, foreground.float().mean()])
+
+
+def validation_workload(
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    precision: str,
+    tile: int | None,
+    footprint: Footprint | None = None,
+) -> InferenceWorkload:
+    """Return what the memory of a validation depends on: the largest micrograph, and the tiles it is cut into."""
+    sizes = (image_size(validation.images / name) for name in validation.names)
+    height, width = max(sizes, key=math.prod)
+    return InferenceWorkload(
+        base_channels=params.base_channels,
+        footprint=footprint,
+        height=height,
+        width=width,
+        bytes_per_number=bytes_per_number(precision),
+        tile=tile,
+        validating=True,
+        scale=params.scale,
+    )
+
+
+STEPS_BETWEEN_LOOKS = 20
+"""Looking at a number lets a GPU stand still until the next step is queued; once in so many steps is no loss."""
+
+REMEDIES = (
+    "likely remedies: a lower train.lr, train.gradient_clip of 1.0 or less, some train.warmup_epochs, or "
+    "train.precision bf16 or float32 instead of fp16"
+)
+
+
+class LossMeter:
+    """Adds up the losses of one epoch, and stops the training soon after one of them is not finite."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._total = 0.0
+        self._unseen: list[tuple[int, tuple[str, ...], Tensor]] = []
+
+    def add(self, step: int, names: tuple[str, ...], losses: Tensor) -> None:
+        """Take the losses, (batch,), of the micrographs `names` in a step, the first of the epoch being 1."""
+        if self._unseen and step - self._unseen[0][0] >= STEPS_BETWEEN_LOOKS:
+            self._look()
+        self._unseen.append((step, names, losses))
+
+    def total(self) -> float:
+        """Return the sum of all losses so far.
+
+        Raises:
+            InputError: one of them was not finite; the message names the step and its micrographs.
+        """
+        self._look()
+        return self._total
+
+    def _look(self) -> None:
+        if not self._unseen:
+            return
+        values = iter(torch.cat([losses for _, _, losses in self._unseen]).tolist())
+        for step, names, losses in self._unseen:
+            own = [next(values) for _ in range(len(losses))]
+            if not all(map(math.isfinite, own)):
+                raise InputError(
+                    f"epoch {self.epoch}, step {step}: the loss of {', '.join(names)} is not finite; {REMEDIES}"
+                )
+            self._total += math.fsum(own)
+        self._unseen.clear()

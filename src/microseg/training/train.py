@@ -9,24 +9,19 @@ from lightning_fabric import Fabric
 
 from microseg.common.errors import InputError
 from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.network.devices import connected, while_others_wait
-from microseg.network.encoder_weights import first_weights
+from microseg.network.devices import connected, run_on_rank_zero
+from microseg.network.environment import current_environment
 from microseg.network.footprint import footprint_of
-from microseg.network.inputs import MaskedMicrographs
+from microseg.network.initial_weights import first_weights
+from microseg.network.inputs import MaskedMicrographs, downsampled_size
 from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
-from microseg.network.provenance import provenance
-from microseg.network.resolution import reduced_size
-from microseg.network.tiles import WHOLE, Tiling
-from microseg.training.beginning import new_network
-from microseg.training.checkpoint_space import exclusive
-from microseg.training.checkpoints import CheckpointFolder
+from microseg.network.sliding_window import WHOLE, Tiling
+from microseg.training.checkpoints import CheckpointFolder, exclusive_lock
 from microseg.training.fingerprint import fingerprint
-from microseg.training.history import EpochRecord, is_over
 from microseg.training.loop import TrainingLoop
-from microseg.training.pixels import PixelStore
-from microseg.training.report import waiting_share
-from microseg.training.schedules import shared_epochs
-from microseg.training.state import TrainingState
+from microseg.training.optimization import new_network, shared_epochs
+from microseg.training.pixel_cache import PixelCache
+from microseg.training.records import EpochRecord, TrainingState, should_stop, waiting_share
 
 WAITING_LIMIT = 0.05
 
@@ -54,21 +49,21 @@ def train(
     Raises:
         InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
     """
-    check_parts(training, validation)
+    check_subsets(training, validation)
     first = first_weights(encoder_weights, params) if encoder_weights is not None else {}
     workload = workload_of(fabric, training, params)
-    used = provenance(fabric)
+    used = current_environment(fabric)
     with connected(fabric), explained(workload), ExitStack() as held:
 
         def claim() -> CheckpointFolder:
             warn_if_short(workload, fabric.device)
             device = f"{used.device}, {used.precision}"
             name = fingerprint(training, validation, params, seed, device, tiling, first)
-            held.enter_context(exclusive(checkpoints / name))
+            held.enter_context(exclusive_lock(checkpoints / name))
             return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
 
-        folder = while_others_wait(fabric, claim)
-        store = PixelStore(training, pixels, params.scale)
+        folder = run_on_rank_zero(fabric, claim)
+        store = PixelCache(training, pixels, params.scale)
         loop = TrainingLoop(fabric, training, validation, params, seed, store, tiling, first, workload.footprint)
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
@@ -79,7 +74,7 @@ def train(
     return final
 
 
-def check_parts(training: MaskedMicrographs, validation: MaskedMicrographs) -> None:
+def check_subsets(training: MaskedMicrographs, validation: MaskedMicrographs) -> None:
     """Raise InputError where there is nothing to train or to validate with."""
     for part, files in (("training", training), ("validation", validation)):
         if not files.names:
@@ -97,7 +92,7 @@ def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState
         loop.restore(state)
         log.info("the state after epoch %d was already there", state.epoch)
     for record in loop.epochs(epochs, patience):
-        over = is_over(loop.records, epochs, patience)
+        over = should_stop(loop.records, epochs, patience)
         if folder and (over or folder.is_due(record.epoch, epochs)):
             folder.save(loop.state(), epochs)
     return loop.state()
@@ -112,7 +107,7 @@ def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams
     """Return what the memory of a training depends on; the first micrograph stands for all."""
     height, width = params.crop, params.crop
     if height is None or width is None:
-        height, width = reduced_size(training.read(0)[0].shape, params.scale)
+        height, width = downsampled_size(training.read(0)[0].shape, params.scale)
     is_plain = params.encoder == PLAIN_ENCODER
     return TrainingWorkload(
         base_channels=params.base_channels,

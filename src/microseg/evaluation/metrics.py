@@ -1,0 +1,241 @@
+"""The metrics of one micrograph and of a set of them, with 95 % intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microseg.common.errors import InputError
+from microseg.evaluation.intervals import (
+    Interval,
+    mean_interval,
+    ratio_difference,
+    ratio_interval,
+    student_interval,
+    wilcoxon_p,
+)
+from microseg.evaluation.islands import MatchedIslands, match_islands, pool
+from microseg.evaluation.scores import (
+    BoundaryAgreement,
+    MeasuredImage,
+    border_distance,
+    compare_boundaries,
+    correlations,
+    score,
+    summarize,
+)
+from microseg.micrographs.images import read_mask
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A micrograph to measure: its group, "" for none, and a point (x, y) in pixels for each annotated island."""
+
+    image: str
+    group: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one predicted mask agrees with the annotated one in more than single pixels.
+
+    Attributes:
+        area_fraction_error: predicted minus annotated share of the micrograph that is foreground, -1 to 1.
+        points_found: how many of the annotated points are in the predicted mask.
+    """
+
+    islands: MatchedIslands
+    boundary: BoundaryAgreement
+    area_fraction_error: float
+    points_found: int
+
+
+@dataclass(frozen=True)
+class MeasuredMicrograph:
+    """All measurements of one micrograph, for each method."""
+
+    pixels: MeasuredImage
+    group: str
+    points: int
+    """How many annotated points lie on the micrograph."""
+    agreements: dict[str, Agreement]
+
+
+def measure_micrograph(
+    subject: Subject, masks: Path, predictions: Path, methods: Sequence[str]
+) -> MeasuredMicrograph:
+    """Measure one micrograph's masks in the folder `predictions`, one folder a method, against that in `masks`.
+
+    Raises:
+        InputError: a mask is missing, cannot be read, or has another size than its truth.
+    """
+    truth = read_mask(masks / subject.image)
+    points = _on_the_micrograph(subject.points, truth.shape)
+    scores, agreements = {}, {}
+    for method in methods:
+        path = predictions / method / subject.image
+        prediction = read_mask(path)
+        if prediction.shape != truth.shape:
+            raise InputError(
+                f"{path}: {prediction.shape} pixels, but the annotated mask has {truth.shape}; "
+                "rerun predict and postprocess"
+            )
+        scores[method] = score(truth, prediction)
+        agreements[method] = Agreement(
+            islands=match_islands(truth, prediction),
+            boundary=compare_boundaries(truth, prediction),
+            area_fraction_error=float(prediction.mean() - truth.mean()),
+            points_found=int(prediction[points[:, 1], points[:, 0]].sum()),
+        )
+    pixels = MeasuredImage(subject.image, float(truth.mean()), border_distance(truth), scores)
+    return MeasuredMicrograph(pixels, subject.group, len(points), agreements)
+
+
+def _on_the_micrograph(points: Sequence[tuple[float, float]], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return column and row, (n, 2), of the pixels with a point; what lies outside the micrograph is left out."""
+    height, width = shape
+    pixels = np.rint(np.array(points, dtype=np.float64).reshape(-1, 2)).astype(np.int64)
+    inside = (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
+    return pixels[inside]
+
+
+HEADLINES = (
+    *("mean_iou", "mean_dice", "pooled_iou", "median_iou", "std_iou", "share_above_095", "share_zero"),
+    *("island_f1", "panoptic_quality", "island_number_error", "points_found", "surface_dice", "hausdorff95"),
+)
+"""What stands in the metrics, in this order; the rest stands in the table of scores."""
+
+WITHIN_NORMAL = 1.959964
+"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All scores of one method on a number of micrographs."""
+
+    scores: dict[str, Interval]
+    area_fraction_error: dict[str, Any]
+
+
+def summarize_method(measured: Sequence[MeasuredMicrograph], method: str) -> Summary:
+    """Summarize what was measured of one method on at least one micrograph.
+
+    A score that is not defined is left out. Intervals are over micrographs, or over their groups where
+    there are any.
+    """
+    pixels = [one.pixels.scores[method] for one in measured]
+    plain: dict[str, float | int | None] = {**summarize(pixels), **_pooled_islands(measured, method)}
+    plain |= correlations([one.pixels for one in measured], method)
+    scores = {name: Interval(float(value), None, None) for name, value in plain.items() if value is not None}
+    scores |= _with_intervals(measured, method)
+    return Summary(scores, area_fraction_error([one.agreements[method].area_fraction_error for one in measured]))
+
+
+def _pooled_islands(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, float | int]:
+    islands = pool(one.agreements[method].islands for one in measured)
+    counts = islands.counts()
+    return {
+        "islands_found": counts.true_positives,
+        "islands_missed": counts.false_negatives,
+        "islands_invented": counts.false_positives,
+        "island_precision": counts.precision,
+        "island_recall": counts.recall,
+        "island_mean_f1": islands.mean_f1,
+        "segmentation_quality": islands.segmentation_quality,
+    }
+
+
+def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, Interval]:
+    groups = [one.group for one in measured]
+    pixels = [one.pixels.scores[method] for one in measured]
+    agreements = [one.agreements[method] for one in measured]
+    islands = [one.islands.counts() for one in agreements]
+    found = np.array([one.true_positives for one in islands])
+    wrong = np.array([one.false_positives + one.false_negatives for one in islands])
+    scores = {
+        "mean_iou": mean_interval([one.iou for one in pixels], groups),
+        "mean_dice": mean_interval([one.dice for one in pixels], groups),
+        "pooled_iou": ratio_interval(
+            [one.true_positives for one in pixels], [one.union for one in pixels], groups
+        ),
+        "island_f1": ratio_interval(2 * found, 2 * found + wrong, groups),
+        "panoptic_quality": ratio_interval([one.islands.covered for one in agreements], found + wrong / 2, groups),
+        "island_number_error": mean_interval([one.islands.number_error for one in agreements], groups),
+        "surface_dice": mean_interval([one.boundary.surface_dice for one in agreements], groups),
+    }
+    distances = np.array([one.boundary.hausdorff95 for one in agreements])
+    defined = np.isfinite(distances)
+    if defined.any():
+        scores["hausdorff95"] = mean_interval(distances[defined], np.array(groups)[defined].tolist())
+    points = [one.points for one in measured]
+    if any(points):
+        scores["points_found"] = ratio_interval([one.points_found for one in agreements], points, groups)
+    return scores
+
+
+def area_fraction_error(errors: Sequence[float]) -> dict[str, Any]:
+    """Describe predicted minus annotated area fractions of at least one micrograph.
+
+    Returns:
+        `mean`, the bias, with `interval95`, Student's interval of it; `standard_deviation` and
+        `limits_of_agreement`, between which the error of 95 % of single micrographs lies if errors are normal
+        (Bland and Altman, The Lancet 327:307, 1986); `micrographs`, their number. Of a single micrograph there is
+        its own error only.
+    """
+    bias = student_interval(errors)
+    described: dict[str, Any] = {"mean": bias.value, "micrographs": len(errors)}
+    if bias.bounds is None:
+        return described
+    deviation = float(np.std(errors, ddof=1))
+    limits = [bias.value - WITHIN_NORMAL * deviation, bias.value + WITHIN_NORMAL * deviation]
+    return described | {
+        "interval95": bias.bounds,
+        "standard_deviation": deviation,
+        "limits_of_agreement": limits,
+    }
+
+
+def metrics_of(measured: Sequence[MeasuredMicrograph], summaries: dict[str, Summary]) -> dict[str, dict[str, Any]]:
+    """Return the headlines of each method and the paired difference of the two, as the metrics file has them.
+
+    Intervals are lists [low, high], which `dvc metrics` passes over.
+    """
+    metrics: dict[str, dict[str, Any]] = {}
+    for method, summary in summaries.items():
+        headlines: dict[str, Any] = {}
+        for name in HEADLINES:
+            if name in summary.scores:
+                headlines[name] = summary.scores[name].value
+                if summary.scores[name].bounds is not None:
+                    headlines[f"{name}_interval95"] = summary.scores[name].bounds
+        metrics[method] = headlines | {"area_fraction_error": summary.area_fraction_error}
+    first, second = summaries
+    metrics[f"{first}_minus_{second}"] = _difference(measured, first, second)
+    return metrics
+
+
+def _difference(measured: Sequence[MeasuredMicrograph], first: str, second: str) -> dict[str, Any]:
+    iou = {method: [one.pixels.scores[method].iou for one in measured] for method in (first, second)}
+    ones = [1.0] * len(measured)
+    difference = ratio_difference((iou[first], ones), (iou[second], ones), [one.group for one in measured])
+    described: dict[str, Any] = {"mean_iou": difference.value}
+    if difference.bounds is not None:
+        described["mean_iou_interval95"] = difference.bounds
+    p_value = wilcoxon_p(iou[first], iou[second])
+    return described if p_value is None else described | {"wilcoxon_p": p_value}
+
+
+SCORE_TABLE_HEADER = ("method", "score", "value", "low", "high")
+
+
+def score_table(summaries: dict[str, Summary]) -> Iterator[tuple[object, ...]]:
+    """Yield a row of SCORE_TABLE_HEADER for each method and score; no bounds where a score has no interval."""
+    for method, summary in summaries.items():
+        for name, interval in summary.scores.items():
+            yield (method, name, interval.value, *(interval.bounds or ("", "")))

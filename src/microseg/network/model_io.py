@@ -1,0 +1,93 @@
+"""A trained network on disk: its weights, and a card that says how to rebuild it and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from microseg.common.errors import InputError
+from microseg.common.files import file_digest, write_json
+from microseg.common.params import PLAIN_ENCODER, TrainParams
+from microseg.network.inputs import MaskedMicrographs
+from microseg.network.model_card import (
+    CARD_FILE,
+    NO_WEIGHTS,
+    OLDER_CARD_FILE,
+    Environment,
+    ModelCard,
+    card_path,
+    read_card,
+)
+from microseg.network.networks import EncoderNetwork, Network, build_network
+from microseg.network.unet import UNet
+
+WEIGHTS_FILE = "model.safetensors"
+OLDER_WEIGHTS_FILE = "unet.pt"
+
+
+def describe(
+    epoch: int,
+    validation_iou: float,
+    training: MaskedMicrographs,
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    seed: int,
+    computed_with: Environment,
+    encoder_weights: Mapping[str, Any] = NO_WEIGHTS,
+) -> ModelCard:
+    """Return the card of the weights after an epoch with that mean IoU on the validation micrographs.
+
+    `encoder_weights` says where the first weights came from.
+    """
+    used = {"precision": computed_with.precision, "accelerator": computed_with.accelerator}
+    return ModelCard(
+        network=(UNet if params.encoder == PLAIN_ENCODER else EncoderNetwork).__name__,
+        architecture=params.architecture,
+        encoder=params.encoder,
+        encoder_weights=dict(encoder_weights),
+        base_channels=params.base_channels,
+        normalisation=params.normalisation,
+        grey_values=params.grey_values,
+        epoch=epoch,
+        validation_iou=validation_iou,
+        seed=seed,
+        training=params.model_dump() | used,
+        training_micrographs=training.names,
+        validation_micrographs=validation.names,
+        computed_with=computed_with,
+        scale=params.scale,
+    )
+
+
+def write_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write the weights and the card into `folder`, which exists; equal weights give equal bytes."""
+    path = folder / WEIGHTS_FILE
+    # Written here: save_file would make a file that nobody else may read.
+    path.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
+    write_json(folder / CARD_FILE, asdict(card) | {"weights_sha256": file_digest(path)})
+
+
+def read_model(folder: Path) -> tuple[Network, ModelCard]:
+    """Rebuild the network that `write_model` wrote, with its weights, ready to predict; nothing is downloaded.
+
+    Raises:
+        InputError: a file is missing, or the two do not belong together.
+    """
+    card = read_card(folder)
+    is_older = card_path(folder).name == OLDER_CARD_FILE
+    path = folder / (OLDER_WEIGHTS_FILE if is_older else WEIGHTS_FILE)
+    belong = f"{path}: not the weights that {card_path(folder)} describes; rerun the stage train"
+    if not path.is_file() or file_digest(path) != card.weights_sha256:
+        raise InputError(belong)
+    network = build_network(card)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True) if is_older else load_file(path)
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{belong} ({error})") from error
+    return network.eval(), card

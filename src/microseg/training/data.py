@@ -1,0 +1,290 @@
+"""The data of a training: which crops make up an epoch, and how they are read, cropped and batched.
+
+Which crops make up an epoch, in which order, and on which device is a pure function of the seed and the epoch.
+Nothing here remembers what was drawn before. That is why the data of an epoch is the same for any number of worker
+processes, and why a training that resumes in epoch 17 sees what an uninterrupted one sees in epoch 17. Micrographs
+are read from disk one at a time, when they are needed.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from microseg.common.errors import InputError
+from microseg.common.params import AugmentParams
+from microseg.common.randomness import generator
+from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, resize, to_grey
+from microseg.training.augmentation import Mask, augment, random_factor
+from microseg.training.pixel_cache import PixelCache, StoredMask, foreground_ends
+
+
+class Draw(NamedTuple):
+    """One crop to take: its random choices follow from `epoch`, `micrograph` and `repeat`."""
+
+    epoch: int
+    """The epoch it belongs to, the first being 1."""
+    micrograph: int
+    """Position in the list of training micrographs."""
+    repeat: int
+    """Which of the crops of that micrograph in that epoch, the first being 0."""
+    weight: float
+    """Its share in the gradient of its step: the weights of a step sum to 1 over all batches and devices."""
+
+
+DrawBatch = list[Draw]
+Step = list[DrawBatch]
+"""The batches of one device whose gradients are added up before the weights change."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Deals out the crops of an epoch to steps, devices and batches.
+
+    A step takes `batch_size * accumulate * world_size` crops, the last of an epoch what is left. A device that is
+    left without a crop gets one of weight 0, as all of them have to take part in the exchange of gradients.
+    """
+
+    seed: int
+    micrographs: int
+    repeats: int
+    batch_size: int
+    accumulate: int
+    world_size: int = 1
+    rank: int = 0
+
+    @property
+    def crops(self) -> int:
+        """Number of crops in an epoch, on all devices together."""
+        return self.micrographs * self.repeats
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in an epoch."""
+        return -(-self.crops // self._step_size)
+
+    @property
+    def _step_size(self) -> int:
+        return self.batch_size * self.accumulate * self.world_size
+
+    def epoch(self, epoch: int) -> list[Step]:
+        """Return the steps of an epoch for the device `rank`."""
+        order = generator(self.seed, "order", epoch).permutation(self.crops).tolist()
+        return [self._step(epoch, numbers) for numbers in _chunks(order, self._step_size)]
+
+    def batches(self, first: int, last: int) -> "BatchStream":
+        """Return all batches of this device from epoch `first` to epoch `last`, one after the other."""
+        return BatchStream(self, first, last)
+
+    def _step(self, epoch: int, numbers: Sequence[int]) -> Step:
+        weight = 1 / len(numbers)
+        batches = []
+        for together in _chunks(numbers, self.batch_size * self.world_size):
+            own = together[self.rank :: self.world_size]
+            batches.append(
+                [Draw(epoch, *divmod(number, self.repeats), weight) for number in own]
+                or [Draw(epoch, *divmod(together[0], self.repeats), 0.0)]
+            )
+        return batches
+
+
+@dataclass(frozen=True)
+class BatchStream:
+    """The batches of several epochs, made when they are asked for."""
+
+    sampler: Sampler
+    first: int
+    last: int
+
+    def __iter__(self) -> Iterator[DrawBatch]:
+        for epoch in range(self.first, self.last + 1):
+            for step in self.sampler.epoch(epoch):
+                yield from step
+
+
+def _chunks(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+class Sample(NamedTuple):
+    """One crop or micrograph with its mask."""
+
+    micrograph: Tensor
+    """(1, height, width), float32, normalised."""
+    mask: Tensor
+    """(1, height, width), bool; of a crop that was resampled, float32 shares of foreground."""
+    weight: float
+    """Its share in the gradient of its step."""
+    name: str
+    """The micrograph it is from."""
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked along a new first axis."""
+
+    micrographs: Tensor
+    masks: Tensor
+    weights: Tensor
+    names: tuple[str, ...]
+
+
+class WholeMicrographs(Dataset[Sample]):
+    """Every micrograph as the network sees it, with its mask as it is, by its position in the list."""
+
+    def __init__(self, files: MaskedMicrographs, grey_values: GreyValues, scale: float = 1.0) -> None:
+        self.files = files
+        self.grey_values: GreyValues = grey_values
+        self.scale = scale
+
+    def __len__(self) -> int:
+        return len(self.files.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        micrograph, mask = self.files.read(index)
+        return Sample(
+            micrograph=network_input(micrograph, self.grey_values, scale=self.scale),
+            mask=torch.from_numpy(mask[np.newaxis].copy()),
+            weight=1.0,
+            name=self.files.names[index],
+        )
+
+
+class TrainingCrops(Dataset[Sample]):
+    """Random square crops (or whole micrographs), augmented; a draw always gives the same crop."""
+
+    def __init__(
+        self,
+        pixels: PixelCache,
+        seed: int,
+        crop: int | None,
+        foreground_fraction: float,
+        grey_values: GreyValues,
+        augmentation: AugmentParams,
+    ) -> None:
+        self.pixels = pixels
+        self.seed = seed
+        self.crop = crop
+        self.foreground_fraction = foreground_fraction
+        self.grey_values: GreyValues = grey_values
+        self.augmentation = augmentation
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
+        micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
+        if self.crop is not None:
+            zoom = self.augmentation.zoom
+            side = max(1, round(self.crop * random_factor(zoom, random))) if zoom else self.crop
+            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_fraction, random, ends)
+            if zoom:
+                size = self.crop, self.crop
+                micrograph, mask = resize(micrograph, size), resize(to_soft_mask(mask), size)
+        grey, target = augment(to_grey(micrograph), to_target(mask), self.augmentation, random)
+        if self.grey_values == "per_image":
+            grey = normalize(grey, statistics)
+        return Sample(
+            micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),
+            mask=torch.from_numpy(target[np.newaxis].copy()),
+            weight=draw.weight,
+            name=self.pixels.files.names[draw.micrograph],
+        )
+
+
+def to_soft_mask(mask: StoredMask) -> NDArray[np.uint8]:
+    """Return the share of foreground in each pixel, 0 to 255."""
+    return np.asarray(mask * np.uint8(255) if mask.dtype == np.bool_ else mask, np.uint8)
+
+
+def to_target(mask: StoredMask) -> Mask:
+    """Return what the network is to say of each pixel: whether it is foreground, or the share that is.
+
+    Shares are not rounded to a mask, which would move outlines by up to half a pixel of the network and lose thin
+    islands (as SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
+    """
+    return np.asarray(mask, np.bool_) if mask.dtype == np.bool_ else mask.astype(np.float32) / np.float32(255)
+
+
+def random_crop(
+    micrograph: NDArray[np.uint8],
+    mask: StoredMask,
+    side: int,
+    foreground_fraction: float,
+    random: np.random.Generator,
+    ends: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.uint8], StoredMask]:
+    """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
+
+    With a probability of `foreground_fraction` the square is centred, as far as the border allows, on a foreground
+    pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
+    `foreground_ends` of the mask; with them no other pixels are looked at than those of the square and one row.
+    """
+    missing = [(0, max(0, side - size)) for size in mask.shape]
+    if any(after for _, after in missing):
+        micrograph = np.pad(micrograph, missing, mode="symmetric")
+        mask = np.pad(mask, missing, mode="symmetric")
+        ends = None
+    if ends is None:
+        ends = foreground_ends(mask)
+    room = np.array(mask.shape) - side
+    corner = random.integers(room + 1)
+    if random.random() < foreground_fraction and ends[-1]:
+        centre = foreground_pixel(mask, ends, int(random.integers(ends[-1])))
+        corner = np.clip(np.array(centre) - side // 2, 0, room)
+    top, left = corner.tolist()
+    window = (slice(top, top + side), slice(left, left + side))
+    return micrograph[window], mask[window]
+
+
+def foreground_pixel(mask: StoredMask, ends: NDArray[np.int64], number: int) -> tuple[int, int]:
+    """Return row and column of a foreground pixel, counted from 0 in the order of reading."""
+    row = int(np.searchsorted(ends, number, side="right"))
+    before = int(ends[row - 1]) if row else 0
+    return row, int(np.flatnonzero(mask[row])[number - before])
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples into a batch; InputError where they differ in size."""
+    sizes = {sample.name: tuple(sample.mask.shape[-2:]) for sample in samples}
+    if len(set(sizes.values())) > 1:
+        raise InputError(
+            f"micrographs of different sizes cannot share a batch (height, width: {sizes}); set train.crop to a "
+            "number, or train.batch_size to 1 and train.accumulate_batches to the present batch size"
+        )
+    return Batch(
+        micrographs=torch.stack([sample.micrograph for sample in samples]),
+        masks=torch.stack([sample.mask for sample in samples]),
+        weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
+        names=tuple(sample.name for sample in samples),
+    )
+
+
+def loader(
+    dataset: Dataset[Sample], batches: Iterable[list[Draw]] | Iterable[list[int]], workers: int, pin_memory: bool
+) -> DataLoader[Sample]:
+    """Return a loader of `batches`, read ahead by `workers` processes (0: in this one)."""
+    # Forks notice within seconds when this process is killed; children of a fork server, which newer versions of
+    # Python would start, do not.
+    start_method = "fork" if workers and sys.platform == "linux" else None
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        multiprocessing_context=start_method,
+    )
+
+
+def next_batch(batches: Iterator[Batch]) -> Batch:
+    """Return the next batch; what a worker process raised as InputError is raised here in its own words."""
+    try:
+        return next(batches)
+    except InputError as error:
+        sentence = str(error).strip().rpartition("InputError: ")[2]
+        raise InputError(sentence) from None

@@ -1,0 +1,101 @@
+"""What is written with a trained model: temperature and threshold, and the statistics of its micrographs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from microseg.common.files import write_json
+from microseg.common.params import TrainParams
+from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
+from microseg.micrographs.images import read_micrograph
+from microseg.network.batch_norm import fuse_conv_bn
+from microseg.network.image_statistics import (
+    ENTROPY,
+    STATISTICS_FILE,
+    ImageStatistics,
+    entropy,
+    image_statistics,
+    pixel_digest,
+)
+from microseg.network.inputs import MaskedMicrographs, network_input, upsample
+from microseg.network.model_io import read_model
+from microseg.network.networks import build_network
+from microseg.network.sliding_window import Tiling, tiled_logits
+
+
+def calibrate(
+    fabric: Fabric,
+    weights: dict[str, Tensor],
+    validation: MaskedMicrographs,
+    params: TrainParams,
+    tiling: Tiling,
+) -> tuple[float, float]:
+    """Return the temperature of the logits of a network with these `weights`, and the best logit to cut at.
+
+    Foreground above the second gives the highest mean IoU.
+
+    Both are fitted on the validation micrographs, on this device alone; the second is of logits that are not
+    divided by the first. Micrographs are predicted in pieces as in the validation, without symmetries.
+    """
+    network = build_network(params)
+    network.load_state_dict(weights)
+    module = fabric.to_device(fuse_conv_bn(network))
+    counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)
+    for index in range(len(validation.names)):
+        micrograph, mask = validation.read(index)
+        inputs = fabric.to_device(network_input(micrograph, params.grey_values, scale=params.scale)[None])
+        with torch.inference_mode(), fabric.autocast():
+            logits = upsample(tiled_logits(module, inputs, tiling), micrograph.shape)
+        counted = count_logits(mask, logits[0, 0].float().cpu().numpy())
+        counts += counted
+        curves += iou_above(counted) / len(validation.names)
+    return fit_temperature(counts), best_logit(curves)
+
+
+ENTROPY_MICROGRAPHS = 32
+"""From so many validation micrographs at most the network's usual uncertainty is taken."""
+
+
+def write_image_statistics(
+    fabric: Fabric, folder: Path, training: MaskedMicrographs, validation: MaskedMicrographs
+) -> None:
+    """Write what a model was trained on looks like into its folder, beside the weights and the card.
+
+    The network of the folder says how unsure it is of the validation micrographs, on the device of `fabric`.
+    """
+    looks, digests = [], []
+    for micrograph in _micrographs(training):
+        looks.append(image_statistics(micrograph))
+        digests.append(pixel_digest(micrograph))
+    ranges = {name: _range([one[name] for one in looks]) for name in looks[0]}
+    ranges[ENTROPY] = _range(_entropies(fabric, folder, validation))
+    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges, tuple(digests))))
+
+
+def _micrographs(files: MaskedMicrographs) -> Iterator[NDArray[np.uint8]]:
+    return (read_micrograph(files.images / name) for name in files.names)
+
+
+def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> list[float]:
+    network, card = read_model(folder)
+    module = fabric.to_device(network)
+    # Of a large set every second or every tenth micrograph tells as much.
+    step = -(-len(validation.names) // ENTROPY_MICROGRAPHS)
+    some = replace(validation, names=validation.names[::step])
+    values = []
+    for micrograph in _micrographs(some):
+        inputs = fabric.to_device(network_input(micrograph, card.grey_values, scale=card.scale)[None])
+        with torch.inference_mode(), fabric.autocast():
+            logits = upsample(module(inputs), micrograph.shape)
+        values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))
+    return values
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)

@@ -51,14 +51,14 @@ types-%: setup
 sweep-sample-size: SIZES = 10,20,40,80
 sweep-sample-size: EPOCHS = 20
 sweep-sample-size: setup ## run an experiment for each of SIZES micrographs at EPOCHS epochs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS) -S train.keep=last -S train.seed=$(SEEDS)
-	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS) --where train.keep=last
+	microseg sweep --jobs $(JOBS) -S split.sample_size=$(SIZES) -S train.epochs=$(EPOCHS) -S train.checkpoint=last -S train.seed=$(SEEDS)
+	microseg experiments --x split.sample_size --where train.epochs=$(EPOCHS) --where train.checkpoint=last
 
 sweep-epochs: EPOCHS = 5,10,20,50
 sweep-epochs: SIZE = 40
 sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE micrographs, JOBS at a time, and draw them
-	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE) -S train.keep=last -S train.seed=$(SEEDS)
-	microseg experiments --x train.epochs --where split.sample_size=$(SIZE) --where train.keep=last
+	microseg sweep --jobs $(JOBS) -S train.epochs=$(EPOCHS) -S split.sample_size=$(SIZE) -S train.checkpoint=last -S train.seed=$(SEEDS)
+	microseg experiments --x train.epochs --where split.sample_size=$(SIZE) --where train.checkpoint=last
 
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
 	MICROSEG_FUZZ=1 pytest tests/sources/test_archive_safety.py tests/sources/test_download_refusals.py tests/annotations/test_damaged_annotations.py tests/annotations/test_annotations_come_back.py

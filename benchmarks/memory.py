@@ -24,12 +24,12 @@ GROWTH = {
     "100 micrographs": {"micrographs": 100, "epochs": 17},
     "1,700 micrographs": {"micrographs": 1700, "epochs": 1},
 }
-SMALL = {"base_channels": 4, "crop": 256, "crops_per_micrograph": 1, "batch_size": 8, "keep_epochs": []}
+SMALL = {"base_channels": 4, "crop_size": 256, "crops_per_micrograph": 1, "batch_size": 8, "checkpoint_epochs": []}
 BATCHES = {
-    "one step of 1": {"batch_size": 1, "accumulate_batches": 1},
-    "one step of 16 as 16 of 1": {"batch_size": 1, "accumulate_batches": 16},
+    "one step of 1": {"batch_size": 1, "accumulate_grad_batches": 1},
+    "one step of 16 as 16 of 1": {"batch_size": 1, "accumulate_grad_batches": 16},
 }
-STUDY = {"base_channels": 64, "crop": None, "epochs": 1, "keep_epochs": [], "micrographs": 16}
+STUDY = {"base_channels": 64, "crop_size": None, "epochs": 1, "checkpoint_epochs": [], "micrographs": 16}
 
 
 def write_micrographs(folder: Path, count: int) -> None:

@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), part)
     card, images = read_card(arguments.model), [subject.image for subject in subjects]
     # Where the logits were divided by the temperature, the best one to cut at is too.
-    cut = card.best_logit / card.temperature if params.predict.calibrate else card.best_logit
+    cut = card.best_logit / card.temperature if params.predict.temperature_scaling else card.best_logit
     probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
     write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
     write_tables(arguments, measured)

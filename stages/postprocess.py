@@ -12,7 +12,7 @@ from microseg.splits import predicted_images, read_split
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write both masks of every micrograph that has logits."""
-    images = predicted_images(read_split(arguments.split), params.predict.parts)
+    images = predicted_images(read_split(arguments.split), params.predict.subset)
     write_predictions(images, arguments.logits, arguments.predictions, params.postprocess)
 
 

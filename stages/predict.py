@@ -16,15 +16,15 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.model_io import read_model
     from microseg.prediction.inference import write_logits_folder
 
-    names = predicted_images(read_split(arguments.split), params.predict.parts)
+    names = predicted_images(read_split(arguments.split), params.predict.subset)
     network, card = read_model(arguments.model)
-    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    temperature = card.temperature if params.predict.calibrate else 1.0
+    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
+    temperature = card.temperature if params.predict.temperature_scaling else 1.0
     write_logits_folder(
         fabric,
         network,
-        card.grey_values,
-        card.scale,
+        card.input_normalization,
+        card.downsample,
         temperature,
         arguments.images,
         names,

@@ -9,8 +9,6 @@ from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split
-from microseg.training.checkpoints import checkpoint_root
-from microseg.training.records import training_metrics, write_tables
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -19,11 +17,13 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.devices import start
     from microseg.network.environment import current_environment
     from microseg.network.inputs import MaskedMicrographs
-    from microseg.network.model_card import read_weights_source
+    from microseg.network.model_card import read_weights_origin
     from microseg.network.model_io import describe, write_model
     from microseg.network.sliding_window import Tiling
+    from microseg.training.checkpoints import checkpoint_root
     from microseg.training.export import calibrate, write_image_statistics
     from microseg.training.pixel_cache import pixel_cache_root
+    from microseg.training.records import training_metrics, write_tables
     from microseg.training.train import train
 
     rows = read_split(arguments.split)
@@ -31,8 +31,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, part))))
         for part in (TRAIN, VALIDATION)
     )
-    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.nodes)
-    tiling = Tiling(params.predict.tile, params.predict.overlap)
+    fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
+    tiling = Tiling(params.predict.tile_size, params.predict.tile_overlap)
     state = train(
         fabric,
         training,
@@ -45,10 +45,10 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         arguments.encoder_weights,
     )
     if fabric.is_global_zero:
-        weights, kept, measured = state.model(params.train.keep)
+        weights, kept, measured = state.model(params.train.checkpoint)
         used = current_environment(fabric)
         with output_folder(arguments.model) as folder:
-            brought = read_weights_source(arguments.encoder_weights).on_the_card
+            brought = read_weights_origin(arguments.encoder_weights).on_the_card
             card = describe(
                 kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used, brought
             )

@@ -69,8 +69,8 @@ def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
     with pytest.raises(
         InputError, match=r"train: crop is 16, .* set crop to 32 or more, or normalisation to none"
     ):
-        read_params(MANUAL, {"train.crop": 16, "train.normalisation": "batch"})
-    assert read_params(MANUAL, {"train.crop": 16, "train.normalisation": "none"}).train.crop == 16
+        read_params(MANUAL, {"train.crop_size": 16, "train.norm_layer": "batch"})
+    assert read_params(MANUAL, {"train.crop_size": 16, "train.norm_layer": "none"}).train.crop == 16
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,19 @@ def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
             {"architecture": "fpn"},
             r"architecture is fpn, but encoder plain is a U-Net's own; set architecture to unet",
         ),
-        ({"encoder_lr": 0.5}, r"encoder_lr is 0\.5, but has no meaning with encoder plain; set it to 1\.0"),
-        ({"grey_values": "imagenet"}, r"grey_values imagenet has no meaning with encoder plain"),
+        (
+            {"encoder_lr_multiplier": 0.5},
+            r"encoder_lr_multiplier is 0\.5, but has no meaning with encoder plain; set it to 1\.0",
+        ),
+        ({"input_normalization": "imagenet"}, r"input_normalization imagenet has no meaning with encoder plain"),
         (
             {"encoder": "resnet18", "activation_checkpointing": True},
             r"activation_checkpointing is for encoder plain",
         ),
-        ({"encoder": "resnet18", "crop": 48}, r"crop is 48, .* set crop to 64 or more"),
+        ({"encoder": "resnet18", "crop_size": 48}, r"crop is 48, .* set crop to 64 or more"),
         (
-            {"encoder": "resnet18", "encoder_lr": -1.0},
-            r"train\.encoder_lr: .*greater than or equal to 0, found -1",
+            {"encoder": "resnet18", "encoder_lr_multiplier": -1.0},
+            r"train\.encoder_lr_multiplier: .*greater than or equal to 0, found -1",
         ),
     ],
 )
@@ -99,9 +102,9 @@ def test_what_an_encoder_cannot_do_is_refused(changes, message):
 
 
 def test_another_encoder_takes_any_architecture():
-    changes = {"train.encoder": "resnet18", "train.architecture": "fpn", "train.encoder_lr": 0.0}
-    params = read_params(MANUAL, changes | {"train.grey_values": "imagenet"}).train
-    assert (params.architecture, params.encoder, params.encoder_lr) == ("fpn", "resnet18", 0.0)
+    changes = {"train.encoder": "resnet18", "train.architecture": "fpn", "train.encoder_lr_multiplier": 0.0}
+    params = read_params(MANUAL, changes | {"train.input_normalization": "imagenet"}).train
+    assert (params.architecture, params.encoder, params.encoder_lr_multiplier) == ("fpn", "resnet18", 0.0)
 
 
 def test_a_number_as_dvc_writes_it(tmp_path):

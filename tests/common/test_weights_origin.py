@@ -3,13 +3,13 @@
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.network.model_card import WeightsSource, read_weights_source, write_weights_source
+from microseg.network.model_card import WeightsOrigin, read_weights_origin, write_weights_origin
 
 
 def test_is_read_as_written(tmp_path):
-    origin = WeightsSource("micronet", "resnet50", "w.pth", "1.1", "https://a.example/w.pth", "ab" * 32, 5, "MIT")
-    write_weights_source(tmp_path, origin)
-    assert read_weights_source(tmp_path) == origin
+    origin = WeightsOrigin("micronet", "resnet50", "w.pth", "1.1", "https://a.example/w.pth", "ab" * 32, 5, "MIT")
+    write_weights_origin(tmp_path, origin)
+    assert read_weights_origin(tmp_path) == origin
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ def test_what_is_no_origin_is_refused(tmp_path, text):
     with pytest.raises(
         InputError, match=r"origin\.json: not an origin of weights .*rerun the stage encoder_weights"
     ):
-        read_weights_source(tmp_path)
+        read_weights_origin(tmp_path)
 
 
 def test_a_missing_one_is_to_be_brought(tmp_path):
     with pytest.raises(InputError, match=r"origin\.json: no such file; run the stage encoder_weights"):
-        read_weights_source(tmp_path)
+        read_weights_origin(tmp_path)

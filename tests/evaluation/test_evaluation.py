@@ -71,8 +71,8 @@ def test_summary_by_hand():
     assert summary["median_iou"] == pytest.approx(0.5)
     assert summary["std_iou"] == pytest.approx(math.sqrt(1 / 6))
     assert summary["pooled_iou"] == pytest.approx(7 / 15)
-    assert summary["share_above_095"] == pytest.approx(1 / 3)
-    assert summary["share_zero"] == pytest.approx(1 / 3)
+    assert summary["fraction_above_095"] == pytest.approx(1 / 3)
+    assert summary["fraction_zero"] == pytest.approx(1 / 3)
     assert summary["mean_precision"] == pytest.approx((1 + 0.75 + 0) / 3)
 
 

@@ -36,7 +36,13 @@ def row(
         "validation": 16.0,
     }
     for method, mean in zip(("sigmoid", "morphology"), scores, strict=True):
-        rest = {"std_iou": 0.1, "median_iou": mean, "pooled_iou": mean, "share_above_095": 0.0, "share_zero": 0.2}
+        rest = {
+            "std_iou": 0.1,
+            "median_iou": mean,
+            "pooled_iou": mean,
+            "fraction_above_095": 0.0,
+            "fraction_zero": 0.2,
+        }
         metrics |= {f"{method}.{score}": value for score, value in {"mean_iou": mean, **rest}.items()}
     return Row(
         name,

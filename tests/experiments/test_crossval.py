@@ -115,5 +115,5 @@ def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
     assert written == {
         *("scores.csv", "micrographs.csv", "report.md"),
         *("look_here_first.csv", "look_here_first.png"),
-        *("crossval.csv", "crossval.png"),
+        *("islands_to_check.csv", "islands_to_check.png"),
     }

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from microseg.experiments.crossings import Crossing
 from microseg.experiments.sweep_report import plot_comparison
 
-SCORES = ("mean_iou", "median_iou", "std_iou", "share_above_095", "share_zero")
+SCORES = ("mean_iou", "median_iou", "std_iou", "fraction_above_095", "fraction_zero")
 
 
 def draw(values: Sequence[float], labels: Sequence[str] | None = None, seeds: int = 1) -> Figure:

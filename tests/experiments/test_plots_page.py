@@ -66,7 +66,7 @@ CUSTOM_TEMPLATE = {
         "x": {
             "field": "<DVC_METRIC_X>",
             "type": "quantitative",
-            "scale": {"type": "log"},
+            "downsample": {"type": "log"},
             "title": "<DVC_METRIC_X_LABEL>",
         },
         "y": {"field": "<DVC_METRIC_Y>", "type": "quantitative", "title": "<DVC_METRIC_Y_LABEL>"},

@@ -26,18 +26,21 @@ def test_every_preset_is_accepted_and_says_what_it_is_for(preset):
 def test_the_study_has_its_own_settings():
     study = read_params(PARAMS, read_preset(ROOT / "presets" / "study.yaml")).train
     assert (study.base_channels, study.lr, study.loss, study.crop, study.epochs) == (64, 1e-4, "bce", None, 20)
-    assert study.batch_size * study.accumulate_batches == 16
-    assert (study.normalisation, study.schedule, study.grey_values) == ("none", "constant", "none")
+    assert study.batch_size * study.accumulate_grad_batches == 16
+    assert (study.normalisation, study.schedule, study.input_normalization) == ("none", "constant", "none")
 
 
 def test_a_shell_hands_each_setting_to_dvc_as_it_was(tmp_path):
-    values = {"train.lr": 1e-5, "train.crop": None, "train.keep_epochs": [5, 10], "train.compile": True}
+    values = {"train.lr": 1e-5, "train.crop_size": None, "train.checkpoint_epochs": [5, 10], "train.compile": True}
     (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
-    (tmp_path / "own.yaml").write_text("train: {lr: 1e-5, crop: null, keep_epochs: [5, 10], compile: true}\n")
+    (tmp_path / "own.yaml").write_text(
+        "train: {lr: 1e-5, crop_size: null, checkpoint_epochs: [5, 10], compile: true}\n"
+    )
     for command in (("git", "init", "-q"), ("dvc", "init", "-q")):
         subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
     (tmp_path / "dvc.yaml").write_text(
-        "stages: {all: {cmd: cp params.yaml seen, params: [train.lr, train.crop], outs: [seen: {cache: false}]}}\n"
+        "stages: {all: {cmd: cp params.yaml seen, params: [train.lr, train.crop_size], "
+        "outs: [seen: {cache: false}]}}\n"
     )
     for command in (("git", "add", "-A"), ("git", "commit", "-qm", "x")):
         subprocess.run(command, cwd=tmp_path, env=environment(), check=True)

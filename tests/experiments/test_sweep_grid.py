@@ -35,10 +35,10 @@ def test_names_say_sample_size_and_epochs_even_where_these_are_not_swept() -> No
     [
         ("train.loss=bce", "n9-e1-loss-bce"),
         ("train.compile=true", "n9-e1-compile-true"),
-        ("train.gradient_clip=null", "n9-e1-gradient_clip-none"),
+        ("train.max_grad_norm=null", "n9-e1-max_grad_norm-none"),
         ("split.group_by=[type, temperature]", "n9-e1-group_by-type-temperature"),
         ("download.path=../my data/set_1", "n9-e1-path-my-data-set-1"),
-        ("train.augment.blur=0.5", "n9-e1-blur0.5"),
+        ("train.augment.blur_sigma=0.5", "n9-e1-blur0.5"),
     ],
 )
 def test_names_say_what_is_set_to_another_value_than_the_parameter_file_has(setting: str, expected: str) -> None:
@@ -59,8 +59,8 @@ def test_names_of_many_settings_stay_short_and_different() -> None:
         "train.encoder=timm-tf_efficientnet_lite0",
         "train.encoder_weights=imagenet",
         "train.architecture=unetplusplus",
-        "train.grey_values=imagenet",
-        "predict.symmetries=mirror",
+        "train.input_normalization=imagenet",
+        "predict.tta=hflip",
     ]
     one, other = names(*many, "train.seed=1,2")
     assert len(one) == len(other) == 120

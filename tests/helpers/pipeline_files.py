@@ -44,7 +44,7 @@ def _imported_modules(file: Path) -> set[str]:
 def imported_files(file: Path) -> set[Path]:
     """Return the files of the project that running `file` imports directly, the packages above them included."""
     files = {path for module in _imported_modules(file) for path in _module_files(module)}
-    if "import bootstrap" in file.read_text(encoding="utf-8"):
+    if "\nimport bootstrap" in file.read_text(encoding="utf-8"):
         files.add(ROOT / "stages" / "bootstrap.py")
     return files
 

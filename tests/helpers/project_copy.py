@@ -20,10 +20,10 @@ SMALL = {
     "split.test_size": 2,
     "train.base_channels": 4,
     "train.epochs": 2,
-    "train.crop": 64,
+    "train.crop_size": 64,
     "train.crops_per_micrograph": 2,
     "train.batch_size": 4,
-    "train.workers": 0,
+    "train.num_workers": 0,
     "evaluate.examples": 2,
 }
 

@@ -56,32 +56,32 @@ SMALL_ENCODER = "tu-mobilenetv3_small_050"
 
 TINY = {
     "base_channels": 2,
-    "normalisation": "none",
+    "norm_layer": "none",
     "lr": 0.001,
     "schedule": "constant",
     "warmup_epochs": 0,
     "epochs": 3,
-    "scale": 1,
-    "crop": 32,
+    "downsample": 1,
+    "crop_size": 32,
     "crops_per_micrograph": 2,
     "batch_size": 4,
-    "keep_epochs": [],
+    "checkpoint_epochs": [],
     "validate_every": 1,
     "precision": "float32",
-    "workers": 0,
+    "num_workers": 0,
     "accelerator": "cpu",
 }
 
 
 NO_AUGMENTATION = {
-    "symmetries": "none",
+    "flips": "none",
     "brightness": 0.0,
     "contrast": 0.0,
-    "noise": 0.0,
-    "blur": 0.0,
+    "noise_std": 0.0,
+    "blur_sigma": 0.0,
     "gamma": 0.0,
-    "zoom": 0.0,
-    "erase": 0.0,
+    "scale_jitter": 0.0,
+    "random_erasing": 0.0,
 }
 """Crops are shown as they are."""
 

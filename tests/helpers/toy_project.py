@@ -46,7 +46,7 @@ if params["train"]["lr"] > 1:
     sys.exit("the loss is not finite")
 
 def scores(mean):
-    rest = {"std_iou": 0.05, "pooled_iou": mean, "share_above_095": 0.0, "share_zero": 0.1}
+    rest = {"std_iou": 0.05, "pooled_iou": mean, "fraction_above_095": 0.0, "fraction_zero": 0.1}
     return {"images": 20, "mean_iou": mean, "median_iou": mean + 0.01, **rest}
 
 measured_on = {"dataset": "synthetic", "split": "test", "images": 20, "truth": "ab12"}

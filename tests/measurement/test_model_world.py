@@ -17,12 +17,12 @@ from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_st
 
 from drawn_micrographs import disks, write_disks, write_tiny_model
 
-SEEN = ImageStatistics({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
+SEEN = ImageStatistics({"noise_std": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
 
 
 def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
-    assert differences({"noise": 0.0449, "grey_median": 0.26}, SEEN) == []
-    assert differences({"noise": 0.0451, "grey_median": 0.24}, SEEN) == [
+    assert differences({"noise_std": 0.0449, "grey_median": 0.26}, SEEN) == []
+    assert differences({"noise_std": 0.0451, "grey_median": 0.24}, SEEN) == [
         "differs from the training micrographs in its noise: 0.0451, there 0.02 to 0.04",
         "differs from the training micrographs in its median grey value: 0.24, there 0.3 to 0.5",
     ]
@@ -52,7 +52,7 @@ def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
     looks = [image_statistics(disks(seed=seed)[0]) for seed in range(5)]
     ranges = {name: [min(one[name] for one in looks), max(one[name] for one in looks)] for name in looks[0]}
     content = {"ranges": ranges | {ENTROPY: [0, 1]}, "digests": [pixel_digest(disks(seed=0)[0])]}
-    (model / "appearance.json").write_text(json.dumps(content))
+    (model / "image_statistics.json").write_text(json.dumps(content))
     shutil.copy(tmp_path / "fields/1.png", tmp_path / "fields/copy.png")
     bright = disks(seed=20)[0]
     Image.fromarray(bright // 2 + 120).save(tmp_path / "fields/odd.png")
@@ -95,7 +95,7 @@ def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured
 
     monkeypatch.setattr("microseg.measurement.predictor.predict", bright)
     write_disks(tmp_path / "fields", ["a.png"])
-    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, grey_values="none")
+    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, input_normalization="none")
     request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
     with pytest.raises(InputError, match=r"a\.png: a pixel is 0\.2 um, but in the training of the model"):
         run(request)

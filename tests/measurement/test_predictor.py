@@ -37,7 +37,7 @@ def test_a_micrograph_is_predicted_as_the_pipeline_does(model, monkeypatch):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
     grey = micrograph(70, 90)
     network, card = read_model(model)
-    expected = network(network_input(grey, card.grey_values)[None])[0, 0].detach().numpy()
+    expected = network(network_input(grey, card.input_normalization)[None])[0, 0].detach().numpy()
     assert np.array_equal(Predictor(model, Settings()).logits(grey), expected.astype(np.float16))
 
 
@@ -54,13 +54,23 @@ def test_logits_are_divided_by_the_temperature_of_the_model(model, monkeypatch):
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_a_network_that_sees_larger_pixels_is_shown_them_and_its_logits_enlarged(tmp_path, monkeypatch, factor):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
-    model = write_tiny_model(tmp_path / "model", scale=2.0)
+    model = write_tiny_model(tmp_path / "model", downsample=2.0)
     names = write_blobs(tmp_path / "data", count=1, height=65, width=83)
     grey = read_micrograph(tmp_path / "data/images" / names[0])
     network, card = read_model(model)
-    params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries="none")
+    params = PredictParams(
+        subset="measured", temperature_scaling=True, tile_size=None, tile_overlap=0.25, tta="none"
+    )
     fabric = start("cpu", "float32")
-    given = (network, card.grey_values, card.scale, 1.0, tmp_path / "data/images", names, tmp_path / "logits")
+    given = (
+        network,
+        card.input_normalization,
+        card.downsample,
+        1.0,
+        tmp_path / "data/images",
+        names,
+        tmp_path / "logits",
+    )
     write_logits_folder(fabric, *given, params)
     logits = Predictor(model, Settings()).logits(grey, factor)
     assert logits.shape == (65, 83)
@@ -72,7 +82,7 @@ def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     seen = []
 
     def local(_network, inputs, tiling):
-        seen.append((*inputs.shape[-2:], tiling.tile))
+        seen.append((*inputs.shape[-2:], tiling.tile_size))
         return 3 * inputs
 
     monkeypatch.setattr(predictor, "predict", local)
@@ -87,7 +97,7 @@ def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
 
 def test_bands_of_a_mosaic_that_is_seen_smaller_join_to_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tiling: 3 * inputs)
-    model = write_tiny_model(tmp_path / "model", scale=2.0)
+    model = write_tiny_model(tmp_path / "model", downsample=2.0)
     grey = micrograph(1301, 161)
     whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)

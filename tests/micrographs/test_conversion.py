@@ -26,7 +26,7 @@ def test_grey_values_stay_as_they_are(tmp_path, ending):
 
 
 def test_jpeg_stays_close(tmp_path):
-    smooth = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    smooth = np.tile_size(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
     read = read_grey(saved(tmp_path / "a.jpg", smooth, quality=95))
     assert np.abs(read.astype(int) - smooth).max() <= 4
 

@@ -46,7 +46,7 @@ def test_a_flat_micrograph_has_figures_too():
     assert image_statistics(np.full((2, 3), 9, np.uint8)) == {
         **dict.fromkeys(("grey_5_percent", "grey_median", "grey_95_percent"), 9 / 255),
         "sharpness": 0,
-        "noise": 0,
+        "noise_std": 0,
     }
 
 
@@ -69,6 +69,6 @@ def test_a_digest_knows_pixels_and_shape():
 def test_a_model_without_it_is_known_as_such_and_a_broken_file_refused(tmp_path):
     model = write_tiny_model(tmp_path / "model")
     assert read_image_statistics(model) is None
-    (model / "appearance.json").write_text(json.dumps({"ranges": [1]}))
+    (model / "image_statistics.json").write_text(json.dumps({"ranges": [1]}))
     with pytest.raises(InputError, match=r"appearance\.json: not what a training writes"):
         read_image_statistics(model)

@@ -8,15 +8,8 @@ import torch
 
 from microseg.common.errors import InputError
 from microseg.network import devices, environment
-from microseg.network.devices import (
-    allow_tf32,
-    is_idle,
-    precision_of,
-    resolve_precision,
-    resolve_workers,
-    run_on_rank_zero,
-    start,
-)
+from microseg.network.devices import is_idle, resolve_workers, run_on_rank_zero, start
+from microseg.network.environment import allow_tf32, precision_of, resolve_precision
 
 from tiny_training import ROOT
 
@@ -166,7 +159,7 @@ import resource, sys
 import numpy as np
 from microseg.network.devices import keep_freed_memory
 
-if sys.argv[1] == "keep":
+if sys.argv[1] == "checkpoint":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

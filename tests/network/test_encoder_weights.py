@@ -182,7 +182,7 @@ def brought(folder, **origin):
 
 
 def small_params(**changes):
-    return tiny_params(encoder=SMALL_ENCODER, crop=64, **changes)
+    return tiny_params(encoder=SMALL_ENCODER, crop_size=64, **changes)
 
 
 def test_none_are_none(tmp_path):
@@ -238,8 +238,8 @@ def test_a_model_of_ours_gives_the_whole_network_its_weights(tmp_path):
     ("change", "message"),
     [
         ({"base_channels": 4}, r"train\.base_channels is 4, but the model to start from, .*model, has 2"),
-        ({"normalisation": "batch"}, r"train\.normalisation is batch, but .* has none"),
-        ({"grey_values": "none"}, r"train\.grey_values is none, but .* has per_image"),
+        ({"norm_layer": "batch"}, r"train\.normalisation is batch, but .* has none"),
+        ({"input_normalization": "none"}, r"train\.input_normalization is none, but .* has zscore"),
     ],
 )
 def test_a_model_of_another_network_is_refused(tmp_path, change, message):

@@ -39,7 +39,7 @@ def test_what_is_counted_without_values_is_what_a_training_stores(network):
     assert training.description == f"training linknet on {SMALL_ENCODER} with 2 x 192 x 128 pixels at a time"
     assert [line.split()[0] for line in training.remedies()] == [
         "train.batch_size",
-        "train.crop",
+        "train.crop_size",
         "train.precision",
     ]
 
@@ -51,7 +51,7 @@ def test_a_frozen_encoder_stores_less(network):
 
 
 def test_and_what_a_prediction_holds_at_once(network):
-    prediction = InferenceWorkload(**WORKLOAD, tile=None, validating=False, footprint=footprint_of(network))
+    prediction = InferenceWorkload(**WORKLOAD, tile_size=None, validating=False, footprint=footprint_of(network))
     with Peak() as peak, torch.inference_mode():
         network.eval()(torch.zeros(1, 1, 192, 128))
     weights = 4 * sum(weight.numel() for weight in network.parameters())

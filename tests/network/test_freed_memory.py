@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc keep
 PROGRAM = """
 import numpy as np
 import psutil
-from microseg.network.devices import give_back_freed_memory, keep_freed_memory
+from microseg.network.devices import trim_memory, keep_freed_memory
 
 def resident():
     return psutil.Process().memory_info().rss // 1_000_000
@@ -21,7 +21,7 @@ pixels = np.ones(200_000_000, np.uint8)
 taken = resident()
 del pixels
 kept = resident()
-give_back_freed_memory()
+trim_memory()
 print(taken - before, kept - before, resident() - before)
 """
 

@@ -42,13 +42,13 @@ def test_every_remedy_names_its_parameter_and_what_it_saves():
 
 
 MOSAIC = InferenceWorkload(
-    base_channels=16, height=6000, width=8000, bytes_per_number=4, tile=None, validating=True
+    base_channels=16, height=6000, width=8000, bytes_per_number=4, tile_size=None, validating=True
 )
 
 
 def test_a_validation_that_is_too_large_is_told_of_tiles_first():
     lines = MOSAIC.remedies()
-    parameters = ["predict.tile 1024", "train.precision bf16", "train.base_channels 8"]
+    parameters = ["predict.tile_size 1024", "train.precision bf16", "train.base_channels 8"]
     assert all(line.startswith(name) for line, name in zip(lines, parameters, strict=True))
     # 16 channels of 48 million pixels: 4.5 x 16 x 4 bytes each, of which tiles leave a forty-fifth and two maps.
     assert float(lines[0].split("saves about ")[1].split()[0]) == pytest.approx(13, rel=0.03)
@@ -59,11 +59,11 @@ def test_a_validation_that_is_too_large_is_told_of_tiles_first():
 
 def test_tiles_are_of_what_the_network_sees():
     lines = replace(MOSAIC, width=512, height=512, scale=2.0).remedies()
-    assert lines[0].startswith("predict.tile 128:")
+    assert lines[0].startswith("predict.tile_size 128:")
 
 
 def test_where_no_parameter_helps_none_is_named():
-    tiled = replace(MOSAIC, base_channels=1, bytes_per_number=2, tile=64)
+    tiled = replace(MOSAIC, base_channels=1, bytes_per_number=2, tile_size=64)
     assert tiled.remedies() == []
     with (
         pytest.raises(InputError, match=r"GB; use smaller micrographs or a machine with more memory$"),
@@ -77,14 +77,14 @@ def test_where_no_parameter_helps_none_is_named():
     [(None, 8000, "1024"), (None, 256, "128"), (None, 100, None), (512, 1000, "256"), (640, 1000, "256")],
 )
 def test_the_tile_to_try_next(tile, width, smaller):
-    lines = replace(MOSAIC, width=width, height=width, tile=tile).remedies()
-    suggested = [line.split(":")[0].removeprefix("predict.tile ") for line in lines if "tile" in line]
+    lines = replace(MOSAIC, width=width, height=width, tile_size=tile).remedies()
+    suggested = [line.split(":")[0].removeprefix("predict.tile_size ") for line in lines if "tile" in line]
     assert suggested == ([smaller] if smaller else [])
 
 
 def test_a_prediction_is_told_nothing_that_trains_anew():
-    lines = replace(MOSAIC, validating=False, symmetries=True).remedies()
-    assert [line.split(" ")[0] for line in lines] == ["predict.tile", "predict.symmetries"]
+    lines = replace(MOSAIC, validating=False, tta=True).remedies()
+    assert [line.split(" ")[0] for line in lines] == ["predict.tile_size", "predict.tta"]
 
 
 def test_what_cannot_be_changed_is_not_suggested():
@@ -147,4 +147,4 @@ def test_a_training_that_runs_out_of_memory_says_what_to_change(tmp_path):
     assert done.returncode == 1, done.stderr
     message = done.stderr[done.stderr.index("error: ") :]
     assert "there is not enough memory: training 32 base channels with 8 x 256 x 256 pixels" in message
-    assert "train.batch_size 4, with train.accumulate_batches twice as large" in message
+    assert "train.batch_size 4, with train.accumulate_grad_batches twice as large" in message

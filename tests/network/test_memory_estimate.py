@@ -81,10 +81,10 @@ class Peak(TorchDispatchMode):
 
 @pytest.mark.parametrize("scale", [1, 2, 8])
 @pytest.mark.parametrize("tile", [None, 32])
-@pytest.mark.parametrize("symmetries", [False, True])
-def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries, scale):
+@pytest.mark.parametrize("tta", [False, True])
+def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, tta, scale):
     network = UNet(8).eval()
-    function = predict_d4 if symmetries else predict
+    function = predict_d4 if tta else predict
     with Peak() as peak:
         seen = torch.zeros(1, 1, 96, 128)
         logits = upsample(function(network, seen, Tiling(tile, 0.25)), (96 * scale, 128 * scale))
@@ -94,9 +94,9 @@ def test_the_estimate_of_a_prediction_is_what_is_held_at_once(tile, symmetries, 
         height=96 * scale,
         width=128 * scale,
         bytes_per_number=4,
-        tile=tile,
+        tile_size=tile,
         validating=False,
-        symmetries=symmetries,
+        tta=tta,
         scale=scale,
     )
     assert workload.needed_bytes - 4 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
@@ -112,7 +112,7 @@ def test_the_estimate_of_a_validation_is_what_is_held_at_once(tile, scale, tmp_p
     network = UNet(8)
     with Peak() as peak:
         validate(fabric, network, batches, LOSSES["dice_bce"], 1, Tiling(tile, 0.25))
-    workload = validation_workload(files, tiny_params(base_channels=8, scale=scale), "32-true", tile)
+    workload = validation_workload(files, tiny_params(base_channels=8, downsample=scale), "32-true", tile)
     assert (workload.height, workload.width) == (height, width)
     assert workload.needed_bytes - 12 * workload.weights == pytest.approx(peak.bytes, rel=0.03)
 

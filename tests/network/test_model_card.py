@@ -44,7 +44,7 @@ def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
     assert (read.epoch, read.validation_iou, read.seed) == (3, 0.7, 5)
     assert (read.training_micrographs, read.validation_micrographs) == (("a.png", "b.png"), ("c.png",))
     assert read.training == card.training
-    assert read.computed_with == card.computed_with
+    assert read.environment == card.environment
 
 
 def test_the_origin_of_a_score_is_read_without_torch(model):
@@ -63,12 +63,12 @@ def test_the_origin_of_a_score_is_read_without_torch(model):
 
 def test_the_card_says_what_was_used_where_the_parameters_say_auto(card):
     assert (card.training["precision"], card.training["accelerator"]) == ("float32", "cpu")
-    assert card.computed_with.precision == "float32"
-    assert f"{torch.get_num_threads()} threads" in card.computed_with.device
+    assert card.environment.precision == "float32"
+    assert f"{torch.get_num_threads()} threads" in card.environment.device
     for name in ("numpy", "scipy", "lightning-fabric"):
-        assert f"{name} {version(name)}" in card.computed_with.libraries
-    assert f"torch {torch.__version__}" in card.computed_with.libraries
-    assert "auto" not in asdict(card.computed_with).values()
+        assert f"{name} {version(name)}" in card.environment.libraries
+    assert f"torch {torch.__version__}" in card.environment.libraries
+    assert "auto" not in asdict(card.environment).values()
 
 
 def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
@@ -81,7 +81,7 @@ def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
 
 def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model, tmp_path):
     content = json.loads((model / "model.json").read_text())
-    content["normalization"] = content.pop("grey_values")
+    content["normalization"] = content.pop("input_normalization")
     for newer in ("normalisation", "architecture", "encoder", "encoder_weights"):
         del content[newer]
     older = tmp_path / "older"
@@ -91,7 +91,7 @@ def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model
     content["weights_sha256"] = file_digest(older / "unet.pt")
     (older / "unet.json").write_text(json.dumps(content))
     network, card = read_model(older)
-    assert (card.grey_values, card.normalisation) == ("per_image", "none")
+    assert (card.input_normalization, card.norm_layer) == ("zscore", "none")
     assert (card.architecture, card.encoder, card.encoder_weights) == ("unet", "plain", {"kind": "none"})
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
 
@@ -107,7 +107,7 @@ def test_the_card_says_the_scale_and_without_a_word_of_it_is_of_scale_1(tmp_path
 
 def test_the_scale_of_the_card_is_that_of_the_training(tmp_path, card):
     files = blobs(tmp_path, ["a.png"])
-    assert describe(3, 0.7, files, files, tiny_params(scale=3), 5, card.computed_with).scale == 3.0
+    assert describe(3, 0.7, files, files, tiny_params(downsample=3), 5, card.environment).scale == 3.0
 
 
 def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):

@@ -99,7 +99,7 @@ def test_batch_normalisations_of_others_compute_the_same_as_ours():
 
 def test_parameters_choose_the_network():
     assert isinstance(build_network(tiny_params()), UNet)
-    network = build_network(tiny_params(architecture="linknet", encoder=SMALL_ENCODER, crop=64))
+    network = build_network(tiny_params(architecture="linknet", encoder=SMALL_ENCODER, crop_size=64))
     assert type(network.model).__name__ == "Linknet"
 
 

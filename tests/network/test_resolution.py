@@ -46,7 +46,7 @@ def test_a_checkerboard_too_fine_to_be_seen_becomes_grey_and_not_a_pattern():
 @pytest.mark.parametrize("scale", [1.5, 2, 4])
 def test_a_gradient_stays_where_it_is(scale):
     # The centre of the larger pixel i lies at scale * (i + 1/2), that of the pixel n at n + 1/2.
-    gradient = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))
+    gradient = np.tile_size(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))
     seen = downsample(gradient, scale)
     expected = 5 * (scale * (np.arange(seen.shape[1]) + 0.5) - 0.5)
     assert np.abs(seen - expected)[:, 1:-1].max() <= 0.5
@@ -100,7 +100,7 @@ def test_logits_of_any_type_are_interpolated_as_float32():
 
 
 def test_grey_values_are_normalised_as_the_network_sees_them():
-    seen = network_input(NOISE, "per_image", scale=2).numpy()[0]
+    seen = network_input(NOISE, "zscore", scale=2).numpy()[0]
     small = downsample(NOISE, 2) / 255
     assert seen == pytest.approx((small - small.mean()) / small.std(), abs=1e-4)
 

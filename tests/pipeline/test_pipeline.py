@@ -40,7 +40,7 @@ def test_every_stage_leaves_its_outputs(finished: Path):
     assert evaluation["measured_on"]["dataset"] == "synthetic"
     assert evaluation["measured_on"]["split"] == "test"
     card = json.loads((finished / "models" / "model.json").read_text())
-    assert evaluation["model"]["computed_with"] == card["computed_with"]
+    assert evaluation["model"]["environment"] == card["environment"]
     assert card["weights_sha256"].startswith(evaluation["model"]["weights"])
     assert evaluation["measured_on"]["images"] == 2
 
@@ -85,7 +85,7 @@ def test_only_what_a_parameter_changes_runs_again(project: Path, parameter: str,
 
 
 def test_an_edit_that_cannot_change_the_weights_finds_the_finished_training(finished: Path, project: Path):
-    report = project / "src" / "microseg" / "training" / "report.py"
+    report = project / "src" / "microseg" / "training" / "records.py"
     report.write_text(report.read_text() + "\n# What is reported of a training changes no weight.\n")
     output = run("dvc", "repro", cwd=project).stdout
     assert stages_run(output) == ["train"]

@@ -91,10 +91,12 @@ def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(netw
     assert not torch.allclose(predict_hflip(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
 
 
-def write(network, data, names, folder, grey_values="per_image", symmetries="none", temperature=1.0, scale=1.0):
-    params = PredictParams(parts="measured", calibrate=True, tile=None, overlap=0.25, symmetries=symmetries)
+def write(network, data, names, folder, input_normalization="zscore", tta="none", temperature=1.0, scale=1.0):
+    params = PredictParams(subset="measured", temperature_scaling=True, tile_size=None, tile_overlap=0.25, tta=tta)
     fabric = start("cpu", "float32")
-    write_logits_folder(fabric, network, grey_values, scale, temperature, data / "images", names, folder, params)
+    write_logits_folder(
+        fabric, network, input_normalization, scale, temperature, data / "images", names, folder, params
+    )
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
@@ -103,7 +105,7 @@ def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_p
     assert sorted(path.name for path in (tmp_path / "logits").iterdir()) == ["IMG_00002.npy", "IMG_00003.npy"]
     micrograph, _ = blobs(tmp_path, names).read(1)
     with torch.no_grad():
-        expected = network(network_input(micrograph, "per_image")[None])[0, 0].numpy()
+        expected = network(network_input(micrograph, "zscore")[None])[0, 0].numpy()
     logits = read_logits(tmp_path / "logits", names[1])
     assert logits.shape == (50, 70)
     assert np.array_equal(logits, expected.astype(np.float16))
@@ -126,19 +128,19 @@ def test_logits_are_divided_by_the_temperature(network, tmp_path):
 
 def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
-    for grey_values in ("per_image", "none"):
-        write(network, tmp_path, names, tmp_path / grey_values, grey_values)
-    first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("per_image", "none"))
+    for input_normalization in ("zscore", "none"):
+        write(network, tmp_path, names, tmp_path / input_normalization, input_normalization)
+    first, second = (read_logits(tmp_path / folder, names[0]) for folder in ("zscore", "none"))
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("symmetries", ["none", "mirror", "all"])
-def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_size(network, tmp_path, symmetries):
+@pytest.mark.parametrize("tta", ["none", "hflip", "d4"])
+def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_size(network, tmp_path, tta):
     names = write_blobs(tmp_path, count=2, height=65, width=83)
-    write(network, tmp_path, names, tmp_path / "logits", symmetries=symmetries, scale=2.0, temperature=1.5)
+    write(network, tmp_path, names, tmp_path / "logits", tta=tta, scale=2.0, temperature=1.5)
     micrograph, _ = blobs(tmp_path, names).read(1)
-    small = network_input(downsample(micrograph, 2.0), "per_image")[None]
-    logits = PREDICTIONS[symmetries](network, small, WHOLE)[0, 0].numpy()
+    small = network_input(downsample(micrograph, 2.0), "zscore")[None]
+    logits = PREDICTIONS[tta](network, small, WHOLE)[0, 0].numpy()
     assert logits.shape == (32, 42)
     expected = np.asarray(Image.fromarray(logits).resize((83, 65), Image.Resampling.BILINEAR)) / 1.5
     assert read_logits(tmp_path / "logits", names[1]) == pytest.approx(expected, abs=2e-3)
@@ -147,9 +149,9 @@ def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_s
 
 def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
-    write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
+    write(network, tmp_path, names, tmp_path / "logits", tta="d4")
     micrograph, _ = blobs(tmp_path, names).read(0)
-    expected = predict_d4(network, network_input(micrograph, "per_image")[None], WHOLE)
+    expected = predict_d4(network, network_input(micrograph, "zscore")[None], WHOLE)
     assert np.array_equal(read_logits(tmp_path / "logits", names[0]), expected[0, 0].numpy().astype(np.float16))
 
 
@@ -168,10 +170,10 @@ def test_a_prediction_without_enough_memory_names_tiles(network, tmp_path, monke
 
     monkeypatch.setattr(UNet, "forward", starved)
     message = (
-        r"predicting with 2 base channels on a micrograph of 160 x 320 (.|\n)*predict\.tile 64(.|\n)*symmetries"
+        r"predicting with 2 base channels on a micrograph of 160 x 320 (.|\n)*predict\.tile_size 64(.|\n)*tta"
     )
     with pytest.raises(InputError, match=message):
-        write(network, tmp_path, names, tmp_path / "logits", symmetries="all")
+        write(network, tmp_path, names, tmp_path / "logits", tta="d4")
     assert not (tmp_path / "logits").exists()
 
 

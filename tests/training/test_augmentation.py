@@ -37,9 +37,9 @@ def test_all_symmetries_of_the_shape_come_up_and_no_others(shape, count):
 
 
 def test_mirror_keeps_up_and_down():
-    seen = {augmented(seed, symmetries="mirror")[0].tobytes() for seed in range(20)}
+    seen = {augmented(seed, flips="hflip")[0].tobytes() for seed in range(20)}
     assert seen == {GREY.tobytes(), np.ascontiguousarray(GREY[:, ::-1]).tobytes()}
-    for grey, mask in (augmented(seed, symmetries="mirror") for seed in range(20)):
+    for grey, mask in (augmented(seed, flips="hflip") for seed in range(20)):
         assert np.array_equal(mask, grey > 0.6)
 
 
@@ -60,17 +60,17 @@ def test_contrast_scales_around_the_mean_by_at_most_the_limit():
 
 def test_noise_has_no_mean_and_at_most_the_deviation_asked_for():
     flat = np.full((200, 200), 0.5, dtype=np.float32)
-    deviations = [float(augmented(seed, grey=flat, noise=0.1)[0].std()) for seed in range(20)]
+    deviations = [float(augmented(seed, grey=flat, noise_std=0.1)[0].std()) for seed in range(20)]
     assert max(deviations) < 0.102
     assert max(deviations) > 0.08
-    assert augmented(1, grey=flat, noise=0.1)[0].mean() == pytest.approx(0.5, abs=0.001)
+    assert augmented(1, grey=flat, noise_std=0.1)[0].mean() == pytest.approx(0.5, abs=0.001)
 
 
 def test_blur_keeps_the_mean_and_smooths_edges():
     edge = np.repeat([0.0, 1.0], 32).astype(np.float32) * np.ones((64, 1), dtype=np.float32)
     steepest = []
     for seed in range(20):
-        blurred, mask = augmented(seed, grey=edge, blur=4.0)
+        blurred, mask = augmented(seed, grey=edge, blur_sigma=4.0)
         assert np.array_equal(mask, edge > 0.6)
         assert blurred.mean() == pytest.approx(0.5, abs=1e-3)
         steepest.append(np.abs(np.diff(blurred, axis=1)).max())
@@ -98,7 +98,7 @@ def test_erasing_paints_smooth_rectangles_over_the_grey_values_and_leaves_the_ma
     checks = (np.indices((80, 100)).sum(axis=0) % 2).astype(np.float32)
     spans = []
     for seed in range(60):
-        grey, mask = augmented(seed, grey=checks, erase=1.0)
+        grey, mask = augmented(seed, grey=checks, random_erasing=1.0)
         assert np.array_equal(mask, checks > 0.6)
         assert grey.dtype == np.float32
         assert 0 <= grey.min() <= grey.max() <= 1
@@ -116,13 +116,20 @@ def test_erasing_paints_smooth_rectangles_over_the_grey_values_and_leaves_the_ma
 
 
 def test_the_share_of_erased_crops_is_the_one_asked_for():
-    changed = [not np.array_equal(augmented(seed, erase=0.3)[0], GREY) for seed in range(400)]
+    changed = [not np.array_equal(augmented(seed, random_erasing=0.3)[0], GREY) for seed in range(400)]
     assert np.mean(changed) == pytest.approx(0.3, abs=0.06)
 
 
 def test_the_same_random_numbers_give_the_same_crop():
-    everything = {"symmetries": "all", "brightness": 0.1, "contrast": 0.1, "noise": 0.1, "blur": 1.0, "gamma": 0.5}
-    everything |= {"erase": 0.5}
+    everything = {
+        "flips": "d4",
+        "brightness": 0.1,
+        "contrast": 0.1,
+        "noise_std": 0.1,
+        "blur_sigma": 1.0,
+        "gamma": 0.5,
+    }
+    everything |= {"random_erasing": 0.5}
     first, second, other = (augmented(seed, **everything)[0] for seed in (5, 5, 6))
     assert np.array_equal(first, second)
     assert first.dtype == np.float32

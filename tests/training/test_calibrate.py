@@ -37,7 +37,7 @@ def test_both_make_the_validation_micrographs_most_likely_and_best(trained, tmp_
     for index, name in enumerate(NAMES):
         micrograph, _ = blobs(tmp_path, NAMES).read(index)
         with torch.no_grad():
-            logits.append(network(network_input(micrograph, "per_image")[None])[0, 0].double().numpy())
+            logits.append(network(network_input(micrograph, "zscore")[None])[0, 0].double().numpy())
         masks.append(read_mask(tmp_path / "masks" / name))
 
     def loss(one):

@@ -18,13 +18,13 @@ def state_after(epoch: int, ious: dict[int, float] | None = None) -> TrainingSta
     weights = {"layer": torch.full((2, 3), float(epoch))}
     averages = {"step": torch.tensor(float(epoch)), "exp_avg": torch.ones(2, 3)}
     optimizer = {"state": {0: averages}, "param_groups": [{"lr": 0.1, "params": [0], "betas": (0.9, 0.999)}]}
-    return TrainingState(records, weights, {"layer": torch.zeros(2, 3)}, optimizer, {"scale": 65536.0})
+    return TrainingState(records, weights, {"layer": torch.zeros(2, 3)}, optimizer, {"downsample": 65536.0})
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "abc").mkdir()
-    return CheckpointFolder(tmp_path / "abc", keep_epochs=[2, 4])
+    return CheckpointFolder(tmp_path / "abc", checkpoint_epochs=[2, 4])
 
 
 def names(folder: CheckpointFolder) -> list[str]:
@@ -33,12 +33,12 @@ def names(folder: CheckpointFolder) -> list[str]:
 
 def test_a_state_comes_back_as_it_was(folder):
     folder.save(state_after(3), epochs=9)
-    back = folder.latest(epochs=10, early_stopping=None)
+    back = folder.latest(epochs=10, patience=None)
     assert back is not None
     assert_same(back, state_after(3))
     assert back.records == state_after(3).records
     assert back.optimizer["param_groups"] == state_after(3).optimizer["param_groups"]
-    assert back.scaler == {"scale": 65536.0}
+    assert back.scaler == {"downsample": 65536.0}
 
 
 def test_the_first_state_the_kept_ones_and_one_a_minute_are_due(folder, monkeypatch):
@@ -75,7 +75,7 @@ def test_a_shorter_training_leaves_the_states_of_a_longer_one(folder):
 def test_the_latest_state_is_never_beyond_the_epochs_asked_for(folder, epochs, found):
     for epoch in (2, 5):
         folder.save(state_after(epoch), epochs=9)
-    state = folder.latest(epochs, early_stopping=None)
+    state = folder.latest(epochs, patience=None)
     assert (state and state.epoch) == found
 
 
@@ -83,14 +83,14 @@ def test_a_state_beyond_an_early_stop_is_not_taken(folder):
     # Epoch 1 stays the best: with a patience of 2 training ends after epoch 3.
     for epoch in (2, 4):
         folder.save(state_after(epoch, ious={1: 0.9}), epochs=9)
-    state = folder.latest(epochs=9, early_stopping=2)
+    state = folder.latest(epochs=9, patience=2)
     assert state is not None
     assert state.epoch == 2
 
 
 def test_a_state_at_an_early_stop_is_taken(folder):
     folder.save(state_after(3, ious={1: 0.9}), epochs=9)
-    state = folder.latest(epochs=9, early_stopping=2)
+    state = folder.latest(epochs=9, patience=2)
     assert state is not None
     assert state.epoch == 3
 
@@ -101,7 +101,7 @@ def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
         folder.save(state_after(epoch), epochs=9)
     (folder.folder / "epoch_00003.pt").write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        state = folder.latest(epochs=9, early_stopping=None)
+        state = folder.latest(epochs=9, patience=None)
     assert state is not None
     assert state.epoch == 2
     assert "epoch_00003.pt cannot be read" in caplog.text
@@ -110,7 +110,7 @@ def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
 def test_a_state_that_was_half_written_when_the_process_was_killed_is_no_state(folder):
     folder.save(state_after(1), epochs=9)
     (folder.folder / ".epoch_00002.pt.partial").write_bytes(b"half a file")
-    state = folder.latest(epochs=9, early_stopping=None)
+    state = folder.latest(epochs=9, patience=None)
     assert state is not None
     assert state.epoch == 1
 
@@ -121,5 +121,5 @@ def test_states_with_code_in_them_are_not_run(folder, tmp_path):
             return (open, (str(tmp_path / "trapped"), "w"))
 
     torch.save({"records": Trap()}, folder.folder / "epoch_00001.pt")
-    assert folder.latest(epochs=9, early_stopping=None) is None
+    assert folder.latest(epochs=9, patience=None) is None
     assert not (tmp_path / "trapped").exists()

@@ -25,20 +25,20 @@ def files(tmp_path):
     return blobs(tmp_path, write_blobs(tmp_path, count=4, height=48, width=64))
 
 
-def crops(files, crop=32, foreground_fraction=0.5, grey_values="per_image") -> TrainingCrops:
+def crops(files, crop=32, foreground_oversampling=0.5, input_normalization="zscore") -> TrainingCrops:
     return TrainingCrops(
         PixelCache(files, files.images.parent / "pixels"),
         1,
         crop,
-        foreground_fraction,
-        grey_values,
+        foreground_oversampling,
+        input_normalization,
         tiny_params().augment,
     )
 
 
 def test_per_image_normalisation_gives_mean_0_and_deviation_1():
     micrograph = np.array([[0, 100, 200], [50, 150, 250]], dtype=np.uint8)
-    normalised = network_input(micrograph, "per_image").numpy()[0]
+    normalised = network_input(micrograph, "zscore").numpy()[0]
     grey = micrograph / 255
     assert normalised == pytest.approx((grey - grey.mean()) / grey.std(), abs=1e-5)
 
@@ -50,7 +50,7 @@ def test_without_normalisation_grey_values_are_0_to_1():
 
 
 def test_a_micrograph_of_one_grey_value_is_all_zeros():
-    assert network_input(np.full((4, 4), 77, dtype=np.uint8), "per_image").abs().max() < 1e-5
+    assert network_input(np.full((4, 4), 77, dtype=np.uint8), "zscore").abs().max() < 1e-5
 
 
 def test_a_draw_always_gives_the_same_crop_and_another_one_another(files):
@@ -75,7 +75,7 @@ def test_no_crop_takes_the_whole_micrograph(files):
 
 def test_the_mask_stays_on_its_micrograph(files):
     # The blobs are 70 grey values brighter than the ground, with a noise of 10: half-way separates them.
-    sample = crops(files, grey_values="none")[Draw(1, 0, 0, 1.0)]
+    sample = crops(files, input_normalization="none")[Draw(1, 0, 0, 1.0)]
     foreground, ground = sample.micrograph[sample.mask], sample.micrograph[~sample.mask]
     assert foreground.mean() - ground.mean() > 0.2
 
@@ -147,8 +147,6 @@ def test_sizes_that_do_not_stack_are_refused_with_the_parameters_to_change():
 
 
 def test_whole_micrographs_are_not_augmented(files):
-    sample = WholeMicrographs(files, "per_image")[2]
-    assert torch.equal(
-        sample.micrograph, network_input(read_micrograph(files.images / "IMG_00003.png"), "per_image")
-    )
+    sample = WholeMicrographs(files, "zscore")[2]
+    assert torch.equal(sample.micrograph, network_input(read_micrograph(files.images / "IMG_00003.png"), "zscore"))
     assert np.array_equal(sample.mask.numpy()[0], files.read(2)[1])

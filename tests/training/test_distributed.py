@@ -21,7 +21,7 @@ from tiny_training import ROOT, TINY, write_blobs, write_split_of
 
 # 5 crops an epoch in steps of 4: in the last step one of two processes has nothing to do. Without normalisation no
 # gradient is so close to zero that its rounding errors, which Adam would make steps of, decide its direction.
-TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "weight_average": 0.5}
+TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "ema_decay": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_another_number_of_processes_than_asked_for_is_refused(alone, launcher):
     process = alone.start("predict", *LAUNCHERS[launcher])
     _, messages = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "error: train.devices, train.nodes: 1 x 1 processes asked for, but 2 were started" in messages
+    assert "error: train.devices, train.num_nodes: 1 x 1 processes asked for, but 2 were started" in messages
     assert len(alone.logits()) == 4
 
 

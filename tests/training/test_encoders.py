@@ -10,7 +10,7 @@ import torch
 from microseg.common.files import file_digest
 from microseg.network.devices import start
 from microseg.network.environment import current_environment
-from microseg.network.model_card import read_weights_source
+from microseg.network.model_card import read_weights_origin
 from microseg.network.model_io import describe, read_model, write_model
 from microseg.network.networks import EncoderNetwork
 from microseg.network.sliding_window import Tiling
@@ -21,7 +21,13 @@ from microseg.training.optimization import new_network, parameter_groups
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_params, tiny_train, write_blobs
 
 # The decoder of FPN leaves out channels at random: their choice has to be the same after an interruption.
-SETTINGS = {"architecture": "fpn", "encoder": SMALL_ENCODER, "crop": 64, "crops_per_micrograph": 1, "lr": 0.01}
+SETTINGS = {
+    "architecture": "fpn",
+    "encoder": SMALL_ENCODER,
+    "crop_size": 64,
+    "crops_per_micrograph": 1,
+    "lr": 0.01,
+}
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def encoder_of(weights):
 
 
 def test_a_longer_training_goes_on_from_a_shorter_one_bit_for_bit(data, tmp_path):
-    settings = SETTINGS | {"keep_epochs": [1]}
+    settings = SETTINGS | {"checkpoint_epochs": [1]}
     tiny_train(data, tmp_path / "one", epochs=1, **settings)
     extended = tiny_train(data, tmp_path / "one", epochs=2, **settings)
     at_once = tiny_train(data, tmp_path / "other", epochs=2, **settings)
@@ -56,13 +62,13 @@ def test_a_longer_training_goes_on_from_a_shorter_one_bit_for_bit(data, tmp_path
 
 
 def test_a_frozen_encoder_stays_as_it_was_to_the_bit(data, tmp_path, brought):
-    state = tiny_train(data, tmp_path, encoder_weights=brought, epochs=2, encoder_lr=0.0, **SETTINGS)
+    state = tiny_train(data, tmp_path, encoder_weights=brought, epochs=2, encoder_lr_multiplier=0.0, **SETTINGS)
     given = torch.load(brought / "weights", weights_only=True)
     frozen = encoder_of(state.weights)
     assert {name.removeprefix("model.encoder.") for name in frozen} == given.keys()
     for name, value in frozen.items():
         assert torch.equal(value, given[name.removeprefix("model.encoder.")]), name
-    untrained = new_network(tiny_params(encoder_lr=0.0, **SETTINGS), 1, {}).state_dict()
+    untrained = new_network(tiny_params(encoder_lr_multiplier=0.0, **SETTINGS), 1, {}).state_dict()
     assert not any(
         torch.equal(value, state.weights[name]) for name, value in untrained.items() if "segmentation_head" in name
     )
@@ -70,7 +76,7 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_bit(data, tmp_path, brought):
 
 def test_the_encoder_learns_with_its_own_share_of_the_rate(data, tmp_path):
     schedule = {"schedule": "cosine", "epochs": 2}
-    state = tiny_train(data, tmp_path, encoder_lr=0.25, **SETTINGS | schedule)
+    state = tiny_train(data, tmp_path, encoder_lr_multiplier=0.25, **SETTINGS | schedule)
     rest, encoder = state.optimizer["param_groups"]
     assert encoder["lr"] == 0.25 * rest["lr"]
     assert 0 < rest["lr"] < 0.01
@@ -82,14 +88,14 @@ def test_every_parameter_learns_in_one_group_and_a_frozen_encoder_in_none():
     rest, encoder = parameter_groups(network, 0.5)
     assert set(encoder["params"]) == set(network.encoder.parameters())
     assert {*rest["params"], *encoder["params"]} == set(network.parameters())
-    frozen = new_network(tiny_params(encoder_lr=0.0, **SETTINGS), 1, {})
+    frozen = new_network(tiny_params(encoder_lr_multiplier=0.0, **SETTINGS), 1, {})
     (only,) = parameter_groups(frozen, 0.0)
     assert set(only["params"]) == set(frozen.parameters()) - set(frozen.encoder.parameters())
     assert len(parameter_groups(new_network(tiny_params(), 1, {}), 1.0)) == 1
 
 
 def test_several_devices_do_not_wait_for_gradients_that_never_come():
-    network = new_network(tiny_params(encoder="timm-tf_efficientnet_lite0", crop=64, devices=2), 1, {})
+    network = new_network(tiny_params(encoder="timm-tf_efficientnet_lite0", crop_size=64, devices=2), 1, {})
     idle = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     # What stands behind the features: the 1 x 1 convolution before the classifier, and its batch normalisation.
     assert idle == {f"model.encoder.{name}" for name in ("conv_head.weight", "bn2.weight", "bn2.bias")}
@@ -103,7 +109,11 @@ def test_what_a_training_starts_from_decides_its_name(data):
 
     first = {"model.encoder.x": torch.zeros(2)}
     names = {name({}), name(first), name({"model.encoder.x": torch.ones(2)}), name({"y": torch.zeros(2)})}
-    names |= {name(first, encoder_lr=0.0), name(first, architecture="unet"), name(first, encoder="resnet18")}
+    names |= {
+        name(first, encoder_lr_multiplier=0.0),
+        name(first, architecture="unet"),
+        name(first, encoder="resnet18"),
+    }
     assert len(names) == 7
     assert name({}, encoder_weights="data/weights/mine.pth") == name({})
 
@@ -114,7 +124,7 @@ def test_a_trained_network_is_rebuilt_without_a_download_and_taken_up_again(data
     fabric, files = start("cpu", "float32"), blobs(data, ["IMG_00001.png"])
     folder = tmp_path / "next" / "model"
     folder.mkdir(parents=True)
-    origin = read_weights_source(brought).on_the_card
+    origin = read_weights_origin(brought).on_the_card
     card = describe(1, 0.5, files, files, params, 1, current_environment(fabric), origin)
     write_model(folder, state.weights, card)
 

@@ -29,7 +29,7 @@ def trained_epochs(monkeypatch):
 
 
 def test_more_epochs_go_on_and_end_in_the_bits_of_a_training_from_scratch(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "extended", epochs=2, keep="last")
+    tiny_train(data, tmp_path / "extended", epochs=2, checkpoint="last")
     trained_epochs.clear()
     extended = tiny_train(data, tmp_path / "extended", epochs=5)
     assert trained_epochs == [3, 4, 5]
@@ -50,7 +50,7 @@ def test_epochs_that_are_not_validated_change_no_bit_of_a_longer_training(data, 
 
 
 def test_a_shorter_training_validates_its_last_epoch_and_trains_none(data, tmp_path, trained_epochs):
-    settings = {"lr": 0.02, "validate_every": 4, "keep_epochs": [5]}
+    settings = {"lr": 0.02, "validate_every": 4, "checkpoint_epochs": [5]}
     tiny_train(data, tmp_path / "long", epochs=6, **settings)
     trained_epochs.clear()
     short = tiny_train(data, tmp_path / "long", epochs=5, **settings)
@@ -77,42 +77,42 @@ def test_weights_do_not_depend_on_how_often_they_are_validated(data, tmp_path):
 
 
 def test_fewer_epochs_take_the_kept_state_and_its_best_weights(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "long", epochs=6, lr=0.02, keep_epochs=[2, 4])
+    tiny_train(data, tmp_path / "long", epochs=6, lr=0.02, checkpoint_epochs=[2, 4])
     trained_epochs.clear()
-    short = tiny_train(data, tmp_path / "long", epochs=4, lr=0.02, keep_epochs=[2, 4])
+    short = tiny_train(data, tmp_path / "long", epochs=4, lr=0.02, checkpoint_epochs=[2, 4])
     assert trained_epochs == []
     assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=4, lr=0.02))
 
 
 def test_fewer_epochs_that_were_not_kept_go_on_from_the_nearest_kept_state(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "long", epochs=6, keep_epochs=[2, 4])
+    tiny_train(data, tmp_path / "long", epochs=6, checkpoint_epochs=[2, 4])
     trained_epochs.clear()
-    short = tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[2, 4])
+    short = tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[2, 4])
     assert trained_epochs == [5]
     assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5))
 
 
 def test_early_stopping_takes_only_states_that_its_training_passes_through(data, tmp_path, trained_epochs):
     # No epoch is better than the first, so that a patience of 2 ends the training after epoch 3.
-    settings = {"lr": 1e-12, "keep_epochs": [1, 2, 3, 4, 5, 6]}
+    settings = {"lr": 1e-12, "checkpoint_epochs": [1, 2, 3, 4, 5, 6]}
     tiny_train(data, tmp_path, epochs=6, **settings)
     trained_epochs.clear()
-    stopped = tiny_train(data, tmp_path, epochs=6, early_stopping=2, **settings)
+    stopped = tiny_train(data, tmp_path, epochs=6, early_stopping_patience=2, **settings)
     assert len(stopped.records) == 3
     assert trained_epochs == []
 
 
 FALLING = {
-    "normalisation": "batch",
-    "schedule": "rise_hold_fall",
+    "norm_layer": "batch",
+    "schedule": "wsd",
     "warmup_epochs": 1,
-    "fall": 0.3,
+    "decay_fraction": 0.3,
     "validate_every": 2,
 }
 
 
 def test_a_longer_training_goes_on_from_where_a_shorter_one_began_to_fall(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "extended", epochs=5, keep="last", **FALLING)
+    tiny_train(data, tmp_path / "extended", epochs=5, checkpoint="last", **FALLING)
     trained_epochs.clear()
     extended = tiny_train(data, tmp_path / "extended", epochs=8, **FALLING)
     assert trained_epochs == [4, 5, 6, 7, 8]
@@ -120,13 +120,13 @@ def test_a_longer_training_goes_on_from_where_a_shorter_one_began_to_fall(data, 
 
 
 def test_a_shorter_training_needs_only_its_own_fall(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "long", epochs=9, keep_epochs=[5], **FALLING)
+    tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **FALLING)
     trained_epochs.clear()
-    short = tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[5], **FALLING)
+    short = tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[5], **FALLING)
     assert trained_epochs == [4, 5]
     assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING))
     trained_epochs.clear()
-    again = tiny_train(data, tmp_path / "long", epochs=9, keep_epochs=[5], **FALLING)
+    again = tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **FALLING)
     assert trained_epochs == []
     assert_same(again, tiny_train(data, tmp_path / "scratch", epochs=9, **FALLING))
 
@@ -134,9 +134,9 @@ def test_a_shorter_training_needs_only_its_own_fall(data, tmp_path, trained_epoc
 def test_a_steeper_fall_goes_on_from_the_epochs_it_shares(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path / "falls", epochs=5, **FALLING)
     trained_epochs.clear()
-    steep = tiny_train(data, tmp_path / "falls", epochs=5, **FALLING | {"fall": 0.2})
+    steep = tiny_train(data, tmp_path / "falls", epochs=5, **FALLING | {"decay_fraction": 0.2})
     assert trained_epochs == [4, 5]
-    assert_same(steep, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING | {"fall": 0.2}))
+    assert_same(steep, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING | {"decay_fraction": 0.2}))
 
 
 def test_a_schedule_that_knows_the_number_of_epochs_starts_from_scratch(data, tmp_path, trained_epochs):

@@ -60,15 +60,15 @@ def test_only_a_validated_epoch_can_be_the_best():
     ],
 )
 def test_a_training_is_over_after_its_epochs_or_at_a_validated_one_without_a_better_one(ious, patience, over):
-    assert should_stop(records(*ious), epochs=4, early_stopping=patience) == over
+    assert should_stop(records(*ious), epochs=4, patience=patience) == over
 
 
 def test_early_stopping_waits_until_the_network_has_predicted_foreground():
     history = silent(0.3, 0.4, 0.5, 0.6, 0.7)
-    assert not should_stop(history, epochs=99, early_stopping=2)
+    assert not should_stop(history, epochs=99, patience=2)
     history = (*history, record(6, 0.0, foreground=0.01), record(7, 0.0, foreground=0.01))
-    assert not should_stop(history, epochs=99, early_stopping=2)
-    assert should_stop((*history, record(8, 0.0, foreground=0.0)), epochs=99, early_stopping=2)
+    assert not should_stop(history, epochs=99, patience=2)
+    assert should_stop((*history, record(8, 0.0, foreground=0.0)), epochs=99, patience=2)
 
 
 def test_a_longer_training_forgets_the_validation_that_was_only_made_because_of_the_end():

@@ -45,7 +45,7 @@ def test_our_own_network_gets_the_layout(monkeypatch, layout):
 
 def test_networks_with_an_encoder_stay_as_they_are(monkeypatch):
     monkeypatch.setattr(optimization, "training_layout", lambda *_: PIXELS_TOGETHER)
-    params = tiny_params(encoder=SMALL_ENCODER, normalisation="batch", crop=64)
+    params = tiny_params(encoder=SMALL_ENCODER, norm_layer="batch", crop_size=64)
     network = to_memory_format(new_network(params, 1, {}), params, start("cpu", "float32"))
     assert isinstance(network, EncoderNetwork)
     kernels = [weights for weights in network.parameters() if weights.ndim == 4 and weights.shape[1] > 1]
@@ -57,7 +57,7 @@ def test_the_layout_changes_rounding_alone(monkeypatch, tmp_path):
     weights = []
     for layout in (PIXELS_TOGETHER, CHANNELS_TOGETHER):
         monkeypatch.setattr(optimization, "training_layout", lambda *_, layout=layout: layout)
-        state = tiny_train(tmp_path / "data", tmp_path / str(layout), normalisation="batch", epochs=1)
+        state = tiny_train(tmp_path / "data", tmp_path / str(layout), norm_layer="batch", epochs=1)
         weights.append(state.weights)
     one, other = weights
     assert all(torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-4) for name in one)

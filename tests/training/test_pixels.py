@@ -79,14 +79,17 @@ def test_a_changed_file_is_decoded_again(files, root):
 
 
 @pytest.mark.parametrize("crop", [16, 56, None])
-@pytest.mark.parametrize("grey_values", ["per_image", "none"])
-def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path, monkeypatch, crop, grey_values):
+@pytest.mark.parametrize("input_normalization", ["zscore", "none"])
+def test_crops_are_the_same_in_every_bit_with_and_without_copies(
+    files, tmp_path, monkeypatch, crop, input_normalization
+):
     stores = [PixelCache(files, tmp_path / "pixels"), PixelCache(files, tmp_path / "pixels")]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     stores.append(PixelCache(files, tmp_path / "none"))
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
         first, *others = (
-            TrainingCrops(store, 1, crop, 0.5, grey_values, tiny_params().augment)[draw] for store in stores
+            TrainingCrops(store, 1, crop, 0.5, input_normalization, tiny_params().augment)[draw]
+            for store in stores
         )
         for other in others:
             assert torch.equal(first.micrograph, other.micrograph)

@@ -41,7 +41,7 @@ def test_the_figures_are_those_of_the_epoch_that_became_the_model():
         "seconds": 22.0,
         "waiting_for_data": pytest.approx(0.05),
         "validating": pytest.approx(1 / 11),
-        "computed_with": {
+        "environment": {
             "accelerator": "cpu", "device": "1 x any", "precision": "bf16", "libraries": "torch 1",
         },
     }  # fmt: skip

@@ -15,12 +15,12 @@ from microseg.training import checkpoints as checkpoints_module
 from tiny_training import assert_same, tiny_train, write_blobs
 
 SETTINGS = {
-    "normalisation": "batch",
+    "norm_layer": "batch",
     "epochs": 12,
     "base_channels": 4,
     "crops_per_micrograph": 4,
     "precision": "auto",
-    "keep_epochs": [5],
+    "checkpoint_epochs": [5],
 }
 
 
@@ -32,7 +32,7 @@ def train_apart(data: Path, checkpoints: Path) -> None:
     # All children of a fork server share the lock of progress bars: one killed while it draws would keep it.
     tqdm.set_lock(threading.RLock())
     checkpoints_module.SECONDS_BETWEEN_SAVES = 0
-    tiny_train(data, checkpoints, **SETTINGS | {"workers": 1})
+    tiny_train(data, checkpoints, **SETTINGS | {"num_workers": 1})
 
 
 def start_training(data: Path, checkpoints: Path) -> BaseProcess:
@@ -77,9 +77,9 @@ def test_a_finished_training_is_not_trained_again(data, tmp_path):
     assert first.records == second.records  # wall times included: they are those of the first
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "rise_hold_fall"])
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "wsd"])
 def test_schedules_that_know_the_number_of_epochs_resume_too(data, tmp_path, schedule):
-    settings = {"normalisation": "batch", "schedule": schedule, "epochs": 4, "keep_epochs": [2]}
+    settings = {"norm_layer": "batch", "schedule": schedule, "epochs": 4, "checkpoint_epochs": [2]}
     uninterrupted = tiny_train(data, tmp_path, **settings)
     for last in tmp_path.glob("*/epoch_00004*.pt"):
         last.unlink()

@@ -31,15 +31,15 @@ def files(tmp_path):
     return blobs(tmp_path, write_blobs(tmp_path, count=4, height=65, width=83))
 
 
-def crops(files, scale, crop=16, foreground_fraction=0.5, grey_values="none") -> TrainingCrops:
+def crops(files, scale, crop=16, foreground_oversampling=0.5, input_normalization="none") -> TrainingCrops:
     augmentation = tiny_params(augment=NO_AUGMENTATION).augment
     store = PixelCache(files, files.images.parent / "pixels", scale)
-    return TrainingCrops(store, 1, crop, foreground_fraction, grey_values, augmentation)
+    return TrainingCrops(store, 1, crop, foreground_oversampling, input_normalization, augmentation)
 
 
 def gradient(folder) -> MaskedMicrographs:
     """Write a micrograph whose grey value is twice its column, with foreground from column 40 on."""
-    columns = np.tile(np.arange(100, dtype=np.uint8), (80, 1))
+    columns = np.tile_size(np.arange(100, dtype=np.uint8), (80, 1))
     for part in ("images", "masks"):
         (folder / part).mkdir()
     write_micrograph(folder / "images" / "a.png", 2 * columns)
@@ -58,8 +58,8 @@ def test_a_crop_shows_scale_times_the_side(tmp_path, scale):
 
 
 def zoomed_crops(folder, zoom) -> list[Sample]:
-    data = crops(gradient(folder), 1.0, crop=24, foreground_fraction=0.0)
-    data.augmentation = tiny_params(augment=NO_AUGMENTATION | {"zoom": zoom}).augment
+    data = crops(gradient(folder), 1.0, crop=24, foreground_oversampling=0.0)
+    data.augmentation = tiny_params(augment=NO_AUGMENTATION | {"scale_jitter": zoom}).augment
     return [data[Draw(1, 0, repeat, 1.0)] for repeat in range(60)]
 
 
@@ -83,7 +83,7 @@ def test_zoom_is_for_crops_only():
     with pytest.raises(
         ValueError, match=r"augment\.zoom has no meaning for whole micrographs; set crop to a number"
     ):
-        tiny_params(crop=None, augment=NO_AUGMENTATION | {"zoom": 0.1})
+        tiny_params(crop_size=None, augment=NO_AUGMENTATION | {"scale_jitter": 0.1})
 
 
 @pytest.mark.parametrize("crop", [16, 48, None])
@@ -107,7 +107,7 @@ def test_an_island_narrower_than_a_pixel_of_the_network_is_found_and_kept(tmp_pa
     mask = np.zeros((80, 100), dtype=bool)
     mask[50, 61] = True
     write_mask(data.masks / "a.png", mask)
-    sample = crops(data, 4.0, foreground_fraction=1.0)[Draw(1, 0, 0, 1.0)]
+    sample = crops(data, 4.0, foreground_oversampling=1.0)[Draw(1, 0, 0, 1.0)]
     # One of 16 pixels, about which the filter weighs those in the middle more.
     assert 0.5 / 16 < sample.mask.sum() < 2 / 16
 
@@ -118,7 +118,7 @@ def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path
     stores.append(PixelCache(files, tmp_path / "none", 2.0))
     augmentation = tiny_params().augment
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
-        first, *others = (TrainingCrops(store, 1, 16, 0.5, "per_image", augmentation)[draw] for store in stores)
+        first, *others = (TrainingCrops(store, 1, 16, 0.5, "zscore", augmentation)[draw] for store in stores)
         for other in others:
             assert torch.equal(first.micrograph, other.micrograph)
             assert torch.equal(first.mask, other.mask)
@@ -166,17 +166,17 @@ def test_what_is_measured_are_masks_of_the_micrographs_own_size(files, tile, sca
     assert measured.loss == pytest.approx(np.mean(loss), rel=1e-4)
 
 
-def own_size_logits(network, micrograph, scale, tile=None, grey_values="none"):
+def own_size_logits(network, micrograph, scale, tile_size=None, input_normalization="none"):
     """Return the logits as Pillow enlarges them, (height, width)."""
-    small = network_input(downsample(micrograph, scale), grey_values)[None]
-    logits = predict(network.eval(), small, Tiling(tile, 0.25))[0, 0].numpy()
+    small = network_input(downsample(micrograph, scale), input_normalization)[None]
+    logits = predict(network.eval(), small, Tiling(tile_size, 0.25))[0, 0].numpy()
     height, width = micrograph.shape
     return np.asarray(Image.fromarray(logits).resize((width, height), Image.Resampling.BILINEAR), np.float64)
 
 
 def test_a_network_at_scale_2_learns_and_is_calibrated_at_the_own_size(tmp_path):
     write_blobs(tmp_path, count=8, height=97, width=131)
-    changes = {"scale": 2.0, "base_channels": 4, "lr": 0.01, "normalisation": "batch", "crops_per_micrograph": 4}
+    changes = {"downsample": 2.0, "base_channels": 4, "lr": 0.01, "norm_layer": "batch", "crops_per_micrograph": 4}
     changes |= {"epochs": 8, "validate_every": 4, "augment": NO_AUGMENTATION}
     state = tiny_train(tmp_path, tmp_path / "checkpoints", **changes)
     weights, _, measured = state.model("best")
@@ -187,7 +187,7 @@ def test_a_network_at_scale_2_learns_and_is_calibrated_at_the_own_size(tmp_path)
     network = UNet(4, normalisation="batch")
     network.load_state_dict(weights)
     pairs = [
-        (own_size_logits(network, micrograph, 2.0, grey_values="per_image"), mask)
+        (own_size_logits(network, micrograph, 2.0, input_normalization="zscore"), mask)
         for micrograph, mask in map(validation.read, range(2))
     ]
 
@@ -217,7 +217,7 @@ def test_at_scale_1_a_training_is_the_same_in_every_bit_as_without_a_resolution(
 
 def test_a_training_at_scale_2_is_resumed_and_extended_bit_for_bit(tmp_path):
     write_blobs(tmp_path, count=6)
-    settings = {"scale": 2.0, "normalisation": "batch", "keep_epochs": [2]}
+    settings = {"downsample": 2.0, "norm_layer": "batch", "checkpoint_epochs": [2]}
     whole = tiny_train(tmp_path, tmp_path / "whole", epochs=4, **settings)
     tiny_train(tmp_path, tmp_path / "parts", epochs=2, **settings)
     assert_same(tiny_train(tmp_path, tmp_path / "parts", epochs=4, **settings), whole)
@@ -225,7 +225,7 @@ def test_a_training_at_scale_2_is_resumed_and_extended_bit_for_bit(tmp_path):
 
 def test_another_version_of_the_library_that_reduces_counts_only_where_it_does(files, monkeypatch):
     def names():
-        return [fingerprint(files, files, tiny_params(scale=scale), 1, "cpu") for scale in (1.0, 2.0, 2.5)]
+        return [fingerprint(files, files, tiny_params(downsample=scale), 1, "cpu") for scale in (1.0, 2.0, 2.5)]
 
     before = names()
     assert len(set(before)) == 3
@@ -236,5 +236,5 @@ def test_another_version_of_the_library_that_reduces_counts_only_where_it_does(f
 
 
 def test_the_memory_of_whole_micrographs_is_that_of_reduced_ones(files):
-    workload = workload_of(start("cpu", "float32"), files, tiny_params(crop=None, scale=2.0))
+    workload = workload_of(start("cpu", "float32"), files, tiny_params(crop_size=None, downsample=2.0))
     assert (workload.height, workload.width) == (32, 42)

@@ -44,7 +44,7 @@ def test_a_warm_up_longer_than_the_training_never_ends():
 
 
 def test_it_rises_holds_and_falls_with_a_square_root():
-    schedule = Schedule("rise_hold_fall", 2.0, epochs=10, steps_per_epoch=4, warmup_epochs=1, fall=0.4)
+    schedule = Schedule("wsd", 2.0, epochs=10, steps_per_epoch=4, warmup_epochs=1, fall=0.4)
     fall = [2 * (1 - math.sqrt(step / 16)) for step in range(16)]
     assert rates(schedule) == pytest.approx([0.5, 1.0, 1.5, 2.0] + [2.0] * 20 + fall)
     assert 0 < rates(schedule)[-1] < 0.1
@@ -55,10 +55,10 @@ def test_it_rises_holds_and_falls_with_a_square_root():
     [(10, 0.3, 7), (5, 0.3, 3), (50, 0.3, 35), (1, 0.3, 0), (3, 0.01, 2), (4, 1.0, 0)],
 )
 def test_the_fall_takes_whole_epochs_and_one_at_least(epochs, fall, shared):
-    assert shared_epochs("rise_hold_fall", epochs, fall) == shared
+    assert shared_epochs("wsd", epochs, fall) == shared
 
 
-@pytest.mark.parametrize("name", ["constant", "rise_hold_fall", "cosine", "one_cycle"])
+@pytest.mark.parametrize("name", ["constant", "wsd", "cosine", "one_cycle"])
 def test_shared_epochs_have_the_learning_rates_of_all_longer_trainings(name):
     warmup = 0 if name == "one_cycle" else 2
     for epochs in range(3, 12):

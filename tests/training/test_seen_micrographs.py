@@ -39,10 +39,8 @@ def test_how_unsure_the_network_is_comes_from_what_it_sees(tmp_path):
     files = blobs(tmp_path, names)
     entropies = []
     for scale in (1.0, 2.0):
-        model = write_tiny_model(tmp_path / f"model {scale}", scale=scale)
+        model = write_tiny_model(tmp_path / f"model {scale}", downsample=scale)
         write_image_statistics(start("cpu", "float32"), model, files, files)
         entropies.append(read_image_statistics(model).ranges[ENTROPY][0])
-    logits = upsample(
-        read_model(model)[0](network_input(files.read(0)[0], "per_image", scale=2.0)[None]), (65, 83)
-    )
+    logits = upsample(read_model(model)[0](network_input(files.read(0)[0], "zscore", scale=2.0)[None]), (65, 83))
     assert entropies[1] == entropy(torch.sigmoid(logits).detach().numpy()) != entropies[0]

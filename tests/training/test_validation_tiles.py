@@ -26,12 +26,12 @@ def test_what_is_measured_is_what_would_be_predicted(tile, tmp_path):
     files = blobs(tmp_path, write_blobs(tmp_path, count=3, height=48, width=80))
     torch.manual_seed(3)
     network = UNet(2)
-    batches = loader(WholeMicrographs(files, "per_image"), [[0], [1], [2]], workers=0, pin_memory=False)
+    batches = loader(WholeMicrographs(files, "zscore"), [[0], [1], [2]], workers=0, pin_memory=False)
     measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 3, Tiling(tile, 0.25))
     iou, loss = [], []
     for index in range(3):
         micrograph, mask = files.read(index)
-        logits = predict(network.eval(), network_input(micrograph, "per_image")[None], Tiling(tile, 0.25))
+        logits = predict(network.eval(), network_input(micrograph, "zscore")[None], Tiling(tile, 0.25))
         values = logits[0, 0].numpy().astype(np.float64)
         iou.append(calculate_iou(mask, values > 0))
         loss.append(np.mean(np.logaddexp(0, np.where(mask, -values, values))))

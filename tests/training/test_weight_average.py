@@ -16,7 +16,7 @@ from microseg.training.optimization import EMA, statistics_batches
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_train, write_blobs
 
-AVERAGED = {"normalisation": "batch", "weight_average": 0.9}
+AVERAGED = {"norm_layer": "batch", "ema_decay": 0.9}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_model_is_the_average_of_the_weights_of_all_steps(data, tmp_path, mo
 
 
 def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
-    state = tiny_train(data, tmp_path, epochs=4, lr=0.02, keep_epochs=[1, 2, 3], **AVERAGED)
+    state = tiny_train(data, tmp_path, epochs=4, lr=0.02, checkpoint_epochs=[1, 2, 3], **AVERAGED)
     validation = blobs(data, ["IMG_00005.png", "IMG_00006.png"])
     for keep in ("best", "last"):
         weights, record, measured = state.model(keep)
@@ -78,7 +78,7 @@ def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
         ious = []
         for micrograph, mask in map(validation.read, range(2)):
             with torch.no_grad():
-                seen = network.eval()(network_input(micrograph, "per_image")[None])[0, 0].numpy() > 0
+                seen = network.eval()(network_input(micrograph, "zscore")[None])[0, 0].numpy() > 0
             ious.append((seen & mask).sum() / (seen | mask).sum() if (seen | mask).any() else 1.0)
         assert measured.iou == pytest.approx(np.mean(ious), rel=1e-6)
         assert record.validation == measured
@@ -126,7 +126,7 @@ def test_statistics_come_from_full_batches():
 
 @pytest.mark.parametrize("normalisation", ["batch", "none"])
 def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, normalisation):
-    settings = AVERAGED | {"normalisation": normalisation, "validate_every": 3, "lr": 0.01}
+    settings = AVERAGED | {"norm_layer": normalisation, "validate_every": 3, "lr": 0.01}
     whole = tiny_train(data, tmp_path / "whole", epochs=6, **settings)
     # Its validation after epoch 4, which measures the statistics, is one that the longer training does not make.
     tiny_train(data, tmp_path / "parts", epochs=4, **settings)
@@ -139,15 +139,15 @@ def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, normalisation):
 
 def test_a_shorter_training_takes_its_average_from_a_longer_one(data, tmp_path):
     settings = AVERAGED | {"validate_every": 5}
-    tiny_train(data, tmp_path / "long", epochs=5, keep_epochs=[3], **settings)
-    short = tiny_train(data, tmp_path / "long", epochs=3, keep_epochs=[3], **settings)
-    scratch = tiny_train(data, tmp_path / "scratch", epochs=3, keep_epochs=[3], **settings)
+    tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[3], **settings)
+    short = tiny_train(data, tmp_path / "long", epochs=3, checkpoint_epochs=[3], **settings)
+    scratch = tiny_train(data, tmp_path / "scratch", epochs=3, checkpoint_epochs=[3], **settings)
     assert_same(short, scratch)
     assert all(torch.equal(short.average[name], scratch.average[name]) for name in scratch.average)
 
 
 def test_it_changes_no_step_and_without_it_there_is_none(data, tmp_path):
-    without = tiny_train(data, tmp_path, normalisation="batch")
+    without = tiny_train(data, tmp_path, norm_layer="batch")
     averaged = tiny_train(data, tmp_path, **AVERAGED)
     assert without.average == {}
     assert without.model("last")[0] is without.weights

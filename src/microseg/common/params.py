@@ -1,11 +1,12 @@
 """The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -83,7 +84,7 @@ class SplitParams(Section):
 
 
 # The narrowest level of the plain network has a sixteenth of the height and width, that of others half as much.
-SMALLEST_NORMALISED_CROP = 32
+SMALLEST_NORMALIZED_CROP = 32
 SMALLEST_ENCODED_CROP = 64
 
 PLAIN_ENCODER = "plain"
@@ -94,17 +95,57 @@ PARAMS = Path("params.yaml")
 """The parameters of the project in whose top folder a command runs."""
 
 
+RENAMED = {
+    "train.encoder_lr": "train.encoder_lr_multiplier",
+    "train.normalisation": "train.norm_layer",
+    "train.scale": "train.downsample",
+    "train.crop": "train.crop_size",
+    "train.foreground_fraction": "train.foreground_oversampling",
+    "train.accumulate_batches": "train.accumulate_grad_batches",
+    "train.fall": "train.decay_fraction",
+    "train.weight_average": "train.ema_decay",
+    "train.gradient_clip": "train.max_grad_norm",
+    "train.early_stopping": "train.early_stopping_patience",
+    "train.keep": "train.checkpoint",
+    "train.keep_epochs": "train.checkpoint_epochs",
+    "train.grey_values": "train.input_normalization",
+    "train.augment.symmetries": "train.augment.flips",
+    "train.augment.noise": "train.augment.noise_std",
+    "train.augment.blur": "train.augment.blur_sigma",
+    "train.augment.zoom": "train.augment.scale_jitter",
+    "train.augment.erase": "train.augment.random_erasing",
+    "train.workers": "train.num_workers",
+    "train.nodes": "train.num_nodes",
+    "predict.parts": "predict.subset",
+    "predict.calibrate": "predict.temperature_scaling",
+    "predict.tile": "predict.tile_size",
+    "predict.overlap": "predict.tile_overlap",
+    "predict.symmetries": "predict.tta",
+}
+"""Parameters that had another name before version 0.2, and what they are called now."""
+
+RENAMED_VALUES = {
+    ("train.schedule", "rise_hold_fall"): "wsd",
+    ("train.input_normalization", "per_image"): "zscore",
+    ("train.augment.flips", "all"): "d4",
+    ("train.augment.flips", "mirror"): "hflip",
+    ("predict.tta", "all"): "d4",
+    ("predict.tta", "mirror"): "hflip",
+}
+"""Values that had another name before version 0.2."""
+
+
 class AugmentParams(Section):
     """Parameters of the random changes made to training crops."""
 
-    symmetries: Literal["all", "mirror", "none"]
+    flips: Literal["d4", "hflip", "none"]
     brightness: Share
     contrast: float = Field(ge=0, lt=1)
-    noise: Share
-    blur: float = Field(ge=0, le=10)
+    noise_std: Share
+    blur_sigma: float = Field(ge=0, le=10)
     gamma: float = Field(ge=0, le=10)
-    zoom: Share
-    erase: Share
+    scale_jitter: Share
+    random_erasing: Share
 
 
 class TrainParams(Section):
@@ -114,74 +155,76 @@ class TrainParams(Section):
     architecture: str
     encoder: str
     encoder_weights: str
-    encoder_lr: float = Field(ge=0)
+    encoder_lr_multiplier: float = Field(ge=0)
     base_channels: Count
-    normalisation: Literal["batch", "none"]
+    norm_layer: Literal["batch", "none"]
     epochs: Count
-    scale: float = Field(ge=1)
-    crop: Annotated[int, Field(ge=16)] | None
+    downsample: float = Field(ge=1)
+    crop_size: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
-    foreground_fraction: Share
+    foreground_oversampling: Share
     batch_size: Count
-    accumulate_batches: Count
+    accumulate_grad_batches: Count
     loss: Literal["bce", "dice_bce"]
     lr: float = Field(gt=0)
-    schedule: Literal["constant", "rise_hold_fall", "cosine", "one_cycle"]
+    schedule: Literal["constant", "wsd", "cosine", "one_cycle"]
     warmup_epochs: NotNegative
-    fall: float = Field(gt=0, le=1)
+    decay_fraction: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
-    weight_average: float = Field(ge=0, lt=1)
-    gradient_clip: Annotated[float, Field(gt=0)] | None
+    ema_decay: float = Field(ge=0, lt=1)
+    max_grad_norm: Annotated[float, Field(gt=0)] | None
     validate_every: Count
-    early_stopping: Count | None
-    keep: Literal["best", "last"]
-    keep_epochs: list[Count]
+    early_stopping_patience: Count | None
+    checkpoint: Literal["best", "last"]
+    checkpoint_epochs: list[Count]
     pixel_size_um: Annotated[float, Field(gt=0)] | None
-    grey_values: Literal["per_image", "imagenet", "none"]
+    input_normalization: Literal["zscore", "imagenet", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
     activation_checkpointing: bool
     compile: bool
-    workers: NotNegative | Literal["auto"]
+    num_workers: NotNegative | Literal["auto"]
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Count
-    nodes: Count
+    num_nodes: Count
 
     @model_validator(mode="after")
     def _warmup_ends_before_training(self) -> Self:
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ValueError(
-                "warmup_epochs has no meaning with schedule one_cycle, which has a rise of its own; set it to 0"
+                "warmup_epochs has no meaning with schedule one_cycle, which has a warm-up of its own; set it to 0"
             )
         # A constant rate may still be rising where a shorter training ends: a longer one goes on from there.
         if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
             raise ValueError(
-                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the fall "
+                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the decay "
                 "of schedule cosine; set it to less than epochs"
             )
         return self
 
     @model_validator(mode="after")
-    def _only_crops_are_zoomed(self) -> Self:
-        if self.augment.zoom and self.crop is None:
+    def _only_crops_are_jittered_in_scale(self) -> Self:
+        if self.augment.scale_jitter and self.crop_size is None:
             raise ValueError(
-                "augment.zoom has no meaning for whole micrographs; set crop to a number, or augment.zoom to 0"
+                "augment.scale_jitter has no meaning for whole micrographs; set crop_size to a number, or "
+                "augment.scale_jitter to 0"
             )
         return self
 
     @model_validator(mode="after")
     def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
-        crop = self.crop
+        crop = self.crop_size
         if self.encoder != PLAIN_ENCODER and crop is not None and crop < SMALLEST_ENCODED_CROP:
             raise ValueError(
-                f"crop is {crop}, which leaves nothing for the batch normalisations of encoder {self.encoder} to "
-                f"normalise where it is narrowest; set crop to {SMALLEST_ENCODED_CROP} or more"
+                f"crop_size is {crop}, which leaves nothing for the batch normalizations of encoder "
+                f"{self.encoder} to normalize where it is narrowest; set crop_size to {SMALLEST_ENCODED_CROP} "
+                "or more"
             )
-        if self.normalisation == "batch" and crop is not None and crop < SMALLEST_NORMALISED_CROP:
+        if self.norm_layer == "batch" and crop is not None and crop < SMALLEST_NORMALIZED_CROP:
             raise ValueError(
-                f"crop is {self.crop}, of which one single value is left where the network is narrowest: nothing "
-                f"for normalisation batch to normalise; set crop to {SMALLEST_NORMALISED_CROP} or more, or "
-                "normalisation to none"
+                f"crop_size is {crop}, of which one single value is left where the network is narrowest: nothing "
+                f"for norm_layer batch to normalize; set crop_size to {SMALLEST_NORMALIZED_CROP} or more, or "
+                "norm_layer to none"
             )
         return self
 
@@ -191,7 +234,7 @@ class TrainParams(Section):
             if self.activation_checkpointing:
                 raise ValueError(
                     "activation_checkpointing is for encoder plain only; set it to false; to save memory, lower "
-                    "batch_size and raise accumulate_batches"
+                    "batch_size and raise accumulate_grad_batches"
                 )
             return self
         if self.architecture != "unet":
@@ -199,23 +242,26 @@ class TrainParams(Section):
                 f"architecture is {self.architecture}, but encoder plain is a U-Net's own; set architecture to "
                 "unet, or encoder to one of segmentation_models_pytorch's, such as resnet34"
             )
-        if self.encoder_lr != 1:
+        if self.encoder_lr_multiplier != 1:
             raise ValueError(
-                f"encoder_lr is {self.encoder_lr}, but has no meaning with encoder plain; set it to 1.0"
+                f"encoder_lr_multiplier is {self.encoder_lr_multiplier}, but has no meaning with encoder plain; "
+                "set it to 1.0"
             )
-        if self.grey_values == "imagenet":
-            raise ValueError("grey_values imagenet has no meaning with encoder plain; set it to per_image or none")
+        if self.input_normalization == "imagenet":
+            raise ValueError(
+                "input_normalization imagenet has no meaning with encoder plain; set it to zscore or none"
+            )
         return self
 
 
 class PredictParams(Section):
     """Parameters of the stage predict."""
 
-    parts: Literal["measured", "all"]
-    calibrate: bool
-    tile: Annotated[int, Field(ge=16, multiple_of=16)] | None
-    overlap: float = Field(ge=0, lt=1)
-    symmetries: Literal["all", "mirror", "none"]
+    subset: Literal["measured", "all"]
+    temperature_scaling: bool
+    tile_size: Annotated[int, Field(ge=16, multiple_of=16)] | None
+    tile_overlap: float = Field(ge=0, lt=1)
+    tta: Literal["d4", "hflip", "none"]
 
 
 class PostprocessParams(Section):
@@ -260,7 +306,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = [describe(dict(problem), PARAMETER_KEYS) for problem in error.errors()]
+        problems = [describe(dict(problem), PARAMETER_KEYS) for problem in _without_successors(error.errors())]
         raise InputError("\n       ".join(f"{path}: {problem}" for problem in problems)) from None
 
 
@@ -281,6 +327,8 @@ PARAMETER_KEYS = tuple(_leaf_keys(Params))
 
 def check_key(key: str) -> None:
     """Raise an InputError that names the nearest parameter where there is none called `key`."""
+    if key in RENAMED:
+        raise InputError(f"{key} is called {RENAMED[key]} now")
     if key not in PARAMETER_KEYS:
         raise InputError(f"{key}: unknown key; did you mean {nearest(key, PARAMETER_KEYS)}?")
 
@@ -298,9 +346,22 @@ def _set(content: Any, path: list[str], value: object) -> None:
         content[path[-1]] = value
 
 
+def _without_successors(problems: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Leave out that a new name is missing where the old one is there."""
+    locations = [".".join(map(str, problem["loc"])) for problem in problems]
+    successors = {RENAMED[location] for location in locations if location in RENAMED}
+    for location, problem in zip(locations, problems, strict=True):
+        if not (problem["type"] == "missing" and location in successors):
+            yield problem
+
+
 def describe(problem: Mapping[str, Any], keys: Sequence[str]) -> str:
     """Return a problem that pydantic found as a sentence; `keys` are all parameters."""
     location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    if location in RENAMED:
+        return f"{location} is called {RENAMED[location]} now"
+    if problem["type"] == "literal_error" and (location, problem["input"]) in RENAMED_VALUES:
+        return f"{location}: {problem['input']} is called {RENAMED_VALUES[location, problem['input']]} now"
     if problem["type"] == "extra_forbidden":
         return f"{location}: unknown key; did you mean {nearest(location, keys)}?"
     if problem["type"] == "missing":

@@ -62,12 +62,14 @@ def _define_measuring(measuring: argparse._ArgumentGroup) -> None:
 
 def _define_network(network: argparse._ArgumentGroup) -> None:
     network.add_argument(
-        "--tile",
+        "--tile-size",
         type=int,
         help="predict in tiles of so many pixels a side, a multiple of 16 (default: mosaics only)",
     )
     network.add_argument(
-        "--symmetries", action="store_true", help="average over the eight symmetries, 8 times slower"
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: average over the eight flips and rotations, 8 times slower",
     )
     network.add_argument(
         "--resample", action="store_true", help="bring micrographs to the pixel size of the model's training"
@@ -85,7 +87,7 @@ def _segment(parsed: argparse.Namespace) -> int:
     from microseg.common.files import write_json
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
-    from microseg.measurement.settings import Request, Settings, check_tile, parse_area, parse_crop
+    from microseg.measurement.settings import Request, Settings, check_tile_size, parse_area, parse_crop
     from microseg.micrographs.pixel_size import parse_pixel_size
 
     settings = Settings(
@@ -93,8 +95,8 @@ def _segment(parsed: argparse.Namespace) -> int:
         direction=parsed.direction,
         min_area=parse_area(parsed.min_area),
         crop_bottom=parse_crop(parsed.crop_bottom),
-        tile=None if parsed.tile is None else check_tile(parsed.tile),
-        symmetries=parsed.symmetries,
+        tile_size=None if parsed.tile_size is None else check_tile_size(parsed.tile_size),
+        tta=parsed.tta,
         resample=parsed.resample,
         probability=parsed.probability,
     )

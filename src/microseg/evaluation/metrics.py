@@ -106,7 +106,7 @@ def _on_the_micrograph(points: Sequence[tuple[float, float]], shape: tuple[int, 
 
 
 HEADLINES = (
-    *("mean_iou", "mean_dice", "pooled_iou", "median_iou", "std_iou", "share_above_095", "share_zero"),
+    *("mean_iou", "mean_dice", "pooled_iou", "median_iou", "std_iou", "fraction_above_095", "fraction_zero"),
     *("island_f1", "panoptic_quality", "island_number_error", "points_found", "surface_dice", "hausdorff95"),
 )
 """What stands in the metrics, in this order; the rest stands in the table of scores."""

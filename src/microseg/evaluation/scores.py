@@ -82,8 +82,8 @@ def summarize(scores: Sequence[Scores]) -> dict[str, float | int]:
 
     Returns:
         `images`, their number; `mean_iou`, `median_iou` and `std_iou` (population) of the images' IoU;
-        `pooled_iou` of all their pixels taken together; `share_above_095` and `share_zero`, the shares of images
-        with an IoU above 0.95 and of 0; `mean_dice`, `mean_precision`, `mean_recall`.
+        `pooled_iou` of all their pixels taken together; `fraction_above_095` and `fraction_zero`, the fractions of
+        images with an IoU above 0.95 and of 0; `mean_dice`, `mean_precision`, `mean_recall`.
     """
     iou = np.array([one.iou for one in scores])
     pooled = Scores(
@@ -97,8 +97,8 @@ def summarize(scores: Sequence[Scores]) -> dict[str, float | int]:
         "median_iou": float(np.median(iou)),
         "std_iou": float(iou.std()),
         "pooled_iou": pooled.iou,
-        "share_above_095": float((iou > EXCELLENT_IOU).mean()),
-        "share_zero": float((iou == 0).mean()),
+        "fraction_above_095": float((iou > EXCELLENT_IOU).mean()),
+        "fraction_zero": float((iou == 0).mean()),
         "mean_dice": float(np.mean([one.dice for one in scores])),
         "mean_precision": float(np.mean([one.precision for one in scores])),
         "mean_recall": float(np.mean([one.recall for one in scores])),

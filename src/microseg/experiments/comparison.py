@@ -23,22 +23,22 @@ NO_EFFECT = frozenset(
         "download.manual_dir",
         "download.mirrors",
         "rasterize_masks.examples",
-        "train.keep_epochs",
-        "train.workers",
+        "train.checkpoint_epochs",
+        "train.num_workers",
         "train.activation_checkpointing",
         "train.compile",
         "train.accelerator",
-        "predict.parts",
+        "predict.subset",
         "evaluate.examples",
     }
 )
 """Parameters that say where files come from, what is kept or shown, or how the same is computed faster.
 
-Experiments that differ in these are comparable. train.devices and train.nodes are none of them: they multiply the
-number of crops in a step.
+Experiments that differ in these are comparable. train.devices and train.num_nodes are none of them: they multiply
+the number of crops in a step.
 """
 
-SCORES = ("mean_iou", "std_iou", "median_iou", "pooled_iou", "share_above_095", "share_zero")
+SCORES = ("mean_iou", "std_iou", "median_iou", "pooled_iou", "fraction_above_095", "fraction_zero")
 """What is taken from the evaluation of each method, all of them 0 to 1."""
 
 

@@ -21,8 +21,8 @@ HEADINGS = {
     "std_iou": "standard deviation over micrographs",
     "median_iou": "median IoU",
     "pooled_iou": "pooled IoU",
-    "share_above_095": "share above 0.95",
-    "share_zero": "share at 0",
+    "fraction_above_095": "share above 0.95",
+    "fraction_zero": "share at 0",
 }
 
 
@@ -107,8 +107,8 @@ AXIS_NAMES = {
 PANELS = {
     "mean_iou": "mean IoU",
     "median_iou": "median IoU",
-    "share_above_095": "share of micrographs with IoU above 0.95",
-    "share_zero": "share of micrographs with IoU 0",
+    "fraction_above_095": "share of micrographs with IoU above 0.95",
+    "fraction_zero": "share of micrographs with IoU 0",
 }
 DECADE = 10
 SMALLEST_GAP = 0.05

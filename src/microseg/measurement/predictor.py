@@ -39,7 +39,7 @@ class Predictor:
         self._settings = settings
 
     @property
-    def computed_with(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Device, precision and libraries, for the record."""
         return asdict(current_environment(self._fabric))
 
@@ -82,11 +82,11 @@ class Predictor:
             )
             found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
             return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
-        small = downsample(micrograph, self.card.scale)
+        small = downsample(micrograph, self.card.downsample)
         if small.size <= LARGEST_WHOLE:
-            logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile)
+            logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile_size)
         else:
-            logits = self._predict_in_bands(small, self._settings.tile or TILE_OF_MOSAICS)
+            logits = self._predict_in_bands(small, self._settings.tile_size or TILE_OF_MOSAICS)
         return rounded(upsample_array(logits, micrograph.shape))
 
     def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile: int) -> NDArray[np.float16]:
@@ -102,10 +102,12 @@ class Predictor:
     def _predict(
         self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
     ) -> NDArray[np.float32]:
-        function = predict_d4 if self._settings.symmetries else predict
-        inputs = network_input(micrograph, self.card.grey_values, statistics)[None]
+        function = predict_d4 if self._settings.tta else predict
+        inputs = network_input(micrograph, self.card.input_normalization, statistics)[None]
         with self._fabric.autocast():
-            logits = function(self._network, self._fabric.to_device(inputs), Tiling(tile, self._settings.overlap))
+            logits = function(
+                self._network, self._fabric.to_device(inputs), Tiling(tile, self._settings.tile_overlap)
+            )
         # So that the probabilities are true ones; it does not move the limit of 0.5.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return values

@@ -245,11 +245,11 @@ def area_words(settings: Settings) -> str:
 def made(results: Results) -> list[tuple[str, str]]:
     """Return how the results were made, as terms and what is said of each."""
     settings, model, intake = results.request.settings, results.model, results.intake
-    used = results.computed_with
+    used = results.environment
     sizes = sorted({(size.micrometres, size.source) for size in intake.pixel_sizes.values()})
     lines = [f"{number(size, 4)} \N{MICRO SIGN}m a pixel ({source})" for size, source in sizes]
     directions = {"x": "rows", "y": "columns", "both": "rows and columns"}
-    tile = f"tiles of {settings.tile} pixels" if settings.tile else "whole micrographs, mosaics in tiles"
+    tile = f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
     return [
         ("Program", results.provenance()["program"]),
         (
@@ -258,7 +258,7 @@ def made(results: Results) -> list[tuple[str, str]]:
             f"{len(model['training_micrographs'])} micrographs, IoU {number(model['validation_iou'])} on "
             f"{len(model['validation_micrographs'])} others",
         ),
-        ("Prediction", f"{tile}{', mean of the eight symmetries' if settings.symmetries else ''}"),
+        ("Prediction", f"{tile}{', mean of the eight symmetries' if settings.tta else ''}"),
         ("Computed with", f"{used['device']}, {used['precision']}"),
         ("From probability to masks", method_words(settings)),
         ("Smallest island", area_words(settings) if settings.min_area.number else "one pixel"),

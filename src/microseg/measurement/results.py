@@ -31,7 +31,7 @@ class Results:
     intake: Intake
     model: dict[str, Any]
     """The model's card."""
-    computed_with: dict[str, str]
+    environment: dict[str, str]
     """Device, precision and libraries."""
     compared_with_training: bool
     """Whether the model's folder says what its training micrographs look like."""
@@ -134,7 +134,7 @@ class Results:
         return {
             "program": f"microseg {version('microseg')}",
             "model": {"source": self.request.model, **self.model},
-            "computed_with": self.computed_with,
+            "environment": self.environment,
             "settings": settings,
             "inputs": [
                 {

@@ -53,7 +53,7 @@ def run(request: Request) -> Results:
             request=request,
             intake=intake,
             model=asdict(predictor.card),
-            computed_with=predictor.computed_with,
+            environment=predictor.environment,
             compared_with_training=appearance is not None,
             evaluation=evaluation,
             records=records,

@@ -48,10 +48,10 @@ class Settings:
     direction: Direction = "both"
     min_area: Area = Area(0, in_pixels=True)
     crop_bottom: Crop = 0
-    tile: int | None = None
+    tile_size: int | None = None
     """Side of the tiles in pixels; None takes micrographs in one piece, and only mosaics in tiles."""
-    overlap: float = 0.25
-    symmetries: bool = False
+    tile_overlap: float = 0.25
+    tta: bool = False
     resample: bool = False
     """Whether micrographs are brought to the pixel size of the training."""
     probability: bool = False
@@ -98,9 +98,9 @@ def parse_crop(text: str) -> Crop:
     return int(text)
 
 
-def check_tile(tile: int) -> int:
+def check_tile_size(tile: int) -> int:
     """Return the side of the tiles; InputError where the network cannot use it."""
     if tile < SMALLEST_TILE or tile % TILE_MULTIPLE:
         nearest = max(SMALLEST_TILE, TILE_MULTIPLE * round(tile / TILE_MULTIPLE))
-        raise InputError(f"--tile: {tile} is not a multiple of 16 from 64 on; give {nearest}")
+        raise InputError(f"--tile-size: {tile} is not a multiple of 16 from 64 on; give {nearest}")
     return tile

@@ -84,12 +84,12 @@ def launcher(devices: int, nodes: int) -> ClusterEnvironment:
         started = environment.world_size()
         if started != devices * nodes:
             raise InputError(
-                f"train.devices, train.nodes: {devices} x {nodes} processes asked for, but {started} were "
+                f"train.devices, train.num_nodes: {devices} x {nodes} processes asked for, but {started} were "
                 "started; give the launcher the same numbers"
             )
         environment.validate_settings(devices, nodes)
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"train.devices, train.nodes: {error}") from error
+        raise InputError(f"train.devices, train.num_nodes: {error}") from error
     return environment
 
 

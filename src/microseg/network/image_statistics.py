@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 
-STATISTICS_FILE = "appearance.json"
+STATISTICS_FILE, OLDER_STATISTICS_FILE = "image_statistics.json", "appearance.json"
 ENTROPY = "probability_entropy"
 LARGEST_SIDE, ROWS_AT_A_TIME = 4096, 1024
 """Of larger pictures so many pixels a side are looked at, or so many rows at a time: several floats a pixel."""
@@ -93,6 +93,8 @@ def pixel_digest(micrograph: NDArray[np.uint8]) -> str:
 def read_image_statistics(folder: Path) -> ImageStatistics | None:
     """Read what a model's folder says of its training; None where it is older. InputError for a broken file."""
     path = folder / STATISTICS_FILE
+    if not path.is_file():
+        path = folder / OLDER_STATISTICS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         ranges = {name: (float(low), float(high)) for name, (low, high) in content["ranges"].items()}

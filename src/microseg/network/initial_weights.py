@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.network.model_card import MODEL_FOLDER, SOURCE_FILE, WEIGHTS_FILE, read_weights_source
+from microseg.network.model_card import MODEL_FOLDER, ORIGIN_FILE, WEIGHTS_FILE, read_weights_origin
 from microseg.network.model_io import read_model
 from microseg.network.networks import EncoderNetwork, build_network
 
@@ -41,10 +41,10 @@ def first_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
     Raises:
         InputError: they are of another network, are not all there, or are not what was brought.
     """
-    origin = read_weights_source(folder)
+    origin = read_weights_origin(folder)
     if origin.encoder != params.encoder:
         raise InputError(
-            f"{folder / SOURCE_FILE}: brought for encoder {origin.encoder}, but train.encoder is "
+            f"{folder / ORIGIN_FILE}: brought for encoder {origin.encoder}, but train.encoder is "
             f"{params.encoder}; rerun the stage encoder_weights"
         )
     if origin.kind == "none":
@@ -59,7 +59,7 @@ def first_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
         )
     path = folder / WEIGHTS_FILE
     if not path.is_file() or file_digest(path) != origin.sha256:
-        raise InputError(f"{path}: not the file that {SOURCE_FILE} describes; rerun the stage encoder_weights")
+        raise InputError(f"{path}: not the file that {ORIGIN_FILE} describes; rerun the stage encoder_weights")
     load_encoder(network.encoder, path, params.encoder)
     prefix = next(name for name, module in network.named_modules() if module is network.encoder)
     return {f"{prefix}.{key}": tensor for key, tensor in network.encoder.state_dict().items()}
@@ -168,7 +168,7 @@ def lite0_key(key: str) -> str:
 
 def _weights_of_model(folder: Path, params: TrainParams) -> dict[str, Tensor]:
     trained, card = read_model(folder)
-    names = ["architecture", "encoder", "grey_values"]
+    names = ["architecture", "encoder", "input_normalization"]
     names += ["base_channels", "normalisation"] if params.encoder == PLAIN_ENCODER else []
     for name in names:
         theirs, ours = getattr(card, name), getattr(params, name)

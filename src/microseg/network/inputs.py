@@ -71,7 +71,7 @@ def downsampling_method(scale: float) -> str:
     return f"scale {scale}, {DOWNSAMPLING.name}, Pillow {PIL.__version__}"
 
 
-GreyValues = Literal["per_image", "imagenet", "none"]
+InputNormalization = Literal["zscore", "imagenet", "none"]
 """For imagenet the network itself, which knows its channels, shifts and scales values from 0 to 1."""
 
 # A micrograph of one single grey value has no deviation to divide by; this is one step of 8-bit grey values.
@@ -108,7 +108,7 @@ def normalize(grey: NDArray[np.float32], statistics: GreyStatistics) -> NDArray[
 
 def network_input(
     micrograph: NDArray[np.uint8],
-    grey_values: GreyValues,
+    input_normalization: InputNormalization,
     statistics: GreyStatistics | None = None,
     scale: float = 1.0,
 ) -> Tensor:
@@ -118,7 +118,7 @@ def network_input(
     """
     seen = downsample(micrograph, scale)
     grey = to_grey(seen)
-    if grey_values == "per_image":
+    if input_normalization == "zscore":
         grey = normalize(grey, statistics or grey_statistics(seen))
     return torch.from_numpy(grey[np.newaxis])
 

@@ -121,11 +121,13 @@ class TrainingWorkload(Workload):
         """Smaller batches, crops, numbers and networks, and activations computed twice."""
         if self.batch_size > 1:
             half = self.batch_size // 2
-            text = f"train.batch_size {half}, with train.accumulate_batches twice as large for the same gradient"
+            text = (
+                f"train.batch_size {half}, with train.accumulate_grad_batches twice as large for the same gradient"
+            )
             yield text, replace(self, batch_size=half)
         if self.whole or min(self.height, self.width) > 64:
             side = min(256, self.height, self.width) if self.whole else self.height // 2
-            yield f"train.crop {side}", replace(self, height=side, width=side)
+            yield f"train.crop_size {side}", replace(self, height=side, width=side)
         if self.bytes_per_number > 2:
             yield "train.precision bf16", replace(self, bytes_per_number=2)
         if not self.activation_checkpointing and self.footprint is None:
@@ -140,11 +142,11 @@ class TrainingWorkload(Workload):
 class InferenceWorkload(Workload):
     """What the memory of computing the logits of one micrograph depends on, in a training or after it."""
 
-    tile: int | None
+    tile_size: int | None
     """Side of the tiles; None for whole micrographs."""
     validating: bool
     """Whether this is a part of a training, whose state is then in memory too, and the loss is computed."""
-    symmetries: bool = False
+    tta: bool = False
     scale: float = 1.0
     """How many times as wide as the micrograph's the pixels are that the network sees."""
 
@@ -152,7 +154,7 @@ class InferenceWorkload(Workload):
     def description(self) -> str:
         """Network, micrograph and tiles."""
         task = "validating" if self.validating else "predicting with"
-        pieces = "in one piece" if self.tile is None else f"in tiles of {self.tile}"
+        pieces = "in one piece" if self.tile_size is None else f"in tiles of {self.tile_size}"
         size = f"{self.height} x {self.width} pixels"
         return f"{task} {self.network} on a micrograph of {size} {pieces}"
 
@@ -161,15 +163,15 @@ class InferenceWorkload(Workload):
         """Bytes of weights, with Adam's two averages in a training, of activations, and of maps of all pixels."""
         pixels = self.height * self.width
         seen = pixels / self.scale**2
-        piece = seen if self.tile is None else self.tile**2
+        piece = seen if self.tile_size is None else self.tile_size**2
         # Where the last level joins what it gets: two inputs and their join, above the level below.
         held = 4.5 * self.base_channels if self.footprint is None else self.footprint.held
         activations = held * self.bytes_per_number * piece
         # Maps of float32: what the network sees; for tiles the sum of their logits and that of their weights, and
-        # at the end their quotient; for symmetries the micrograph, the turned one, the logits of both views, and
+        # at the end their quotient; for tta the micrograph, the turned one, the logits of both views, and
         # the sum so far. The annotated mask has a byte a pixel.
-        maps = 4 + 8 * (self.tile is not None) + 20 * self.symmetries
-        quotient = 4 * seen * (self.tile is not None)
+        maps = 4 + 8 * (self.tile_size is not None) + 20 * self.tta
+        quotient = 4 * seen * (self.tile_size is not None)
         network = maps * seen + self.validating * pixels + max(activations, quotient)
         # Of another size than what was seen, logits are there twice while they are enlarged.
         enlarging = (8 * seen + 4 * pixels) * (self.scale != 1)
@@ -178,12 +180,12 @@ class InferenceWorkload(Workload):
         return weights + max(network, enlarging, loss)
 
     def changes(self) -> Iterator[tuple[str, Workload]]:
-        """Smaller tiles, no symmetries, and in a training smaller numbers and networks."""
-        smaller = smaller_tile(self.tile or int(math.sqrt(self.height * self.width) / self.scale))
+        """Smaller tiles, no tta, and in a training smaller numbers and networks."""
+        smaller = smaller_tile(self.tile_size or int(math.sqrt(self.height * self.width) / self.scale))
         if smaller is not None:
-            yield f"predict.tile {smaller}", replace(self, tile=smaller)
-        if self.symmetries:
-            yield "predict.symmetries none", replace(self, symmetries=False)
+            yield f"predict.tile_size {smaller}", replace(self, tile_size=smaller)
+        if self.tta:
+            yield "predict.tta none", replace(self, tta=False)
         if self.validating and self.bytes_per_number > 2:
             yield "train.precision bf16", replace(self, bytes_per_number=2)
         if self.validating and self.base_channels > 1 and self.footprint is None:
@@ -220,7 +222,7 @@ def explained(workload: Workload) -> Iterator[None]:
             raise InputError(_advice("there is not enough memory", workload)) from error
         if "DataLoader worker" in str(error):
             problem = "a process that reads ahead was ended, most likely for lack of memory (/dev/shm counts too)"
-            raise InputError(_advice(f"{problem}; train.workers 0 does without them", workload)) from error
+            raise InputError(_advice(f"{problem}; train.num_workers 0 does without them", workload)) from error
         raise
 
 

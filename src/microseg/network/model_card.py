@@ -1,6 +1,6 @@
 """The model card, kept as JSON beside the weights, and where initial weights came from; neither needs torch.
 
-The folder data/encoder_weights always holds source.json, which says where the weights came from, and beside it,
+The folder data/encoder_weights always holds origin.json, which says where the weights came from, and beside it,
 unless there are none, the file `weights` as it was fetched, or the folder `model`, a copy of a trained model.
 """
 
@@ -14,6 +14,15 @@ from microseg.common.files import write_json
 
 CARD_FILE = "model.json"
 OLDER_CARD_FILE = "unet.json"
+
+OLDER_KEYS = {
+    "normalization": "input_normalization",
+    "grey_values": "input_normalization",
+    "normalisation": "norm_layer",
+    "scale": "downsample",
+    "computed_with": "environment",
+}
+"""What keys of the card were called before version 0.2."""
 
 NO_WEIGHTS = {"kind": "none"}
 """What the card says of a training that started from random weights."""
@@ -45,9 +54,9 @@ class ModelCard:
     encoder_weights: dict[str, Any]
     """Where the first weights came from: kind, and unless that is none name, version, digest, licence and more."""
     base_channels: int
-    normalisation: Literal["batch", "none"]
+    norm_layer: Literal["batch", "none"]
     """What else a plain network is rebuilt with."""
-    grey_values: Literal["per_image", "imagenet", "none"]
+    input_normalization: Literal["zscore", "imagenet", "none"]
     """What is done to the grey values of a micrograph."""
     epoch: int
     """The epoch the weights are from."""
@@ -58,14 +67,14 @@ class ModelCard:
     """The section `train` of the parameters, with what was used where they say `auto`."""
     training_micrographs: tuple[str, ...]
     validation_micrographs: tuple[str, ...]
-    computed_with: Environment
+    environment: Environment
     weights_sha256: str = ""
     """Digest of the file of weights; filled in when it is written."""
     temperature: float = 1.0
     """What to divide logits by so that their sigmoid is a true probability; fitted on validation micrographs."""
     best_logit: float = 0.0
     """The logit, not divided, above which foreground gives the highest mean IoU on the validation micrographs."""
-    scale: float = 1.0
+    downsample: float = 1.0
     """Pixels of the micrograph along one side of a pixel that the network sees; 1 in cards that do not say it."""
 
 
@@ -73,11 +82,11 @@ def read_card(folder: Path) -> ModelCard:
     """Return the card in the folder of a trained network; InputError where there is none."""
     path = card_path(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _with_newer_keys(json.loads(path.read_text(encoding="utf-8")))
         for key in ("training_micrographs", "validation_micrographs"):
             content[key] = tuple(content[key])
-        content["computed_with"] = Environment(**content["computed_with"])
-        return ModelCard(**_with_newer_keys(content))
+        content["environment"] = Environment(**content["environment"])
+        return ModelCard(**content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such model card; run the stage train") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -91,11 +100,12 @@ def card_path(folder: Path) -> Path:
 
 
 def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a card as it would be written today: older networks are plain, and the oldest not normalised."""
-    if "normalization" in content:
-        content["grey_values"] = content.pop("normalization")
+    """Return a card as it would be written today: older networks are plain, and the oldest not normalized."""
+    content = {OLDER_KEYS.get(key, key): value for key, value in content.items()}
+    if content.get("input_normalization") == "per_image":
+        content["input_normalization"] = "zscore"
     plain = {"architecture": "unet", "encoder": "plain", "encoder_weights": NO_WEIGHTS}
-    return {"normalisation": "none"} | plain | content
+    return {"norm_layer": "none"} | plain | content
 
 
 def model_identity(card: ModelCard) -> dict[str, Any]:
@@ -105,15 +115,15 @@ def model_identity(card: ModelCard) -> dict[str, Any]:
         "epoch": card.epoch,
         "seed": card.seed,
         "training_micrographs": len(card.training_micrographs),
-        "computed_with": asdict(card.computed_with),
+        "environment": asdict(card.environment),
     }
 
 
-SOURCE_FILE, WEIGHTS_FILE, MODEL_FOLDER = "source.json", "weights", "model"
+ORIGIN_FILE, WEIGHTS_FILE, MODEL_FOLDER = "origin.json", "weights", "model"
 
 
 @dataclass(frozen=True)
-class WeightsSource:
+class WeightsOrigin:
     """Where weights came from; all but the first two are empty for none."""
 
     kind: Literal["none", "imagenet", "micronet", "imagenet-micronet", "file", "model"]
@@ -134,16 +144,16 @@ class WeightsSource:
         return {"kind": "none"} if self.kind == "none" else asdict(self)
 
 
-def write_weights_source(folder: Path, origin: WeightsSource) -> None:
+def write_weights_origin(folder: Path, origin: WeightsOrigin) -> None:
     """Write where the weights in a folder came from."""
-    write_json(folder / SOURCE_FILE, asdict(origin))
+    write_json(folder / ORIGIN_FILE, asdict(origin))
 
 
-def read_weights_source(folder: Path) -> WeightsSource:
+def read_weights_origin(folder: Path) -> WeightsOrigin:
     """Read what `write_origin` wrote; InputError where it is missing or broken."""
-    path = folder / SOURCE_FILE
+    path = folder / ORIGIN_FILE
     try:
-        return WeightsSource(**json.loads(path.read_text(encoding="utf-8")))
+        return WeightsOrigin(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the stage encoder_weights") from None
     except (ValueError, TypeError) as error:

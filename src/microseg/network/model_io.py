@@ -37,30 +37,30 @@ def describe(
     validation: MaskedMicrographs,
     params: TrainParams,
     seed: int,
-    computed_with: Environment,
+    environment: Environment,
     encoder_weights: Mapping[str, Any] = NO_WEIGHTS,
 ) -> ModelCard:
     """Return the card of the weights after an epoch with that mean IoU on the validation micrographs.
 
     `encoder_weights` says where the first weights came from.
     """
-    used = {"precision": computed_with.precision, "accelerator": computed_with.accelerator}
+    used = {"precision": environment.precision, "accelerator": environment.accelerator}
     return ModelCard(
         network=(UNet if params.encoder == PLAIN_ENCODER else EncoderNetwork).__name__,
         architecture=params.architecture,
         encoder=params.encoder,
         encoder_weights=dict(encoder_weights),
         base_channels=params.base_channels,
-        normalisation=params.normalisation,
-        grey_values=params.grey_values,
+        norm_layer=params.norm_layer,
+        input_normalization=params.input_normalization,
         epoch=epoch,
         validation_iou=validation_iou,
         seed=seed,
         training=params.model_dump() | used,
         training_micrographs=training.names,
         validation_micrographs=validation.names,
-        computed_with=computed_with,
-        scale=params.scale,
+        environment=environment,
+        downsample=params.downsample,
     )
 
 

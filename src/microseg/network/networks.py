@@ -143,8 +143,8 @@ def build_network(described: TrainParams | ModelCard, activation_checkpointing: 
         InputError: no network has this name, or it cannot do what the parameters ask for.
     """
     if described.encoder == PLAIN_ENCODER:
-        return UNet(described.base_channels, activation_checkpointing, described.normalisation)
-    return EncoderNetwork(described.architecture, described.encoder, described.grey_values == "imagenet")
+        return UNet(described.base_channels, activation_checkpointing, described.norm_layer)
+    return EncoderNetwork(described.architecture, described.encoder, described.input_normalization == "imagenet")
 
 
 def check_names(architecture: str, encoder: str) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class Tiling(NamedTuple):
     """Whether the network sees a micrograph in one piece, the default, or in overlapping tiles."""
 
-    tile: int | None = None
+    tile_size: int | None = None
     """Side in pixels of the square tiles, a multiple of 16; None for one piece."""
-    overlap: float = 0.0
+    tile_overlap: float = 0.0
     """Share of a tile, 0 to below 1, that overlaps its neighbour. There the logits are blended with Gaussian
     weights, so that pixels near the border of a tile, which lack surroundings, count little."""
 
@@ -26,16 +26,16 @@ def tiled_logits(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Ten
         micrographs: normalised grey values.
         tiling: the pieces in which the network sees them.
     """
-    if tiling.tile is None:
+    if tiling.tile_size is None:
         return cast(Tensor, network(micrographs))
     from monai.inferers.utils import sliding_window_inference  # seconds to import, for tiles only
 
     tiled = sliding_window_inference(
         micrographs,
-        roi_size=(tiling.tile, tiling.tile),
+        roi_size=(tiling.tile_size, tiling.tile_size),
         sw_batch_size=1,
         predictor=network,
-        overlap=tiling.overlap,
+        overlap=tiling.tile_overlap,
         mode="gaussian",
         padding_mode="replicate",
     )

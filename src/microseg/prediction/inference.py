@@ -18,7 +18,7 @@ from microseg.micrographs.images import image_size, read_micrograph
 from microseg.network.batch_norm import fuse_conv_bn
 from microseg.network.devices import connected
 from microseg.network.footprint import footprint_of
-from microseg.network.inputs import GreyValues, network_input, upsample
+from microseg.network.inputs import InputNormalization, network_input, upsample
 from microseg.network.memory import InferenceWorkload, bytes_per_number, explained, warn_if_short
 from microseg.network.networks import Network
 from microseg.network.sliding_window import Tiling, tiled_logits
@@ -54,14 +54,14 @@ def predict_hflip(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Te
     return (predict(network, micrographs, tiling) + mirrored) / 2
 
 
-PREDICTIONS = {"all": predict_d4, "mirror": predict_hflip, "none": predict}
-"""The values that `predict.symmetries` may have."""
+PREDICTIONS = {"d4": predict_d4, "hflip": predict_hflip, "none": predict}
+"""The values that `predict.tta` may have."""
 
 
 def write_logits_folder(
     fabric: Fabric,
     network: Network,
-    grey_values: GreyValues,
+    input_normalization: InputNormalization,
     scale: float,
     temperature: float,
     images: Path,
@@ -79,7 +79,7 @@ def write_logits_folder(
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
     workload = workload_of(fabric, network, images, names, params, scale)
-    logits_of = PREDICTIONS[params.symmetries]
+    logits_of = PREDICTIONS[params.tta]
     writing = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
     with connected(fabric), explained(workload), writing as own:
         if fabric.is_global_zero:
@@ -90,9 +90,9 @@ def write_logits_folder(
         micrographs = prefetch(lambda name: read_micrograph(images / name), mine)
         shown = progress(mine, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
-            inputs = fabric.to_device(network_input(micrograph, grey_values, scale=scale)[None])
+            inputs = fabric.to_device(network_input(micrograph, input_normalization, scale=scale)[None])
             with fabric.autocast():
-                logits = logits_of(module, inputs, Tiling(params.tile, params.overlap))
+                logits = logits_of(module, inputs, Tiling(params.tile_size, params.tile_overlap))
             logits = upsample(logits, micrograph.shape)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
         fabric.barrier()
@@ -109,9 +109,9 @@ def workload_of(
         height=height,
         width=width,
         bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
-        tile=params.tile,
+        tile_size=params.tile_size,
         validating=False,
-        symmetries=params.symmetries != "none",
+        tta=params.tta != "none",
         scale=scale,
     )
 

@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from microseg.common.errors import InputError, nearest
 from microseg.common.files import file_digest, project_root, shared_folder
 from microseg.common.params import PLAIN_ENCODER
-from microseg.network.model_card import MODEL_FOLDER, WEIGHTS_FILE, WeightsSource, write_weights_source
+from microseg.network.model_card import MODEL_FOLDER, WEIGHTS_FILE, WeightsOrigin, write_weights_origin
 from microseg.sources.download_registry import fetch_recorded
 from microseg.sources.tracked import is_tracked
 from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, TransferError, fetch
@@ -74,13 +74,13 @@ def write_encoder_weights(
             is not the one it should be.
     """
     if weights == NONE:
-        origin = WeightsSource("none", encoder)
+        origin = WeightsOrigin("none", encoder)
     elif weights in PRETRAININGS:
         _refuse_plain(encoder, weights)
         origin = _bring_published(folder / WEIGHTS_FILE, encoder, weights, own, patience)
     else:
         origin = _bring_own(folder, encoder, weights, own)
-    write_weights_source(folder, origin)
+    write_weights_origin(folder, origin)
     logger.info("weights of the encoder %s: %s", encoder, " ".join((origin.kind, origin.name)).strip())
 
 
@@ -93,23 +93,23 @@ def _refuse_plain(encoder: str, weights: str) -> None:
         )
 
 
-def _bring_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsSource:
+def _bring_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOrigin:
     path = tracked_path(weights, own, (NONE, *PRETRAININGS))
     if path.is_dir():
         # Without the modes of the files: what DVC links from its cache cannot be written to.
         shutil.copytree(path, folder / MODEL_FOLDER, copy_function=shutil.copyfile)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return WeightsSource("model", encoder, path.name, sha256=model_digest(path), bytes=size)
+        return WeightsOrigin("model", encoder, path.name, sha256=model_digest(path), bytes=size)
     _refuse_plain(encoder, weights)
     shutil.copyfile(path, folder / WEIGHTS_FILE)
-    return WeightsSource("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
+    return WeightsOrigin("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
 
 
-def _bring_published(target: Path, encoder: str, weights: str, own: Path, patience: Patience) -> WeightsSource:
+def _bring_published(target: Path, encoder: str, weights: str, own: Path, patience: Patience) -> WeightsOrigin:
     file = encoder_file(weights, encoder)
     source = _embedded(file) if file.address is None else _downloaded(file, file.address, own, patience)
     shutil.copyfile(source, target)
-    return WeightsSource(
+    return WeightsOrigin(
         file.weights,
         encoder,
         file.name,

@@ -16,11 +16,11 @@ Mask = NDArray[np.bool_ | np.float32]
 
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
     """Return the crop and its mask, changed at random within the limits of `settings`."""
-    if settings.symmetries == "all":
+    if settings.flips == "d4":
         grey, mask = random_d4(grey, mask, random)
-    if settings.symmetries == "mirror" and random.integers(2):
+    if settings.flips == "hflip" and random.integers(2):
         grey, mask = grey[:, ::-1], mask[:, ::-1]
-    if settings.erase and random.uniform() < settings.erase:
+    if settings.random_erasing and random.uniform() < settings.random_erasing:
         grey = random_erasing(grey, random)
     return random_grey_values(grey, settings, random), mask
 
@@ -66,14 +66,14 @@ def random_grey_values(grey: Grey, settings: AugmentParams, random: np.random.Ge
     """Return the crop with other grey values: gamma, blur, contrast, brightness, noise; they may leave 0 to 1."""
     if settings.gamma:
         grey = grey ** np.float32(random_factor(settings.gamma, random))
-    if settings.blur:
-        grey = gaussian_filter(grey, sigma=random.uniform(0, settings.blur), mode="nearest")
+    if settings.blur_sigma:
+        grey = gaussian_filter(grey, sigma=random.uniform(0, settings.blur_sigma), mode="nearest")
     if settings.contrast:
         mean = grey.mean()
         grey = (grey - mean) * np.float32(1 + random.uniform(-settings.contrast, settings.contrast)) + mean
     if settings.brightness:
         grey = grey + np.float32(random.uniform(-settings.brightness, settings.brightness))
-    if settings.noise:
-        deviation = np.float32(random.uniform(0, settings.noise))
+    if settings.noise_std:
+        deviation = np.float32(random.uniform(0, settings.noise_std))
         grey = grey + deviation * random.standard_normal(grey.shape, dtype=np.float32)
     return grey

@@ -52,21 +52,21 @@ class CheckpointFolder:
     def __init__(
         self,
         folder: Path,
-        keep_epochs: Collection[int],
+        checkpoint_epochs: Collection[int],
         shared_epochs: Callable[[int], int] = lambda epochs: epochs,
     ) -> None:
         self.folder = folder
-        self.keep_epochs = frozenset(keep_epochs)
+        self.checkpoint_epochs = frozenset(checkpoint_epochs)
         self.shared_epochs = shared_epochs
         self.last_save: float | None = None
 
-    def latest(self, epochs: int, early_stopping: int | None) -> TrainingState | None:
+    def latest(self, epochs: int, patience: int | None) -> TrainingState | None:
         """Return the latest state that a training of at most `epochs` passes through, None where there is none."""
         here = self._ending(epochs)
         for epoch, ending, path in sorted(self._states(), key=lambda state: state[0], reverse=True):
             passed = epoch <= here.shared if ending is None else ending == here
             state = self._read(path) if passed else None
-            if state and not should_stop(state.records[:-1], epochs, early_stopping):
+            if state and not should_stop(state.records[:-1], epochs, patience):
                 return state
         return None
 
@@ -97,10 +97,10 @@ class CheckpointFolder:
         return Ending(epochs, self.shared_epochs(epochs))
 
     def _kept(self, epoch: int, epochs: int) -> Collection[int]:
-        """Return `keep_epochs`; of shared epochs, those from which trainings of so many go their own way."""
+        """Return `checkpoint_epochs`; of shared epochs, those from which trainings of so many go their own way."""
         if epoch > self.shared_epochs(epochs):
-            return self.keep_epochs
-        return {self.shared_epochs(last) for last in self.keep_epochs | {epochs}}
+            return self.checkpoint_epochs
+        return {self.shared_epochs(last) for last in self.checkpoint_epochs | {epochs}}
 
     def _states(self) -> Iterator[tuple[int, Ending | None, Path]]:
         """Yield the epoch of every state, the ending it belongs to (None for a shared epoch), and its file."""

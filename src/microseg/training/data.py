@@ -20,7 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 from microseg.common.errors import InputError
 from microseg.common.params import AugmentParams
 from microseg.common.randomness import generator
-from microseg.network.inputs import GreyValues, MaskedMicrographs, network_input, normalize, resize, to_grey
+from microseg.network.inputs import (
+    InputNormalization,
+    MaskedMicrographs,
+    network_input,
+    normalize,
+    resize,
+    to_grey,
+)
 from microseg.training.augmentation import Mask, augment, random_factor
 from microseg.training.pixel_cache import PixelCache, StoredMask, foreground_ends
 
@@ -137,9 +144,11 @@ class Batch(NamedTuple):
 class WholeMicrographs(Dataset[Sample]):
     """Every micrograph as the network sees it, with its mask as it is, by its position in the list."""
 
-    def __init__(self, files: MaskedMicrographs, grey_values: GreyValues, scale: float = 1.0) -> None:
+    def __init__(
+        self, files: MaskedMicrographs, input_normalization: InputNormalization, scale: float = 1.0
+    ) -> None:
         self.files = files
-        self.grey_values: GreyValues = grey_values
+        self.input_normalization: InputNormalization = input_normalization
         self.scale = scale
 
     def __len__(self) -> int:
@@ -148,7 +157,7 @@ class WholeMicrographs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         micrograph, mask = self.files.read(index)
         return Sample(
-            micrograph=network_input(micrograph, self.grey_values, scale=self.scale),
+            micrograph=network_input(micrograph, self.input_normalization, scale=self.scale),
             mask=torch.from_numpy(mask[np.newaxis].copy()),
             weight=1.0,
             name=self.files.names[index],
@@ -163,29 +172,29 @@ class TrainingCrops(Dataset[Sample]):
         pixels: PixelCache,
         seed: int,
         crop: int | None,
-        foreground_fraction: float,
-        grey_values: GreyValues,
+        foreground_oversampling: float,
+        input_normalization: InputNormalization,
         augmentation: AugmentParams,
     ) -> None:
         self.pixels = pixels
         self.seed = seed
         self.crop = crop
-        self.foreground_fraction = foreground_fraction
-        self.grey_values: GreyValues = grey_values
+        self.foreground_oversampling = foreground_oversampling
+        self.input_normalization: InputNormalization = input_normalization
         self.augmentation = augmentation
 
     def __getitem__(self, draw: Draw) -> Sample:
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
         micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
         if self.crop is not None:
-            zoom = self.augmentation.zoom
+            zoom = self.augmentation.scale_jitter
             side = max(1, round(self.crop * random_factor(zoom, random))) if zoom else self.crop
-            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_fraction, random, ends)
+            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_oversampling, random, ends)
             if zoom:
                 size = self.crop, self.crop
                 micrograph, mask = resize(micrograph, size), resize(to_soft_mask(mask), size)
         grey, target = augment(to_grey(micrograph), to_target(mask), self.augmentation, random)
-        if self.grey_values == "per_image":
+        if self.input_normalization == "zscore":
             grey = normalize(grey, statistics)
         return Sample(
             micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),
@@ -213,14 +222,14 @@ def random_crop(
     micrograph: NDArray[np.uint8],
     mask: StoredMask,
     side: int,
-    foreground_fraction: float,
+    foreground_oversampling: float,
     random: np.random.Generator,
     ends: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.uint8], StoredMask]:
     """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
 
-    With a probability of `foreground_fraction` the square is centred, as far as the border allows, on a foreground
-    pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
+    With a probability of `foreground_oversampling` the square is centred, as far as the border allows, on a
+    foreground pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
     `foreground_ends` of the mask; with them no other pixels are looked at than those of the square and one row.
     """
     missing = [(0, max(0, side - size)) for size in mask.shape]
@@ -232,7 +241,7 @@ def random_crop(
         ends = foreground_ends(mask)
     room = np.array(mask.shape) - side
     corner = random.integers(room + 1)
-    if random.random() < foreground_fraction and ends[-1]:
+    if random.random() < foreground_oversampling and ends[-1]:
         centre = foreground_pixel(mask, ends, int(random.integers(ends[-1])))
         corner = np.clip(np.array(centre) - side // 2, 0, room)
     top, left = corner.tolist()
@@ -252,8 +261,8 @@ def collate(samples: list[Sample]) -> Batch:
     sizes = {sample.name: tuple(sample.mask.shape[-2:]) for sample in samples}
     if len(set(sizes.values())) > 1:
         raise InputError(
-            f"micrographs of different sizes cannot share a batch (height, width: {sizes}); set train.crop to a "
-            "number, or train.batch_size to 1 and train.accumulate_batches to the present batch size"
+            f"micrographs of different sizes cannot share a batch (height, width: {sizes}); set train.crop_size "
+            "to a number, or train.batch_size to 1 and train.accumulate_grad_batches to the present batch size"
         )
     return Batch(
         micrographs=torch.stack([sample.micrograph for sample in samples]),

@@ -49,7 +49,9 @@ def calibrate(
     counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)
     for index in range(len(validation.names)):
         micrograph, mask = validation.read(index)
-        inputs = fabric.to_device(network_input(micrograph, params.grey_values, scale=params.scale)[None])
+        inputs = fabric.to_device(
+            network_input(micrograph, params.input_normalization, scale=params.downsample)[None]
+        )
         with torch.inference_mode(), fabric.autocast():
             logits = upsample(tiled_logits(module, inputs, tiling), micrograph.shape)
         counted = count_logits(mask, logits[0, 0].float().cpu().numpy())
@@ -90,7 +92,7 @@ def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> l
     some = replace(validation, names=validation.names[::step])
     values = []
     for micrograph in _micrographs(some):
-        inputs = fabric.to_device(network_input(micrograph, card.grey_values, scale=card.scale)[None])
+        inputs = fabric.to_device(network_input(micrograph, card.input_normalization, scale=card.downsample)[None])
         with torch.inference_mode(), fabric.autocast():
             logits = upsample(module(inputs), micrograph.shape)
         values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))

@@ -38,8 +38,8 @@ CODE = (
 """The modules of this package whose code has a part in the weights, or in which of them are kept."""
 
 WITHOUT_EFFECT = {
-    *("epochs", "fall", "early_stopping", "keep", "keep_epochs"),
-    *("pixel_size_um", "workers", "accelerator", "precision", "encoder_weights"),
+    *("epochs", "decay_fraction", "early_stopping_patience", "checkpoint", "checkpoint_epochs"),
+    *("pixel_size_um", "num_workers", "accelerator", "precision", "encoder_weights"),
 }
 """Parameters that say when a training ends and what is kept and told of it, or that other arguments say better.
 
@@ -67,10 +67,10 @@ def fingerprint(
     so which weights are the best. `first_weights` are those that are not random when the training begins.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
-    if tiling.tile is not None:
+    if tiling.tile_size is not None:
         settings |= {**tiling._asdict(), "monai": version("monai")}
-    if params.scale != 1 or params.augment.zoom:
-        settings |= {"reduction": downsampling_method(params.scale)}
+    if params.downsample != 1 or params.augment.scale_jitter:
+        settings |= {"reduction": downsampling_method(params.downsample)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,

@@ -77,20 +77,25 @@ class TrainingLoop:
         self.sampler = Sampler(
             seed=seed,
             micrographs=len(training.names),
-            repeats=params.crops_per_micrograph if params.crop is not None else 1,
+            repeats=params.crops_per_micrograph if params.crop_size is not None else 1,
             batch_size=params.batch_size,
-            accumulate=params.accumulate_batches,
+            accumulate=params.accumulate_grad_batches,
             world_size=fabric.world_size,
             rank=fabric.global_rank,
         )
         self.schedule = Schedule(
-            params.schedule, params.lr, params.epochs, self.sampler.steps, params.warmup_epochs, params.fall
+            params.schedule,
+            params.lr,
+            params.epochs,
+            self.sampler.steps,
+            params.warmup_epochs,
+            params.decay_fraction,
         )
         self.network = to_memory_format(new_network(params, seed, first_weights or {}), params, fabric)
-        self.average = EMA(self.network, params.weight_average) if params.weight_average else None
+        self.average = EMA(self.network, params.ema_decay) if params.ema_decay else None
         precision = fabric.strategy.precision.precision
-        self.validation_workload = validation_workload(validation, params, precision, tiling.tile, footprint)
-        self.workers = resolve_workers(params.workers, fabric.device, params.devices)
+        self.validation_workload = validation_workload(validation, params, precision, tiling.tile_size, footprint)
+        self.workers = resolve_workers(params.num_workers, fabric.device, params.devices)
         # Fused Adam does not undo the loss scale of fp16 before the gradients are clipped.
         optimizer = new_optimizer(self.network, params, fused=precision_of(fabric) != "fp16")
         module = cast(nn.Module, torch.compile(self.network)) if params.compile else self.network
@@ -125,10 +130,10 @@ class TrainingLoop:
         if self.average:
             self.average.network.load_state_dict(state.average)
 
-    def epochs(self, last: int, early_stopping: int | None) -> Iterator[EpochRecord]:
+    def epochs(self, last: int, patience: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, yielding the record of each epoch at its end."""
         watched = self._validation_batches()
-        if should_stop(self.records, last, early_stopping):
+        if should_stop(self.records, last, patience):
             if self.records[-1].validation is None:  # an epoch that a longer training went through
                 yield self._with_validation(self.records[-1], watched)
             return
@@ -139,7 +144,7 @@ class TrainingLoop:
         steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:
-            while not should_stop(self.records, last, early_stopping):
+            while not should_stop(self.records, last, patience):
                 record = self._run_epoch(len(self.records) + 1, batches, bar)
                 self.records = (*self.records, record)
                 if record.epoch == last or is_regular(record.epoch, self.params.validate_every):
@@ -181,14 +186,14 @@ class TrainingLoop:
         return TrainingCrops(
             self.pixels,
             self.seed,
-            self.params.crop,
-            self.params.foreground_fraction,
-            self.params.grey_values,
+            self.params.crop_size,
+            self.params.foreground_oversampling,
+            self.params.input_normalization,
             self.params.augment,
         )
 
     def _validation_batches(self) -> DataLoader[Sample]:
-        whole = WholeMicrographs(self.validation, self.params.grey_values, self.params.scale)
+        whole = WholeMicrographs(self.validation, self.params.input_normalization, self.params.downsample)
         own = [[index] for index in range(len(whole))[self.fabric.global_rank :: self.fabric.world_size]]
         return loader(whole, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
 
@@ -235,10 +240,10 @@ class TrainingLoop:
 
     def _update(self, step: int) -> None:
         """Change the weights by the gradients added up, and forget those."""
-        if self.params.gradient_clip is not None:
+        if self.params.max_grad_norm is not None:
             # An overflow of fp16 is found here too; the loss scale then skips this change of the weights.
             self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.params.gradient_clip, error_if_nonfinite=False
+                self.module, self.optimizer, max_norm=self.params.max_grad_norm, error_if_nonfinite=False
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate(step) * group[LR_MULTIPLIER]
@@ -299,9 +304,9 @@ def validation_workload(
         height=height,
         width=width,
         bytes_per_number=bytes_per_number(precision),
-        tile=tile,
+        tile_size=tile,
         validating=True,
-        scale=params.scale,
+        scale=params.downsample,
     )
 
 
@@ -309,7 +314,7 @@ STEPS_BETWEEN_LOOKS = 20
 """Looking at a number lets a GPU stand still until the next step is queued; once in so many steps is no loss."""
 
 REMEDIES = (
-    "likely remedies: a lower train.lr, train.gradient_clip of 1.0 or less, some train.warmup_epochs, or "
+    "likely remedies: a lower train.lr, train.max_grad_norm of 1.0 or less, some train.warmup_epochs, or "
     "train.precision bf16 or float32 instead of fp16"
 )
 

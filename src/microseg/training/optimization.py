@@ -35,9 +35,9 @@ def new_network(params: TrainParams, seed: int, first_weights: Weights) -> Netwo
     if unknown:
         raise ValueError(f"first weights of another network: {unknown}")
     if isinstance(network, EncoderNetwork):
-        if params.encoder_lr == 0:
+        if params.encoder_lr_multiplier == 0:
             network.freeze_encoder()
-        if params.devices * params.nodes > 1:
+        if params.devices * params.num_nodes > 1:
             freeze_unused(network)
     return network
 
@@ -63,22 +63,25 @@ def to_memory_format(network: Network, params: TrainParams, fabric: Fabric) -> N
 
 def new_optimizer(network: Network, params: TrainParams, *, fused: bool) -> torch.optim.AdamW:
     """Return the optimizer that a training begins with; `fused` passes once over all weights, faster."""
-    groups = parameter_groups(network, params.encoder_lr)
+    groups = parameter_groups(network, params.encoder_lr_multiplier)
     return torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay, fused=fused)
 
 
-def parameter_groups(network: Network, encoder_lr: float) -> list[dict[str, Any]]:
-    """Return the parameters that learn, an encoder's with `encoder_lr` as their share of the learning rate."""
+def parameter_groups(network: Network, encoder_lr_multiplier: float) -> list[dict[str, Any]]:
+    """Return the parameters that are trained; those of an encoder with `encoder_lr_multiplier`."""
     encoder = set(network.encoder.parameters()) if isinstance(network, EncoderNetwork) else set()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in learning if parameter not in encoder], LR_MULTIPLIER: 1.0},
-        {"params": [parameter for parameter in learning if parameter in encoder], LR_MULTIPLIER: encoder_lr},
+        {
+            "params": [parameter for parameter in learning if parameter in encoder],
+            LR_MULTIPLIER: encoder_lr_multiplier,
+        },
     ]
     return [group for group in groups if group["params"]]
 
 
-ScheduleName = Literal["constant", "rise_hold_fall", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "wsd", "cosine", "one_cycle"]
 
 # Smith and Topin (arXiv:1708.07120) rise for less than half of the training, here for this share of it, from this
 # share of the largest learning rate.
@@ -90,7 +93,7 @@ ONE_CYCLE_START = 1 / 25
 class Schedule:
     """The learning rate of every step of a training.
 
-    constant stays at `lr`; rise_hold_fall stays there until it falls to zero in the last epochs, a share `fall` of
+    constant stays at `lr`; wsd stays there until it falls to zero in the last epochs, a share `fall` of
     them, as one minus a square root (Haegele et al., arXiv:2405.18392); cosine falls from it to zero along half a
     wave (Loshchilov and Hutter, arXiv:1608.03983); one_cycle rises to it and falls to zero (Smith and Topin,
     arXiv:1708.07120). All but one_cycle can rise in a straight line for `warmup_epochs` first.
@@ -107,7 +110,7 @@ class Schedule:
         """Return the learning rate of a step, the first of the training being 0."""
         warmup = self.warmup_epochs * self.steps_per_epoch
         rise = (step + 1) / warmup if step < warmup else 1.0
-        if self.name == "rise_hold_fall":
+        if self.name == "wsd":
             return self.lr * rise * self._fall(step)
         if step < warmup or self.name == "constant":
             return self.lr * rise
@@ -128,7 +131,7 @@ def shared_epochs(name: ScheduleName, epochs: int, fall: float) -> int:
     """Return how many of its first epochs a training of `epochs` epochs shares with all longer ones."""
     if name == "constant":
         return epochs
-    if name == "rise_hold_fall":
+    if name == "wsd":
         return epochs - max(1, round(epochs * fall))
     return 0
 

@@ -58,19 +58,19 @@ def best_record(records: Sequence[EpochRecord]) -> EpochRecord:
     return max(_validated(records), key=lambda pair: (pair[1].iou, -pair[1].loss))[0]
 
 
-def should_stop(records: Sequence[EpochRecord], epochs: int, early_stopping: int | None) -> bool:
+def should_stop(records: Sequence[EpochRecord], epochs: int, patience: int | None) -> bool:
     """Return whether a training of at most `epochs` ends after these epochs.
 
-    It ends early where `early_stopping` epochs have passed without a better one at the end of a validated epoch.
+    It ends early where `patience` epochs have passed without a better one at the end of a validated epoch.
     These count only once the network has predicted foreground: before, none can be better than another.
     """
     if len(records) >= epochs:
         return True
     speaking = [record.epoch for record, measured in _validated(records) if measured.predicted_foreground > 0]
-    if early_stopping is None or not speaking:
+    if patience is None or not speaking:
         return False
     latest = _validated(records)[-1][0].epoch
-    return latest - max(best_record(records).epoch, speaking[0]) >= early_stopping
+    return latest - max(best_record(records).epoch, speaking[0]) >= patience
 
 
 def records_to_resume(records: tuple[EpochRecord, ...], validate_every: int) -> tuple[EpochRecord, ...]:
@@ -181,5 +181,5 @@ def training_metrics(
         "seconds": total_seconds(records),
         "waiting_for_data": waiting_share(records),
         "validating": validating_share(records),
-        "computed_with": asdict(used),
+        "environment": asdict(used),
     }

@@ -60,16 +60,16 @@ def train(
             device = f"{used.device}, {used.precision}"
             name = fingerprint(training, validation, params, seed, device, tiling, first)
             held.enter_context(exclusive_lock(checkpoints / name))
-            return CheckpointFolder(checkpoints / name, params.keep_epochs, shared_epochs_of(params))
+            return CheckpointFolder(checkpoints / name, params.checkpoint_epochs, shared_epochs_of(params))
 
         folder = run_on_rank_zero(fabric, claim)
-        store = PixelCache(training, pixels, params.scale)
+        store = PixelCache(training, pixels, params.downsample)
         loop = TrainingLoop(fabric, training, validation, params, seed, store, tiling, first, workload.footprint)
         if fabric.is_global_zero:
             warn_if_short(loop.validation_workload, fabric.device)
         final = _go_on(loop, folder)
     if fabric.is_global_zero:
-        warn_if_empty(final, params.keep)
+        warn_if_empty(final, params.checkpoint)
         warn_if_waiting(final.records)
     return final
 
@@ -86,7 +86,7 @@ def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState
 
     Only one of several processes has a folder; the others get the state to begin with from it.
     """
-    epochs, patience = loop.params.epochs, loop.params.early_stopping
+    epochs, patience = loop.params.epochs, loop.params.early_stopping_patience
     state = loop.fabric.broadcast(folder.latest(epochs, patience) if folder else None)
     if state is not None:
         loop.restore(state)
@@ -100,23 +100,23 @@ def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState
 
 def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
     """Return how many of its first epochs a training of so many epochs shares with longer ones."""
-    return lambda epochs: shared_epochs(params.schedule, epochs, params.fall)
+    return lambda epochs: shared_epochs(params.schedule, epochs, params.decay_fraction)
 
 
 def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
     """Return what the memory of a training depends on; the first micrograph stands for all."""
-    height, width = params.crop, params.crop
+    height, width = params.crop_size, params.crop_size
     if height is None or width is None:
-        height, width = downsampled_size(training.read(0)[0].shape, params.scale)
+        height, width = downsampled_size(training.read(0)[0].shape, params.downsample)
     is_plain = params.encoder == PLAIN_ENCODER
     return TrainingWorkload(
         base_channels=params.base_channels,
         footprint=None if is_plain else footprint_of(new_network(params, 0, {}), params.batch_size),
-        normalised=params.normalisation == "batch",
+        normalised=params.norm_layer == "batch",
         batch_size=params.batch_size,
         height=height,
         width=width,
-        whole=params.crop is None,
+        whole=params.crop_size is None,
         bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
         activation_checkpointing=params.activation_checkpointing,
     )
@@ -126,7 +126,7 @@ def warn_if_waiting(records: Sequence[EpochRecord]) -> None:
     """Log what to do where reading is too slow for the device."""
     share = waiting_share(records)
     if share > WAITING_LIMIT:
-        log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.workers", 100 * share)
+        log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.num_workers", 100 * share)
 
 
 def warn_if_empty(final: TrainingState, keep: str) -> None:
@@ -135,6 +135,6 @@ def warn_if_empty(final: TrainingState, keep: str) -> None:
     if measured.predicted_foreground == 0:
         log.warning(
             "the network of epoch %d predicts no foreground on any validation micrograph; likely remedies: more "
-            "train.epochs, another train.lr, train.loss dice_bce, a higher train.foreground_fraction",
+            "train.epochs, another train.lr, train.loss dice_bce, a higher train.foreground_oversampling",
             kept.epoch,
         )

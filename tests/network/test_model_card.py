@@ -47,9 +47,11 @@ def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
     assert read.environment == card.environment
 
 
-def test_the_origin_of_a_score_is_read_without_torch(model):
-    code = "import sys; from pathlib import Path; from microseg.network.model_card import origin, read_card; "
-    code += f"card = origin(read_card(Path({str(model)!r}))); "
+def test_the_identity_of_a_model_is_read_without_torch(model):
+    code = (
+        "import sys; from pathlib import Path; from microseg.network.model_card import model_identity, read_card; "
+    )
+    code += f"card = model_identity(read_card(Path({str(model)!r}))); "
     code += "print(card['epoch'], card['training_micrographs'], len(card['weights']), 'torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -61,7 +63,7 @@ def test_the_origin_of_a_score_is_read_without_torch(model):
     assert done.stdout.split() == ["3", "2", "16", "False"]
 
 
-def test_the_card_says_what_was_used_where_the_parameters_say_auto(card):
+def test_the_card_has_what_was_used_where_the_parameters_say_auto(card):
     assert (card.training["precision"], card.training["accelerator"]) == ("float32", "cpu")
     assert card.environment.precision == "float32"
     assert f"{torch.get_num_threads()} threads" in card.environment.device
@@ -71,18 +73,18 @@ def test_the_card_says_what_was_used_where_the_parameters_say_auto(card):
     assert "auto" not in asdict(card.environment).values()
 
 
-def test_a_normalised_network_comes_back_with_its_averages(tmp_path, card):
-    network = UNet(2, normalisation="batch")
+def test_a_network_comes_back_with_its_running_statistics(tmp_path, card):
+    network = UNet(2, norm_layer="batch")
     network(torch.randn(2, 1, 32, 32))
-    write_model(tmp_path, network.state_dict(), replace(card, normalisation="batch"))
+    write_model(tmp_path, network.state_dict(), replace(card, norm_layer="batch"))
     back, _ = read_model(tmp_path)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in back.state_dict().items())
 
 
-def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model, tmp_path):
+def test_a_model_older_than_encoders_and_batch_normalization_is_read(model, tmp_path):
     content = json.loads((model / "model.json").read_text())
     content["normalization"] = content.pop("input_normalization")
-    for newer in ("normalisation", "architecture", "encoder", "encoder_weights"):
+    for newer in ("norm_layer", "architecture", "encoder", "encoder_weights"):
         del content[newer]
     older = tmp_path / "older"
     older.mkdir()
@@ -96,21 +98,21 @@ def test_a_model_from_before_there_were_encoders_and_normalisation_is_read(model
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
 
 
-def test_the_card_says_the_scale_and_without_a_word_of_it_is_of_scale_1(tmp_path, model, card):
-    write_model(tmp_path, UNet(2).state_dict(), replace(card, scale=2.5))
-    assert read_model(tmp_path)[1].scale == 2.5
+def test_the_card_has_the_downsampling_and_older_ones_without_it_have_none(tmp_path, model, card):
+    write_model(tmp_path, UNet(2).state_dict(), replace(card, downsample=2.5))
+    assert read_model(tmp_path)[1].downsample == 2.5
     content = json.loads((model / "model.json").read_text())
-    assert content.pop("scale") == 1.0
+    assert content.pop("downsample") == 1.0
     (model / "model.json").write_text(json.dumps(content))
-    assert read_model(model)[1].scale == 1.0
+    assert read_model(model)[1].downsample == 1.0
 
 
-def test_the_scale_of_the_card_is_that_of_the_training(tmp_path, card):
+def test_the_downsampling_of_the_card_is_that_of_the_training(tmp_path, card):
     files = blobs(tmp_path, ["a.png"])
-    assert describe(3, 0.7, files, files, tiny_params(downsample=3), 5, card.environment).scale == 3.0
+    assert describe(3, 0.7, files, files, tiny_params(downsample=3), 5, card.environment).downsample == 3.0
 
 
-def test_the_weights_are_weights_only_and_the_card_is_plain_json(model):
+def test_the_file_of_weights_holds_only_weights_and_the_card_is_plain_json(model):
     assert set(load_file(model / "model.safetensors")) == set(UNet(2).state_dict())
     assert json.loads((model / "model.json").read_text())["base_channels"] == 2
 
@@ -129,13 +131,13 @@ def test_no_path_of_this_machine_is_in_it(model, tmp_path):
     assert str(tmp_path).encode() not in (model / "model.safetensors").read_bytes()
 
 
-def test_a_missing_model_is_an_error_that_says_what_to_run(tmp_path):
+def test_a_missing_model_is_refused_with_the_stage_to_run(tmp_path):
     with pytest.raises(InputError, match=r"model\.json: no such model card; run the stage train"):
         read_model(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"epoch": 3}', '{"training_micrographs": [], "colour": 1}'])
-def test_a_card_that_is_none_is_refused(model, content):
+def test_other_files_in_place_of_the_card_are_refused(model, content):
     (model / "model.json").write_text(content)
     with pytest.raises(InputError, match=r"model\.json: not a model card"):
         read_model(model)

@@ -1,4 +1,4 @@
-"""Networks of segmentation_models_pytorch: any of them maps micrographs of any size to logits of that size."""
+"""Networks of segmentation_models_pytorch map micrographs of any size to logits of that size."""
 
 import pytest
 import torch
@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from microseg.common.errors import InputError
 from microseg.network.batch_norm import SyncBatchNorm2d, fuse_conv_bn
-from microseg.network.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, EncoderNetwork, build_network
+from microseg.network.networks import IMAGENET_MEAN, IMAGENET_STD, EncoderNetwork, build_network, check_batch_size
 from microseg.network.unet import UNet
+from microseg.training.optimization import new_network
 
 from tiny_training import SMALL_ENCODER, tiny_params
 
@@ -50,40 +51,40 @@ def test_three_equal_channels_are_one_whose_weights_are_the_sum():
     micrograph = torch.randn(1, 1, 32, 64)
     with torch.inference_mode():
         expected = network(micrograph)
-        network.encoder.model.conv_stem = nn.Sequential(Only(), one)
+        network.encoder.model.conv_stem = nn.Sequential(FirstChannel(), one)
         torch.testing.assert_close(network(micrograph), expected)
 
 
-class Only(nn.Module):
-    """The first channel of three equal ones."""
+class FirstChannel(nn.Module):
+    """Returns the first of three equal channels."""
 
     def forward(self, channels):
         assert torch.equal(channels[:, 0], channels[:, 2])
         return channels[:, :1]
 
 
-def test_with_imagenet_each_channel_is_normalised_as_its_pictures_were():
+def test_with_imagenet_each_channel_is_normalized_as_in_the_pre_training():
     network = EncoderNetwork("unet", SMALL_ENCODER, imagenet_grey=True).eval()
     micrograph = torch.rand(1, 1, 32, 32)
-    channels = [(micrograph - mean) / by for mean, by in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+    channels = [(micrograph - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
     with torch.inference_mode():
         torch.testing.assert_close(network(micrograph), network.model(torch.cat(channels, dim=1)))
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "densenet121", "timm-tf_efficientnet_lite0"])
-def test_folding_keeps_the_logits(encoder):
+def test_fusing_keeps_the_logits(encoder):
     network = EncoderNetwork("unet", encoder)
     network(torch.randn(2, 1, 64, 64))
     network.eval()
-    small = fuse_conv_bn(network)
+    fused = fuse_conv_bn(network)
     micrograph = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(small(micrograph), network(micrograph), rtol=1e-3, atol=1e-3)
-    layers = [sum(isinstance(layer, SyncBatchNorm2d) for layer in one.modules()) for one in (small, network)]
+        torch.testing.assert_close(fused(micrograph), network(micrograph), rtol=1e-3, atol=1e-3)
+    layers = [sum(isinstance(layer, SyncBatchNorm2d) for layer in one.modules()) for one in (fused, network)]
     assert layers[0] < layers[1]
 
 
-def test_batch_normalisations_of_others_compute_the_same_as_ours():
+def test_replaced_batch_normalizations_compute_the_same():
     import timm
 
     torch.manual_seed(0)
@@ -112,6 +113,25 @@ def test_parameters_choose_the_network():
         ("unetplusplus", "mit_b0", r"unetplusplus cannot be built on the encoder mit_b0: "),
     ],
 )
-def test_names_that_are_none_or_do_not_go_together_are_refused(architecture, encoder, message):
+def test_unknown_names_and_impossible_combinations_are_refused(architecture, encoder, message):
     with pytest.raises(InputError, match=message):
         EncoderNetwork(architecture, encoder)
+
+
+def test_a_network_that_cannot_train_on_single_crops_is_refused_before_the_training():
+    network = EncoderNetwork("deeplabv3", SMALL_ENCODER)
+    check_batch_size(network, batch_size=2)
+    with pytest.raises(InputError, match=r"deeplabv3 on .* cannot train on batches of 1 .*train\.batch_size to 2"):
+        check_batch_size(network, batch_size=1)
+    with pytest.raises(InputError, match=r"train\.batch_size to 2"):
+        new_network(
+            tiny_params(architecture="deeplabv3", encoder=SMALL_ENCODER, crop_size=64, batch_size=1), 1, {}
+        )
+
+
+def test_trying_a_batch_size_changes_nothing():
+    network = EncoderNetwork("linknet", SMALL_ENCODER).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    check_batch_size(network, batch_size=1)
+    assert not network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,3 +1,5 @@
+"""The U-Net has the weights of the study, takes any size, and can trade time for memory."""
+
 import pytest
 import torch
 
@@ -62,5 +64,5 @@ def test_activation_checkpointing_stores_less():
         assert kept.requires_grad
         return sum(sizes.values()) - sum(weight.nbytes for weight in network.parameters())
 
-    # Of the values of a level 2 and 4 are stored on the way down and up, or 1 and 3 of them.
+    # A level stores two maps in the encoder and four in the decoder, or one and three of them.
     assert stored_bytes(True) < 0.85 * stored_bytes(False)

@@ -1,3 +1,5 @@
+"""Logits of micrographs of any size, in tiles, with TTA, and written into a folder."""
+
 import threading
 
 import numpy as np
@@ -64,19 +66,19 @@ def test_the_middle_of_a_tile_counts_more_than_its_border():
 
 
 class CornerDetector(nn.Module):
-    """Answers with the upper left grey value of what it is shown, wherever that is in the micrograph."""
+    """Returns the upper left grey value of its input for every pixel."""
 
     def forward(self, micrographs):
         return micrographs[..., :1, :1].expand_as(micrographs)
 
 
-def test_each_corner_comes_up_in_two_of_the_eight_symmetries():
+def test_each_corner_is_the_upper_left_one_in_two_of_the_eight_symmetries():
     micrograph = torch.tensor([[[[1.0, 0.0, 10.0], [0.0, 0.0, 0.0], [100.0, 0.0, 1000.0]]]])
     logits = predict_d4(CornerDetector(), micrograph, WHOLE)
     assert torch.equal(logits, torch.full_like(micrograph, 2 * 1111 / 8))
 
 
-def test_averaged_logits_turn_with_the_micrograph(network):
+def test_averaged_logits_rotate_with_the_micrograph(network):
     micrograph = torch.rand(1, 1, 50, 70)
     logits, plain = (function(network, micrograph, Tiling(32, 0.25)) for function in (predict_d4, predict))
     assert not torch.allclose(logits, plain, atol=1e-4)
@@ -84,18 +86,18 @@ def test_averaged_logits_turn_with_the_micrograph(network):
         assert torch.allclose(predict_d4(network, change(micrograph), Tiling(32, 0.25)), change(logits), atol=1e-5)
 
 
-def test_mirrored_logits_do_not_depend_on_left_and_right_but_on_up_and_down(network):
+def test_with_hflip_logits_depend_on_up_and_down_but_not_on_left_and_right(network):
     micrograph = torch.rand(1, 1, 48, 64)
     logits = predict_hflip(network, micrograph, WHOLE)
     assert torch.allclose(predict_hflip(network, micrograph.flip(-1), WHOLE).flip(-1), logits, atol=1e-5)
     assert not torch.allclose(predict_hflip(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
 
 
-def write(network, data, names, folder, input_normalization="zscore", tta="none", temperature=1.0, scale=1.0):
+def write(network, data, names, folder, input_normalization="zscore", tta="none", temperature=1.0, downsample=1.0):
     params = PredictParams(subset="measured", temperature_scaling=True, tile_size=None, tile_overlap=0.25, tta=tta)
     fabric = start("cpu", "float32")
     write_logits_folder(
-        fabric, network, input_normalization, scale, temperature, data / "images", names, folder, params
+        fabric, network, input_normalization, downsample, temperature, data / "images", names, folder, params
     )
 
 
@@ -126,7 +128,7 @@ def test_logits_are_divided_by_the_temperature(network, tmp_path):
     assert np.abs(plain).max() > 0.01
 
 
-def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
+def test_the_normalization_is_that_of_the_training(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
     for input_normalization in ("zscore", "none"):
         write(network, tmp_path, names, tmp_path / input_normalization, input_normalization)
@@ -135,9 +137,9 @@ def test_the_normalisation_is_the_one_of_the_training(network, tmp_path):
 
 
 @pytest.mark.parametrize("tta", ["none", "hflip", "d4"])
-def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_size(network, tmp_path, tta):
+def test_logits_of_downsampled_micrographs_have_the_micrographs_own_size(network, tmp_path, tta):
     names = write_blobs(tmp_path, count=2, height=65, width=83)
-    write(network, tmp_path, names, tmp_path / "logits", tta=tta, scale=2.0, temperature=1.5)
+    write(network, tmp_path, names, tmp_path / "logits", tta=tta, downsample=2.0, temperature=1.5)
     micrograph, _ = blobs(tmp_path, names).read(1)
     small = network_input(downsample(micrograph, 2.0), "zscore")[None]
     logits = PREDICTIONS[tta](network, small, WHOLE)[0, 0].numpy()
@@ -147,7 +149,7 @@ def test_a_network_that_sees_larger_pixels_gives_logits_of_the_micrographs_own_s
     assert expected.std() > 0.01
 
 
-def test_symmetries_are_averaged_where_asked_for(network, tmp_path):
+def test_tta_averages_the_logits(network, tmp_path):
     names = write_blobs(tmp_path, count=1)
     write(network, tmp_path, names, tmp_path / "logits", tta="d4")
     micrograph, _ = blobs(tmp_path, names).read(0)
@@ -162,16 +164,14 @@ def test_a_missing_micrograph_leaves_no_half_folder(network, tmp_path):
     assert not (tmp_path / "logits").exists()
 
 
-def test_a_prediction_without_enough_memory_names_tiles(network, tmp_path, monkeypatch):
+def test_a_prediction_that_runs_out_of_memory_names_tiles_and_tta(network, tmp_path, monkeypatch):
     names = write_blobs(tmp_path, count=2, height=160, width=320)
 
     def starved(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(UNet, "forward", starved)
-    message = (
-        r"predicting with 2 base channels on a micrograph of 160 x 320 (.|\n)*predict\.tile_size 64(.|\n)*tta"
-    )
+    message = r"not enough memory for the prediction(.|\n)*predict\.tile_size smaller(.|\n)*predict\.tta none"
     with pytest.raises(InputError, match=message):
         write(network, tmp_path, names, tmp_path / "logits", tta="d4")
     assert not (tmp_path / "logits").exists()

@@ -1,4 +1,4 @@
-"""Logits survive their file, and broken files are named."""
+"""Logits are read as they were written, and broken files are named."""
 
 import numpy as np
 import pytest

@@ -6,10 +6,10 @@ from scipy import ndimage
 from skimage import filters, morphology
 
 from microseg.prediction.postprocessing import (
-    closed,
-    eroded,
+    binary_closing,
+    binary_erosion,
+    binary_opening,
     morphological_mask,
-    opened,
     otsu_threshold,
     sigmoid_mask,
 )
@@ -69,14 +69,14 @@ def test_agrees_with_an_independent_implementation_away_from_the_border():
 
 @pytest.mark.parametrize("radius", range(8))
 @pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2), (31, 40)])
-def test_erosion_opening_and_closing_are_scikit_image_s_with_an_unknown_beyond(shape, radius):
+def test_erosion_opening_and_closing_equal_scikit_image_s_with_mode_ignore(shape, radius):
     random = np.random.default_rng(radius)
     disk = morphology.disk(radius)
-    for share in (0.02, 0.5, 0.98):
-        mask = random.random(shape) < share
-        np.testing.assert_array_equal(eroded(mask, radius), morphology.erosion(mask, disk, mode="ignore"))
-        np.testing.assert_array_equal(opened(mask, radius), morphology.opening(mask, disk, mode="ignore"))
-        np.testing.assert_array_equal(closed(mask, radius), morphology.closing(mask, disk, mode="ignore"))
+    for fraction in (0.02, 0.5, 0.98):
+        mask = random.random(shape) < fraction
+        np.testing.assert_array_equal(binary_erosion(mask, radius), morphology.erosion(mask, disk, mode="ignore"))
+        np.testing.assert_array_equal(binary_opening(mask, radius), morphology.opening(mask, disk, mode="ignore"))
+        np.testing.assert_array_equal(binary_closing(mask, radius), morphology.closing(mask, disk, mode="ignore"))
 
 
 def test_an_island_at_the_border_is_not_eroded_there():
@@ -99,12 +99,12 @@ def test_otsu_maximizes_the_variance_between_the_classes():
         return low.size * high.size * (low.mean() - high.mean()) ** 2
 
     best = max(between(logits > limit) for limit in np.sort(logits, axis=None)[:-1])
-    # The threshold is searched in 256 classes of logits, so it may miss the very best by a hair.
+    # The threshold is one of 256 histogram bins, so it may miss the optimum slightly.
     assert between(morphological_mask(logits, "otsu", 0, 0)) > 0.9999 * best
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
-def test_otsu_of_a_picture_of_several_bands_is_scikit_image_s_of_the_whole(kind):
+def test_otsu_in_bands_of_rows_equals_scikit_image_s_of_the_whole(kind):
     random = np.random.default_rng(3)
     logits = np.where(random.random((2500, 40)) < 0.2, 3, -6) + random.normal(0, 2, (2500, 40))
     assert otsu_threshold(logits.astype(kind)) == filters.threshold_otsu(logits.astype(kind).astype(np.float32))

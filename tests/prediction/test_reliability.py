@@ -1,4 +1,4 @@
-"""Probabilities measured from files: all micrographs counted together, and the IoU at validation's threshold."""
+"""Reliability measured from files: all micrographs counted together, and the IoU at the validation threshold."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from microseg.micrographs.images import write_mask
 from microseg.prediction.logits import write_logits
 from microseg.prediction.reliability import measure_probabilities
 
-TRUTH = np.array([[True, True, False, False]])
+GROUND_TRUTH = np.array([[True, True, False, False]])
 LOGITS = {"a.png": [[2.0, 0.5, 0.25, -3.0]], "b.png": [[1.0, -1.0, -1.0, -1.0]]}
 
 
@@ -17,14 +17,16 @@ LOGITS = {"a.png": [[2.0, 0.5, 0.25, -3.0]], "b.png": [[1.0, -1.0, -1.0, -1.0]]}
 def folder(tmp_path):
     (tmp_path / "masks").mkdir()
     for name, values in LOGITS.items():
-        write_mask(tmp_path / "masks" / name, TRUTH)
+        write_mask(tmp_path / "masks" / name, GROUND_TRUTH)
         write_logits(tmp_path / "logits", name, np.array(values))
     return tmp_path
 
 
-def test_micrographs_are_counted_together_and_cut_where_validation_says(folder):
+def test_micrographs_are_counted_together_and_segmented_at_the_validation_threshold(folder):
     measured = measure_probabilities(list(LOGITS), folder / "logits", folder / "masks", 0.3)
-    assert np.array_equal(measured.counts, sum(reliability(TRUTH, np.array(one)) for one in LOGITS.values()))
+    assert np.array_equal(
+        measured.counts, sum(reliability(GROUND_TRUTH, np.array(one)) for one in LOGITS.values())
+    )
     assert sum(pixels for _, _, pixels in reliability_table(measured.counts)) == 8
     # Above 0.3 the first micrograph is right, the second has one of two pixels.
     assert measured.mean_iou == pytest.approx((1 + 0.5) / 2)

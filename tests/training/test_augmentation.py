@@ -1,3 +1,5 @@
+"""Augmentation stays within its limits, and changes masks only with their crops."""
+
 import numpy as np
 import pytest
 
@@ -15,28 +17,28 @@ def augmented(seed: int, grey=GREY, **changes) -> tuple[np.ndarray, np.ndarray]:
     return augment(grey, grey > 0.6, settings, np.random.default_rng(seed))
 
 
-def test_nothing_asked_for_changes_nothing():
+def test_without_augmentation_nothing_changes():
     grey, mask = augmented(0)
     assert np.array_equal(grey, GREY)
     assert np.array_equal(mask, MASK)
 
 
 @pytest.mark.parametrize(("shape", "count"), [((4, 4), 8), ((4, 6), 4)])
-def test_all_symmetries_of_the_shape_come_up_and_no_others(shape, count):
+def test_all_symmetries_of_the_shape_occur_and_no_others(shape, count):
     grey = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     expected = {side.tobytes() for turns in range(4) for side in (np.rot90(grey, turns), np.rot90(grey, turns).T)}
     expected = {np.ascontiguousarray(grey).tobytes(), *expected}
     seen = set()
     for seed in range(100):
-        turned, mask = random_d4(grey, grey > 5, np.random.default_rng(seed))
-        assert turned.shape == shape
-        assert np.array_equal(mask, turned > 5)
-        seen.add(np.ascontiguousarray(turned).tobytes())
+        transformed, mask = random_d4(grey, grey > 5, np.random.default_rng(seed))
+        assert transformed.shape == shape
+        assert np.array_equal(mask, transformed > 5)
+        seen.add(np.ascontiguousarray(transformed).tobytes())
     assert len(seen) == count
     assert seen <= expected
 
 
-def test_mirror_keeps_up_and_down():
+def test_hflip_keeps_up_and_down():
     seen = {augmented(seed, flips="hflip")[0].tobytes() for seed in range(20)}
     assert seen == {GREY.tobytes(), np.ascontiguousarray(GREY[:, ::-1]).tobytes()}
     for grey, mask in (augmented(seed, flips="hflip") for seed in range(20)):
@@ -58,11 +60,11 @@ def test_contrast_scales_around_the_mean_by_at_most_the_limit():
     assert 1.16 < max(spans) <= 1.2 + 1e-6
 
 
-def test_noise_has_no_mean_and_at_most_the_deviation_asked_for():
+def test_noise_has_mean_zero_and_at_most_the_standard_deviation_of_the_limit():
     flat = np.full((200, 200), 0.5, dtype=np.float32)
-    deviations = [float(augmented(seed, grey=flat, noise_std=0.1)[0].std()) for seed in range(20)]
-    assert max(deviations) < 0.102
-    assert max(deviations) > 0.08
+    stds = [float(augmented(seed, grey=flat, noise_std=0.1)[0].std()) for seed in range(20)]
+    assert max(stds) < 0.102
+    assert max(stds) > 0.08
     assert augmented(1, grey=flat, noise_std=0.1)[0].mean() == pytest.approx(0.5, abs=0.001)
 
 
@@ -74,7 +76,7 @@ def test_blur_keeps_the_mean_and_smooths_edges():
         assert np.array_equal(mask, edge > 0.6)
         assert blurred.mean() == pytest.approx(0.5, abs=1e-3)
         steepest.append(np.abs(np.diff(blurred, axis=1)).max())
-    # An edge blurred by a Gaussian of deviation 4 has a slope of 1 / (4 sqrt(2 pi)), which is 0.0997.
+    # An edge blurred by a Gaussian of sigma 4 has a slope of 1 / (4 sqrt(2 pi)), which is 0.0997.
     assert 0.09 < min(steepest) < 0.15
     assert max(steepest) > 0.2
 
@@ -89,7 +91,7 @@ def test_gamma_raises_grey_values_to_a_power_within_the_limit_and_its_inverse():
         assert grey.dtype == np.float32
     assert 1 / 1.5 - 1e-4 <= min(exponents) < 0.68
     assert 1.48 < max(exponents) <= 1.5 + 1e-4
-    # Symmetric in its logarithm: as often below 1 as above, and the geometric mean is 1.
+    # The logarithm is symmetric: as often below 0 as above, and the geometric mean is 1.
     assert np.mean(np.log(exponents)) == pytest.approx(0, abs=0.04)
 
 
@@ -115,7 +117,7 @@ def test_erasing_paints_smooth_rectangles_over_the_grey_values_and_leaves_the_ma
     assert any(columns < 60 for _, columns in spans)
 
 
-def test_the_share_of_erased_crops_is_the_one_asked_for():
+def test_the_fraction_of_erased_crops_is_the_parameter():
     changed = [not np.array_equal(augmented(seed, random_erasing=0.3)[0], GREY) for seed in range(400)]
     assert np.mean(changed) == pytest.approx(0.3, abs=0.06)
 

@@ -1,3 +1,5 @@
+"""Checkpoints hold the complete state of a training, and a training finds the latest one it goes through."""
+
 import logging
 
 import pytest
@@ -18,7 +20,7 @@ def state_after(epoch: int, ious: dict[int, float] | None = None) -> TrainingSta
     weights = {"layer": torch.full((2, 3), float(epoch))}
     averages = {"step": torch.tensor(float(epoch)), "exp_avg": torch.ones(2, 3)}
     optimizer = {"state": {0: averages}, "param_groups": [{"lr": 0.1, "params": [0], "betas": (0.9, 0.999)}]}
-    return TrainingState(records, weights, {"layer": torch.zeros(2, 3)}, optimizer, {"downsample": 65536.0})
+    return TrainingState(records, weights, {"layer": torch.zeros(2, 3)}, optimizer, {"scale": 65536.0})
 
 
 @pytest.fixture
@@ -38,48 +40,48 @@ def test_a_state_comes_back_as_it_was(folder):
     assert_same(back, state_after(3))
     assert back.records == state_after(3).records
     assert back.optimizer["param_groups"] == state_after(3).optimizer["param_groups"]
-    assert back.scaler == {"downsample": 65536.0}
+    assert back.scaler == {"scale": 65536.0}
 
 
-def test_the_first_state_the_kept_ones_and_one_a_minute_are_due(folder, monkeypatch):
+def test_the_first_state_the_permanent_ones_and_one_a_minute_are_saved(folder, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
-    assert folder.is_due(1, epochs=9)
+    assert folder.should_save(1, epochs=9)
     folder.save(state_after(1), epochs=9)
     clock[0] += 59
-    assert [folder.is_due(epoch, epochs=9) for epoch in (2, 3, 4, 5)] == [
+    assert [folder.should_save(epoch, epochs=9) for epoch in (2, 3, 4, 5)] == [
         True,
         False,
         True,
         False,
-    ]  # 2 and 4 are kept
+    ]  # 2 and 4 are permanent
     clock[0] += 1
-    assert folder.is_due(5, epochs=9)
+    assert folder.should_save(5, epochs=9)
     folder.save(state_after(5), epochs=9)
-    assert not folder.is_due(6, epochs=9)
+    assert not folder.should_save(6, epochs=9)
 
 
-def test_the_newest_state_and_the_kept_ones_stay(folder):
+def test_the_latest_state_and_the_permanent_ones_stay(folder):
     for epoch in range(1, 6):
         folder.save(state_after(epoch), epochs=9)
     assert names(folder) == ["epoch_00002.pt", "epoch_00004.pt", "epoch_00005.pt"]
 
 
-def test_a_shorter_training_leaves_the_states_of_a_longer_one(folder):
+def test_a_shorter_training_keeps_the_states_of_a_longer_one(folder):
     folder.save(state_after(6), epochs=9)
     folder.save(state_after(3), epochs=9)
     assert names(folder) == ["epoch_00003.pt", "epoch_00006.pt"]
 
 
 @pytest.mark.parametrize(("epochs", "found"), [(1, None), (2, 2), (3, 2), (5, 5), (9, 5)])
-def test_the_latest_state_is_never_beyond_the_epochs_asked_for(folder, epochs, found):
+def test_the_latest_state_is_never_beyond_the_last_epoch(folder, epochs, found):
     for epoch in (2, 5):
         folder.save(state_after(epoch), epochs=9)
     state = folder.latest(epochs, patience=None)
     assert (state and state.epoch) == found
 
 
-def test_a_state_beyond_an_early_stop_is_not_taken(folder):
+def test_a_state_beyond_an_early_stop_is_not_used(folder):
     # Epoch 1 stays the best: with a patience of 2 training ends after epoch 3.
     for epoch in (2, 4):
         folder.save(state_after(epoch, ious={1: 0.9}), epochs=9)
@@ -88,7 +90,7 @@ def test_a_state_beyond_an_early_stop_is_not_taken(folder):
     assert state.epoch == 2
 
 
-def test_a_state_at_an_early_stop_is_taken(folder):
+def test_a_state_at_an_early_stop_is_used(folder):
     folder.save(state_after(3, ious={1: 0.9}), epochs=9)
     state = folder.latest(epochs=9, patience=2)
     assert state is not None
@@ -96,7 +98,7 @@ def test_a_state_at_an_early_stop_is_taken(folder):
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04 cut off"])
-def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
+def test_a_broken_state_is_ignored_with_a_warning(folder, caplog, content):
     for epoch in (2, 3):
         folder.save(state_after(epoch), epochs=9)
     (folder.folder / "epoch_00003.pt").write_bytes(content)
@@ -107,7 +109,7 @@ def test_a_broken_state_is_left_out_with_a_warning(folder, caplog, content):
     assert "epoch_00003.pt cannot be read" in caplog.text
 
 
-def test_a_state_that_was_half_written_when_the_process_was_killed_is_no_state(folder):
+def test_a_partly_written_state_of_a_killed_process_is_ignored(folder):
     folder.save(state_after(1), epochs=9)
     (folder.folder / ".epoch_00002.pt.partial").write_bytes(b"half a file")
     state = folder.latest(epochs=9, patience=None)
@@ -115,7 +117,7 @@ def test_a_state_that_was_half_written_when_the_process_was_killed_is_no_state(f
     assert state.epoch == 1
 
 
-def test_states_with_code_in_them_are_not_run(folder, tmp_path):
+def test_code_in_a_state_is_not_executed(folder, tmp_path):
     class Trap:
         def __reduce__(self):
             return (open, (str(tmp_path / "trapped"), "w"))

@@ -1,4 +1,4 @@
-"""Two processes on one machine train and predict like one, and none of them survives the other."""
+"""Two processes on one machine train and predict like one, and neither outlives the other."""
 
 import csv
 import os
@@ -19,8 +19,9 @@ from microseg.prediction.logits import read_logits
 
 from tiny_training import ROOT, TINY, write_blobs, write_split_of
 
-# 5 crops an epoch in steps of 4: in the last step one of two processes has nothing to do. Without normalisation no
-# gradient is so close to zero that its rounding errors, which Adam would make steps of, decide its direction.
+# 5 crops an epoch in steps of 4: in the last step one of two processes has no crop of its own. Without batch
+# normalization no gradient is so close to zero that rounding errors decide its direction, which Adam would
+# amplify.
 TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "ema_decay": 0.5}
 
 
@@ -41,7 +42,7 @@ class Run:
         yaml = YAML()
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["train"].update(TRAINING | training)
-        params["predict"]["parts"] = "all"
+        params["predict"]["subset"] = "all"
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
 
@@ -49,7 +50,8 @@ class Run:
         arguments = [f"--images={self.data}/images", f"--split={self.data}/split.csv", "--model=models"]
         if stage == "train":
             arguments += [f"--masks={self.data}/masks", "--metrics=train.json"]
-            arguments += ["--history=train.csv", "--validation=validation.csv", f"--encoder-weights={self.data}"]
+            arguments += ["--history=train.csv", "--validation=validation.csv", "--crops=crops.png"]
+            arguments += [f"--encoder-weights={self.data}"]
         else:
             arguments += ["--logits=logits"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -110,7 +112,7 @@ def test_two_processes_train_like_one(alone, together):
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_predict_like_one_whoever_starts_them(alone, together, launcher):
+def test_two_processes_predict_like_one_with_any_launcher(alone, together, launcher):
     together.finish("predict", *LAUNCHERS[launcher])
     expected, found = alone.logits(), together.logits()
     assert list(found) == list(expected)
@@ -120,7 +122,7 @@ def test_two_processes_predict_like_one_whoever_starts_them(alone, together, lau
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "srun"])
-def test_another_number_of_processes_than_asked_for_is_refused(alone, launcher):
+def test_a_wrong_number_of_processes_is_refused(alone, launcher):
     process = alone.start("predict", *LAUNCHERS[launcher])
     _, messages = process.communicate(timeout=120)
     assert process.returncode != 0
@@ -130,7 +132,7 @@ def test_another_number_of_processes_than_asked_for_is_refused(alone, launcher):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_dies_the_other_ends_with_an_error(data, tmp_path, victim):
-    run = Run(tmp_path / "run", data, devices=2, batch_size=2, epochs=1_000_000, normalisation="batch")
+    run = Run(tmp_path / "run", data, devices=2, batch_size=2, epochs=1_000_000, norm_layer="batch")
     first = run.start("train")
     deadline = time.monotonic() + 120
     while not list(run.folder.glob("checkpoints/*/epoch_*.pt")) and time.monotonic() < deadline:

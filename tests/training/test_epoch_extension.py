@@ -1,4 +1,4 @@
-"""A longer training goes on where a shorter one ended; a shorter one costs nothing after a longer one."""
+"""A longer training continues a shorter one; a shorter one costs nothing after a longer one."""
 
 import pytest
 import torch
@@ -16,19 +16,19 @@ def data(tmp_path):
 
 @pytest.fixture
 def trained_epochs(monkeypatch):
-    """Count the epochs that are really trained."""
-    counted = []
-    original = TrainingLoop._run_epoch
+    """Note the epochs that are trained."""
+    noted = []
+    original = TrainingLoop._train_epoch
 
-    def counting(self, epoch, *arguments):
-        counted.append(epoch)
+    def train_epoch(self, epoch, *arguments):
+        noted.append(epoch)
         return original(self, epoch, *arguments)
 
-    monkeypatch.setattr(TrainingLoop, "_run_epoch", counting)
-    return counted
+    monkeypatch.setattr(TrainingLoop, "_train_epoch", train_epoch)
+    return noted
 
 
-def test_more_epochs_go_on_and_end_in_the_bits_of_a_training_from_scratch(data, tmp_path, trained_epochs):
+def test_more_epochs_end_in_the_bits_of_a_training_from_scratch(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path / "extended", epochs=2, checkpoint="last")
     trained_epochs.clear()
     extended = tiny_train(data, tmp_path / "extended", epochs=5)
@@ -62,7 +62,7 @@ def test_a_shorter_training_validates_its_last_epoch_and_trains_none(data, tmp_p
         (weights, record, _), (expected, same, _) = short.model(keep), scratch.model(keep)
         assert record.epoch == same.epoch
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    # The validation of the shorter one, which its state now holds, is unknown to the longer one.
+    # The validation of the shorter training, which its checkpoint now has, does not affect the longer one.
     assert_same(
         tiny_train(data, tmp_path / "long", epochs=6, **settings),
         tiny_train(data, tmp_path / "six", epochs=6, **settings),
@@ -76,7 +76,7 @@ def test_weights_do_not_depend_on_how_often_they_are_validated(data, tmp_path):
     assert [record.train_loss for record in often.records] == [record.train_loss for record in seldom.records]
 
 
-def test_fewer_epochs_take_the_kept_state_and_its_best_weights(data, tmp_path, trained_epochs):
+def test_fewer_epochs_use_the_permanent_checkpoint_and_its_best_weights(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path / "long", epochs=6, lr=0.02, checkpoint_epochs=[2, 4])
     trained_epochs.clear()
     short = tiny_train(data, tmp_path / "long", epochs=4, lr=0.02, checkpoint_epochs=[2, 4])
@@ -84,7 +84,7 @@ def test_fewer_epochs_take_the_kept_state_and_its_best_weights(data, tmp_path, t
     assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=4, lr=0.02))
 
 
-def test_fewer_epochs_that_were_not_kept_go_on_from_the_nearest_kept_state(data, tmp_path, trained_epochs):
+def test_fewer_epochs_without_a_checkpoint_continue_from_the_nearest_one_before(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path / "long", epochs=6, checkpoint_epochs=[2, 4])
     trained_epochs.clear()
     short = tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[2, 4])
@@ -92,7 +92,7 @@ def test_fewer_epochs_that_were_not_kept_go_on_from_the_nearest_kept_state(data,
     assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5))
 
 
-def test_early_stopping_takes_only_states_that_its_training_passes_through(data, tmp_path, trained_epochs):
+def test_early_stopping_uses_only_states_that_its_training_goes_through(data, tmp_path, trained_epochs):
     # No epoch is better than the first, so that a patience of 2 ends the training after epoch 3.
     settings = {"lr": 1e-12, "checkpoint_epochs": [1, 2, 3, 4, 5, 6]}
     tiny_train(data, tmp_path, epochs=6, **settings)
@@ -102,7 +102,7 @@ def test_early_stopping_takes_only_states_that_its_training_passes_through(data,
     assert trained_epochs == []
 
 
-FALLING = {
+DECAYING = {
     "norm_layer": "batch",
     "schedule": "wsd",
     "warmup_epochs": 1,
@@ -111,42 +111,42 @@ FALLING = {
 }
 
 
-def test_a_longer_training_goes_on_from_where_a_shorter_one_began_to_fall(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "extended", epochs=5, checkpoint="last", **FALLING)
+def test_a_longer_training_continues_from_the_start_of_the_decay_of_a_shorter_one(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "extended", epochs=5, checkpoint="last", **DECAYING)
     trained_epochs.clear()
-    extended = tiny_train(data, tmp_path / "extended", epochs=8, **FALLING)
+    extended = tiny_train(data, tmp_path / "extended", epochs=8, **DECAYING)
     assert trained_epochs == [4, 5, 6, 7, 8]
-    assert_same(extended, tiny_train(data, tmp_path / "scratch", epochs=8, **FALLING))
+    assert_same(extended, tiny_train(data, tmp_path / "scratch", epochs=8, **DECAYING))
 
 
-def test_a_shorter_training_needs_only_its_own_fall(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **FALLING)
+def test_a_shorter_training_trains_only_its_own_decay(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **DECAYING)
     trained_epochs.clear()
-    short = tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[5], **FALLING)
+    short = tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[5], **DECAYING)
     assert trained_epochs == [4, 5]
-    assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING))
+    assert_same(short, tiny_train(data, tmp_path / "scratch", epochs=5, **DECAYING))
     trained_epochs.clear()
-    again = tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **FALLING)
+    again = tiny_train(data, tmp_path / "long", epochs=9, checkpoint_epochs=[5], **DECAYING)
     assert trained_epochs == []
-    assert_same(again, tiny_train(data, tmp_path / "scratch", epochs=9, **FALLING))
+    assert_same(again, tiny_train(data, tmp_path / "scratch", epochs=9, **DECAYING))
 
 
-def test_a_steeper_fall_goes_on_from_the_epochs_it_shares(data, tmp_path, trained_epochs):
-    tiny_train(data, tmp_path / "falls", epochs=5, **FALLING)
+def test_a_shorter_decay_continues_from_the_epochs_it_shares(data, tmp_path, trained_epochs):
+    tiny_train(data, tmp_path / "decays", epochs=5, **DECAYING)
     trained_epochs.clear()
-    steep = tiny_train(data, tmp_path / "falls", epochs=5, **FALLING | {"decay_fraction": 0.2})
+    shorter = tiny_train(data, tmp_path / "decays", epochs=5, **DECAYING | {"decay_fraction": 0.2})
     assert trained_epochs == [4, 5]
-    assert_same(steep, tiny_train(data, tmp_path / "scratch", epochs=5, **FALLING | {"decay_fraction": 0.2}))
+    assert_same(shorter, tiny_train(data, tmp_path / "scratch", epochs=5, **DECAYING | {"decay_fraction": 0.2}))
 
 
-def test_a_schedule_that_knows_the_number_of_epochs_starts_from_scratch(data, tmp_path, trained_epochs):
+def test_a_schedule_that_depends_on_the_number_of_epochs_starts_from_scratch(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path, epochs=2, schedule="cosine")
     trained_epochs.clear()
     tiny_train(data, tmp_path, epochs=3, schedule="cosine")
     assert trained_epochs == [1, 2, 3]
 
 
-def test_another_recipe_starts_from_scratch(data, tmp_path, trained_epochs):
+def test_other_parameters_start_from_scratch(data, tmp_path, trained_epochs):
     tiny_train(data, tmp_path, epochs=1)
     trained_epochs.clear()
     tiny_train(data, tmp_path, epochs=1, lr=0.002)

@@ -1,4 +1,4 @@
-"""A training has a name that changes with all that decides its weights, and with nothing else."""
+"""A fingerprint changes with everything that affects the weights of a training, and with nothing else."""
 
 import ast
 from functools import cache
@@ -20,7 +20,7 @@ digest_once = cache(code_digest)
 
 @pytest.fixture(autouse=True)
 def each_module_is_read_once(monkeypatch):
-    """Spare these tests to read the same code for each of many fingerprints, which is most of their time."""
+    """Read the code once and not for every fingerprint, which would take most of the time of these tests."""
     monkeypatch.setattr("microseg.training.fingerprint.code_digest", digest_once)
 
 
@@ -49,7 +49,7 @@ def name(files, seed=1, device="cpu", tile_size=None, overlap=0.0, **changes) ->
     ],
     ids=str,
 )  # fmt: skip
-def test_whatever_changes_the_weights_changes_the_fingerprint(files, change):
+def test_everything_that_changes_the_weights_changes_the_fingerprint(files, change):
     assert name(files, **change) != name(files)
 
 
@@ -65,29 +65,29 @@ def test_whatever_changes_the_weights_changes_the_fingerprint(files, change):
     ],
     ids=str,
 )
-def test_what_changes_no_epoch_does_not(files, change):
+def test_parameters_that_change_no_epoch_do_not_count(files, change):
     assert name(files, **change) == name(files)
 
 
-def test_tiles_count_and_their_overlap_only_where_there_are_any(files):
+def test_tiles_count_and_their_overlap_only_with_tiles(files):
     names = [name(files, tile_size=tile, overlap=overlap) for tile in (None, 32, 64) for overlap in (0.25, 0.5)]
     assert names[0] == names[1]
     assert len(set(names)) == 5
 
 
-@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("subset", [0, 1])
 @pytest.mark.parametrize("folder", ["images", "masks"])
-def test_the_content_of_every_file_counts(files, part, folder):
+def test_the_content_of_every_file_counts(files, subset, folder):
     before = name(files)
-    path = getattr(files[part], folder) / files[part].names[0]
+    path = getattr(files[subset], folder) / files[subset].names[0]
     path.write_bytes(path.read_bytes() + b"\0")
     assert name(files) != before
 
 
-def test_the_place_of_the_files_does_not_count(files, tmp_path):
+def test_the_location_of_the_files_does_not_count(files, tmp_path):
     before = name(files)
     moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
-    assert name([blobs(moved, part.names) for part in files]) == before
+    assert name([blobs(moved, subset.names) for subset in files]) == before
 
 
 def test_comments_docstrings_and_layout_of_the_code_do_not_count(tmp_path, monkeypatch):
@@ -143,13 +143,13 @@ def nothing() -> None:
 
 
 def test_the_version_of_python_does_not_count(tmp_path, monkeypatch):
-    # The digest was worked out with Python 3.11, 3.12 and 3.13.
+    # Python 3.11, 3.12 and 3.13 gave this digest.
     (tmp_path / "sample.py").write_text(SAMPLE)
     monkeypatch.setattr("microseg.__path__", [str(tmp_path)])
     assert code_digest("sample") == "646cba42016ee51645a1ea713d5102c1f86be312006ebc9ac0897cb379bd4d4a"
 
 
-def test_the_code_that_counts_is_all_that_the_training_loop_imports_but_what_only_reports():
+def test_the_code_that_counts_is_all_that_the_training_loop_imports_except_reporting():
     reporting = {
         "common.errors",
         "common.files",

@@ -29,7 +29,7 @@ def saved_epochs(checkpoints: Path) -> int:
 
 
 def train_apart(data: Path, checkpoints: Path) -> None:
-    # All children of a fork server share the lock of progress bars: one killed while it draws would keep it.
+    # All children of a fork server share the lock of progress bars: one killed while drawing would never free it.
     tqdm.set_lock(threading.RLock())
     checkpoints_module.SECONDS_BETWEEN_SAVES = 0
     tiny_train(data, checkpoints, **SETTINGS | {"num_workers": 1})
@@ -57,7 +57,7 @@ def test_killed_several_times_it_ends_in_the_same_bits(data, tmp_path):
         process = start_training(data, tmp_path / "killed")
         while saved_epochs(tmp_path / "killed") < epoch and process.is_alive():
             time.sleep(0.002)
-        # From the start of the process to the middle of an epoch or of the writing of its state.
+        # From the start of the process to the middle of an epoch or of writing its checkpoint.
         process.join(moments.uniform(0, 0.1))
         if process.is_alive():
             process.kill()
@@ -78,7 +78,7 @@ def test_a_finished_training_is_not_trained_again(data, tmp_path):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "wsd"])
-def test_schedules_that_know_the_number_of_epochs_resume_too(data, tmp_path, schedule):
+def test_schedules_that_depend_on_the_number_of_epochs_resume_too(data, tmp_path, schedule):
     settings = {"norm_layer": "batch", "schedule": schedule, "epochs": 4, "checkpoint_epochs": [2]}
     uninterrupted = tiny_train(data, tmp_path, **settings)
     for last in tmp_path.glob("*/epoch_00004*.pt"):

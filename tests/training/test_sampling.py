@@ -1,3 +1,5 @@
+"""The crops of an epoch: each once, in an order given by the seed, distributed over devices and batches."""
+
 from collections import Counter
 
 import pytest
@@ -17,7 +19,7 @@ def test_every_crop_of_every_micrograph_is_drawn_once_an_epoch():
     assert {draw.epoch for draw in draws} == {7}
 
 
-def test_the_order_differs_from_epoch_to_epoch_and_follows_from_the_seed():
+def test_the_order_differs_between_epochs_and_follows_from_the_seed():
     sampler = Sampler(seed=1, micrographs=50, repeats=1, batch_size=4, accumulate=1)
     orders = [[draw.micrograph for draw in flat(sampler.epoch(epoch))] for epoch in (1, 2)]
     assert orders[0] != orders[1]
@@ -26,17 +28,17 @@ def test_the_order_differs_from_epoch_to_epoch_and_follows_from_the_seed():
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize(("micrographs", "batch_size", "accumulate"), [(7, 2, 1), (7, 2, 3), (4, 4, 2), (1, 2, 2)])
-def test_devices_share_a_step(world_size, micrographs, batch_size, accumulate):
+def test_a_step_is_distributed_over_devices(world_size, micrographs, batch_size, accumulate):
     samplers = [Sampler(3, micrographs, 1, batch_size, accumulate, world_size, rank) for rank in range(world_size)]
-    shares = [sampler.epoch(2) for sampler in samplers]
-    assert {len(share) for share in shares} == {samplers[0].steps}
-    for steps in zip(*shares, strict=True):
-        # All devices do the same number of batches, none of them empty, none too large.
+    epochs = [sampler.epoch(2) for sampler in samplers]
+    assert {len(epoch) for epoch in epochs} == {samplers[0].steps}
+    for steps in zip(*epochs, strict=True):
+        # All devices have the same number of batches, none of them empty, none too large.
         assert len({len(step) for step in steps}) == 1
         assert all(1 <= len(batch) <= batch_size for step in steps for batch in step)
         assert all(len(step) <= accumulate for step in steps)
         assert sum(draw.weight for draw in flat(list(steps))) == pytest.approx(1)
-    counted = Counter(draw.micrograph for share in shares for draw in flat(share) if draw.weight)
+    counted = Counter(draw.micrograph for epoch in epochs for draw in flat(epoch) if draw.weight)
     assert counted == Counter(range(micrographs))
 
 
@@ -44,8 +46,8 @@ def test_the_steps_of_two_devices_hold_what_those_of_one_hold():
     one = Sampler(5, 10, 2, batch_size=4, accumulate=1)
     two = [Sampler(5, 10, 2, batch_size=2, accumulate=1, world_size=2, rank=rank) for rank in (0, 1)]
     for alone, first, second in zip(one.epoch(1), two[0].epoch(1), two[1].epoch(1), strict=True):
-        together = [draw for draw in flat([first, second]) if draw.weight]
-        assert sorted(together) == sorted(flat([alone]))
+        both = [draw for draw in flat([first, second]) if draw.weight]
+        assert sorted(both) == sorted(flat([alone]))
 
 
 def test_accumulated_batches_hold_what_one_large_batch_holds():
@@ -54,7 +56,7 @@ def test_accumulated_batches_hold_what_one_large_batch_holds():
     assert [flat([step]) for step in large] == [flat([step]) for step in small]
 
 
-def test_the_stream_of_batches_is_the_epochs_one_after_the_other():
+def test_the_stream_of_batches_is_that_of_the_epochs_in_order():
     sampler = Sampler(seed=1, micrographs=5, repeats=1, batch_size=2, accumulate=2)
     expected = [batch for epoch in (4, 5) for step in sampler.epoch(epoch) for batch in step]
     assert list(sampler.batches(4, 5)) == expected

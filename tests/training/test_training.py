@@ -1,3 +1,5 @@
+"""What a training does with its parameters, and what it reports and refuses."""
+
 import logging
 from dataclasses import replace
 
@@ -22,7 +24,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_learns_to_see_bright_blobs(data, tmp_path):
+def test_a_training_learns_to_segment_bright_blobs(data, tmp_path):
     augment = NO_AUGMENTATION | {"flips": "d4"}
     state = tiny_train(
         data, tmp_path, base_channels=4, epochs=40, lr=0.01, crops_per_micrograph=4, augment=augment
@@ -53,7 +55,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(data, tmp_path):
     assert first.records[0].train_loss != other.records[0].train_loss
 
 
-def test_the_untrained_network_follows_from_the_seed_alone():
+def test_the_initial_network_depends_on_the_seed_alone():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     networks = [new_network(tiny_params(), seed, {}) for seed in (1, 1, 2)]
@@ -87,7 +89,7 @@ def test_activation_checkpointing_changes_no_bit_of_the_training(data, tmp_path)
         assert torch.equal(weights, recomputed.weights[name])
 
 
-def test_the_gradient_is_shortened_to_the_limit(data, tmp_path):
+def test_the_gradient_is_clipped_to_the_limit(data, tmp_path):
     limit = 1e-4
     state = tiny_train(data, tmp_path, epochs=1, batch_size=8, max_grad_norm=limit)
     clipped = torch.cat([averages["exp_avg"].flatten() * 10 for averages in state.optimizer["state"].values()])
@@ -109,8 +111,8 @@ def test_whole_micrographs_of_an_odd_size_in_bf16(tmp_path, schedule):
     assert len(state.records) == 2
 
 
-def test_early_stopping_ends_a_training_that_gets_no_better(data, tmp_path):
-    # A learning rate this small changes nothing, so no epoch is better than the first.
+def test_early_stopping_ends_a_training_that_does_not_improve(data, tmp_path):
+    # Such a small learning rate changes nothing, so no epoch is better than the first.
     state = tiny_train(data, tmp_path, epochs=10, lr=1e-12, early_stopping_patience=3)
     assert len(state.records) == 4
 
@@ -128,7 +130,7 @@ def test_no_step_waits_for_a_number_from_the_device(data, tmp_path, monkeypatch)
     assert counts[0] == counts[1]
 
 
-def test_checkpoints_are_written_for_the_first_epoch_the_kept_ones_and_the_last(data, tmp_path, monkeypatch):
+def test_checkpoints_are_written_for_the_first_the_permanent_and_the_last_epoch(data, tmp_path, monkeypatch):
     saved = []
     original = CheckpointFolder.save
     monkeypatch.setattr(
@@ -167,12 +169,13 @@ def test_a_network_that_predicts_no_foreground_is_reported(data, tmp_path, caplo
     assert "no foreground on any validation micrograph" in caplog.text
 
 
-def test_waiting_for_data_is_reported(caplog):
+def test_slow_data_loading_is_reported(caplog):
     record = EpochRecord(1, 0.5, 0.1, seconds=8.0, waiting_seconds=0.4, validation_seconds=2.0)
     warn_if_waiting([record])
     assert caplog.text == ""
     warn_if_waiting([record, replace(record, waiting_seconds=1.6)])
-    assert "10 % of the time no crops were ready; likely remedy: more train.num_workers" in caplog.text
+    assert "data loading is the bottleneck: the device waited for 10 % of the time" in caplog.text
+    assert "a higher train.num_workers" in caplog.text
 
 
 def test_a_split_without_training_micrographs_is_refused(data, tmp_path):
@@ -186,7 +189,7 @@ def test_a_split_without_training_micrographs_is_refused(data, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_micrograph_is_named_in_one_sentence(data, tmp_path, workers):
-    (data / "images" / "IMG_00002.png").write_bytes(b"not a picture")
+    (data / "images" / "IMG_00002.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"^[^\n]*IMG_00002\.png: cannot be decoded[^\n]*$"):
         tiny_train(data, tmp_path, num_workers=workers)
 

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167): over all devices, checkpointed, and folded away."""
+"""Batch normalization (Ioffe and Szegedy, arXiv:1502.03167), synchronized over devices or fused for prediction."""
 
 import copy
 from collections.abc import Iterator
@@ -14,146 +14,163 @@ NormLayer = Literal["batch", "none"]
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Shifts and scales each channel by mean and deviation of the batch; in prediction, by averages of those.
+    """Batch normalization by the mean and variance of the batch of all devices, GPUs and CPUs alike.
 
-    Where several devices train together the batch is that of all of them, on GPUs and CPUs alike (torch's own
-    SyncBatchNorm is for GPUs), so that a step does not depend on how its batch is spread over devices. It does
-    depend on how it is spread over accumulated batches, each of which is normalised by itself.
+    A training step therefore does not depend on how its batch is spread over devices. It does depend on how it is
+    spread over accumulated batches, each of which is normalized on its own.
+
+    Devices exchange their statistics once in the forward and once in the backward pass, as in
+    torch.nn.SyncBatchNorm. That one is for GPUs only, and counts the crops of every device, also of one that is
+    excluded (see `excluded_from_sync`).
     """
 
-    counts_batches = True
-    """Whether a batch changes the averages."""
-    takes_part = True
-    """Whether the batch of this device counts among those of all devices."""
+    updates_running_stats = True
+    """Whether a batch changes the running statistics."""
+    is_included = True
+    """Whether the batch of this device counts in the statistics of all devices."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features normalised, shape and type as they come: (batch, channels, height, width)."""
+        """Return features, (batch, channels, height, width), normalized, in the same shape and type."""
         if not self.training:
             return super().forward(features)
-        if self.counts_batches:
+        if self.updates_running_stats:
             cast(Tensor, self.num_batches_tracked).add_(1)
-        # Without a momentum all batches count alike, as in torch's own batch normalisation.
+        # Without a momentum all batches have the same weight, as in torch's own batch normalization.
         momentum = (
             self.momentum if self.momentum is not None else 1 / float(cast(Tensor, self.num_batches_tracked))
         )
-        momentum = momentum if self.counts_batches else 0.0
+        momentum = momentum if self.updates_running_stats else 0.0
         if distributed.is_available() and distributed.is_initialized():
-            return self._over_devices(features, momentum)
+            return self._synchronized(features, momentum)
         return functional.batch_norm(
             features, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps
         )
 
-    def _over_devices(self, features: Tensor, momentum: float) -> Tensor:
-        values, part = features.float(), float(self.takes_part)
-        count = differentiable_all_reduce(
-            torch.tensor(part * values.numel() / values.shape[1], device=values.device)
-        )
-        mean = differentiable_all_reduce(part * values.sum(dim=(0, 2, 3))) / count
-        centred = values - mean[:, None, None]
-        variance = differentiable_all_reduce(part * centred.square().sum(dim=(0, 2, 3))) / count
+    def _synchronized(self, features: Tensor, momentum: float) -> Tensor:
+        count, mean, variance = self._statistics_of_all(features.float())
         with torch.no_grad():
             cast(Tensor, self.running_mean).lerp_(mean, momentum)
             cast(Tensor, self.running_var).lerp_(variance * count / (count - 1), momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
+        centered = features.float() - mean[:, None, None]
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
+
+    def _statistics_of_all(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the number of pixels on all devices, and mean and variance of each channel over all of them.
+
+        After Chan, Golub and LeVeque: Algorithms for computing the sample variance. The American Statistician
+        37:242 (1983).
+        """
+        channels = values.shape[1]
+        own_mean = values.mean(dim=(0, 2, 3))
+        own_variance = (values - own_mean[:, None, None]).square().mean(dim=(0, 2, 3))
+        own_count = torch.full((1,), self.is_included * values.numel() / channels, device=values.device)
+        gathered = differentiable_all_gather(torch.cat([own_count, own_mean, own_variance]))
+        counts, means, variances = torch.split(gathered, [1, channels, channels], dim=1)
+        count = counts.sum()
+        mean = (counts * means).sum(dim=0) / count
+        variance = (counts * (variances + (means - mean).square())).sum(dim=0) / count
+        return count, mean, variance
 
 
 class SyncBatchNormAct2d(SyncBatchNorm2d):
-    """A batch normalisation with its activation, as timm has them in one layer; the names of weights are its."""
+    """Batch normalization and activation in one layer, as in timm, with timm's names of weights."""
 
     drop: nn.Module
     act: nn.Module
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features normalised and activated, shape and type as they come."""
+        """Return features normalized and activated, in the same shape and type."""
         return cast(Tensor, self.act(self.drop(super().forward(features))))
 
 
 def convert_sync_batch_norm(network: nn.Module) -> None:
-    """Put a BatchNormalisation, which computes the same, in the place of each of torch and timm."""
+    """Replace the batch normalizations of torch and timm in `network` by synchronized ones, in place."""
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None and layer.affine:
-            activated = {part: child for part, child in layer.named_children() if part in ("drop", "act")}
-            if not activated and type(layer) is not nn.BatchNorm2d:
+            children = {key: child for key, child in layer.named_children() if key in ("drop", "act")}
+            if not children and type(layer) is not nn.BatchNorm2d:
                 continue
-            kind = SyncBatchNormAct2d if activated else SyncBatchNorm2d
-            own = kind(layer.num_features, layer.eps, layer.momentum)
-            own.load_state_dict(layer.state_dict())
-            for part, child in activated.items():
-                setattr(own, part, child)
-            network.set_submodule(name, own)
+            kind = SyncBatchNormAct2d if children else SyncBatchNorm2d
+            converted = kind(layer.num_features, layer.eps, layer.momentum)
+            converted.load_state_dict(layer.state_dict())
+            for key, child in children.items():
+                setattr(converted, key, child)
+            network.set_submodule(name, converted)
 
 
-class _SumOverDevices(torch.autograd.Function):
-    """A sum to which every device adds its part; its gradient is therefore the sum of all their gradients."""
+class _AllGather(torch.autograd.Function):
+    """Stacks the values of all devices; the gradient of a device's values is the sum over all devices."""
 
     @staticmethod
     def forward(_context: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
+        gathered = values.new_zeros(distributed.get_world_size(), *values.shape)
+        gathered[distributed.get_rank()] = values
+        distributed.all_reduce(gathered)
+        return gathered
 
     @staticmethod
     def backward(_context: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
         distributed.all_reduce(total)
-        return total
+        return total[distributed.get_rank()]
 
 
-def differentiable_all_reduce(values: Tensor) -> Tensor:
-    """Return the sum of the devices' `values`, through which gradients flow back to all devices."""
-    return cast(Tensor, _SumOverDevices.apply(values))
+def differentiable_all_gather(values: Tensor) -> Tensor:
+    """Return the `values` of all devices along a new first axis; gradients flow back to all devices."""
+    return cast(Tensor, _AllGather.apply(values))
 
 
 @contextmanager
 def frozen_running_stats(network: nn.Module) -> Iterator[None]:
-    """Let batches pass through the batch normalisations of `network` without a change of their averages.
+    """Keep the running statistics of the batch normalizations in `network` as they are.
 
-    For activations that are computed a second time: their batch has been counted.
+    For activations that are computed a second time: their batch has been counted already.
     """
-    with _marked(network, "counts_batches"):
+    with _flag_off(network, "updates_running_stats"):
         yield
 
 
 @contextmanager
 def excluded_from_sync(network: nn.Module) -> Iterator[None]:
-    """Let a batch pass through the batch normalisations of `network` without being counted among the devices' own.
+    """Exclude the batch of this device from the statistics that all devices compute together.
 
-    For a device that is left without a crop, and takes one of the others' to take part in what all do together.
+    For a device without a crop of its own in a batch: it computes with one of another device, because all have to
+    take part in every exchange.
     """
-    with _marked(network, "takes_part"):
+    with _flag_off(network, "is_included"):
         yield
 
 
 @contextmanager
-def _marked(network: nn.Module, mark: str) -> Iterator[None]:
+def _flag_off(network: nn.Module, flag: str) -> Iterator[None]:
     layers = [layer for layer in network.modules() if isinstance(layer, SyncBatchNorm2d)]
     for layer in layers:
-        setattr(layer, mark, False)
+        setattr(layer, flag, False)
     try:
         yield
     finally:
         for layer in layers:
-            setattr(layer, mark, True)
+            setattr(layer, flag, True)
 
 
 def fuse_conv_bn(network: nn.Module) -> nn.Module:
-    """Return a copy, for prediction, whose batch normalisations are part of the convolutions before them.
+    """Return a copy for prediction, in which convolutions include the batch normalizations that follow them.
 
-    In prediction a batch normalisation is a fixed factor and summand for each channel. The logits stay the same up
-    to rounding; what is saved is one pass over the values of every convolution.
+    In prediction a batch normalization multiplies each channel by a constant and adds another one. The logits stay
+    the same up to rounding, and one pass over the output of every convolution is saved.
     """
     network = copy.deepcopy(network).eval()
     for block in list(network.modules()):
         if isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward:
-            _fold_block(block)
+            _fuse_block(block)
     return network
 
 
-def _fold_block(block: nn.Sequential) -> None:
+def _fuse_block(block: nn.Sequential) -> None:
     for number in range(len(block) - 1, 0, -1):
-        convolution, normalisation = block[number - 1], block[number]
-        if isinstance(convolution, nn.Conv2d) and type(normalisation) is SyncBatchNorm2d:
-            block[number - 1] = fuse_conv_bn_eval(convolution, normalisation)
-            # Not removed: others may know the layers behind it by their number.
+        convolution, normalization = block[number - 1], block[number]
+        if isinstance(convolution, nn.Conv2d) and type(normalization) is SyncBatchNorm2d:
+            block[number - 1] = fuse_conv_bn_eval(convolution, normalization)
+            # Not removed: the layers after it may be known by their index.
             block[number] = nn.Identity()

@@ -1,4 +1,4 @@
-"""Where a training or a prediction runs, on how many devices, and with which numbers."""
+"""Devices and processes: starting a run on them, its number of workers, and what its processes do together."""
 
 import ctypes
 import os
@@ -24,25 +24,25 @@ from microseg.network.environment import FABRIC_PRECISION, Precision, allow_tf32
 Accelerator = Literal["auto", "cpu", "cuda"]
 Result = TypeVar("Result")
 
-# More processes than this read faster than one GPU learns, and take memory that the system's cache of files needs.
-MOST_WORKERS = 8
+# More workers than this read faster than one GPU trains, and take memory from the file cache of the system.
+MAX_WORKERS = 8
 
-# While one process works, the others are heard from this often: far below any time limit of a collective.
-SECONDS_BETWEEN_SIGNS = 1.0
+# How often the processes exchange a heartbeat while one of them works: far below the timeout of any collective.
+HEARTBEAT_SECONDS = 1.0
 
 # Parameters of mallopt(3), as numbered in malloc.h of glibc.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def start(accelerator: Accelerator, precision: Precision, devices: int = 1, nodes: int = 1) -> Fabric:
-    """Start all processes of a run and return what they work together with; called once, in each of them.
+    """Start all processes of a run and return the Fabric they share; called once in each process.
 
-    Without torchrun or Slurm's srun the first process of each node starts the others, by running the same script
+    Without torchrun or Slurm's srun the first process on each node starts the others by running the same script
     again.
 
     Raises:
-        InputError: there is no such device here, it cannot compute with that precision, or another number of
-            processes was started.
+        InputError: this machine has no such device, the device does not support the precision, or the launcher
+            started another number of processes.
     """
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -69,9 +69,9 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
 
 
 def launcher(devices: int, nodes: int) -> ClusterEnvironment:
-    """Return who starts the processes of this run: torchrun, srun, or the first of them.
+    """Return what starts the processes of this run: torchrun, srun, or the first process itself.
 
-    A job of Slurm is not enough: what runs in it without srun is one process, whatever the job was given.
+    A Slurm job alone does not count: without srun it runs one process, whatever it was allocated.
     """
     environment: ClusterEnvironment
     try:
@@ -94,32 +94,33 @@ def launcher(devices: int, nodes: int) -> ClusterEnvironment:
 
 
 def resolve_workers(workers: int | Literal["auto"], device: torch.device, devices: int) -> int:
-    """Return how many processes read ahead for one of `devices` on this machine.
+    """Return the number of data loader workers for one of `devices` on this machine.
 
-    `auto` is one where the processor itself trains, as it is busy enough, and for a GPU one on each core that the
-    other processes leave free, up to 8.
+    `auto` is one where the CPU itself trains, and for a GPU one for each core that the training processes leave
+    free, up to 8.
     """
     if workers != "auto":
         return workers
     if device.type == "cpu":
         return 1
-    return min(max(usable_cores() // devices - 1, 1), MOST_WORKERS)
+    return min(max(usable_cores() // devices - 1, 1), MAX_WORKERS)
 
 
 def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:
-    """Choose algorithms whose results do not differ from run to run, as far as the device has them."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by the documentation of cuBLAS
-    # On GPUs the backward pass of max-pooling has no such algorithm: it warns there instead of stopping.
+    """Choose deterministic algorithms, as far as the device has them."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the documentation of cuBLAS requires
+    # On GPUs the backward pass of max-pooling has no deterministic algorithm: warn there instead of failing.
     torch.use_deterministic_algorithms(True, warn_only=accelerator == "cuda")
-    # With deterministic algorithms torch also fills all new memory with NaN, to no use here.
+    # With deterministic algorithms torch also fills all new memory with NaN, which costs time and helps nothing
+    # here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator of glibc reuse freed memory instead of giving it back to the system after every step.
+    """Let the allocator of glibc reuse freed memory instead of returning it to the system after every step.
 
-    A step on whole micrographs frees and takes gigabytes; having the system clear them anew every time costs a
-    quarter of the processor's time, keeping them a fifth more memory (benchmarks/training.py).
+    A step on whole micrographs allocates and frees gigabytes. If the system has to zero them every time, that
+    takes a quarter of the CPU time; keeping them takes a fifth more memory (benchmarks/training.py).
     """
     if sys.platform == "linux":
         allocator = ctypes.CDLL(None)
@@ -129,7 +130,7 @@ def keep_freed_memory() -> None:
 
 
 def trim_memory() -> None:
-    """Give the system back, this once, the freed memory that `keep_freed_memory` has kept."""
+    """Return to the system, once, the freed memory that `keep_freed_memory` keeps."""
     if sys.platform == "linux":
         allocator = ctypes.CDLL(None)
         if hasattr(allocator, "malloc_trim"):
@@ -137,37 +138,37 @@ def trim_memory() -> None:
 
 
 def all_reduce_sum(fabric: Fabric, values: Tensor) -> Tensor:
-    """Return the sum of the devices' `values`, the same on all of them."""
+    """Return the sum of `values` over all devices, the same on each of them."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op="sum"))
 
 
 @contextmanager
 def connected(fabric: Fabric) -> Iterator[None]:
-    """Turn the network error that follows from the end of another process into an InputError that says so."""
+    """Turn the network error that follows when another process ends into an InputError that says so."""
     try:
         yield
     except RuntimeError as error:
         if fabric.world_size > 1 and (isinstance(error, DistError) or "gloo" in str(error)):
             raise InputError(
                 "another process of this run has ended, and its own message says why unless it was killed; start "
-                "the run again to go on from its last checkpoint"
+                "the run again to resume from its last checkpoint"
             ) from error
         raise
 
 
 def is_idle(device: torch.device) -> bool:
-    """Return whether a device has nothing left to do; the processor itself has not, whenever it is asked."""
+    """Return whether a device has finished all queued work; a CPU always has, because nothing is queued on it."""
     return device.type != "cuda" or torch.cuda.current_stream(device).query()
 
 
 def run_on_rank_zero(fabric: Fabric, work: Callable[[], Result]) -> Result | None:
-    """Run `work`, which may take hours, in the first process and return its result there, None in the others.
+    """Run `work`, which may take hours, in the first process; return its result there and None in the others.
 
-    Waiting for a single collective would end with its time limit after some minutes. So the processes exchange a
-    sign of life every second, and the work is done in a thread beside that.
+    A single collective would time out after some minutes. So `work` runs in a thread, while the processes exchange
+    a heartbeat every second.
 
     Raises:
-        BaseException: what `work` raised.
+        BaseException: what `work` raises.
     """
     if fabric.world_size == 1:
         return work()
@@ -177,17 +178,17 @@ def run_on_rank_zero(fabric: Fabric, work: Callable[[], Result]) -> Result | Non
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # raised again in the thread that asked for the work
+        except BaseException as error:  # raised again in the calling thread
             errors.append(error)
 
-    # A daemon, so that Ctrl-C does not have to wait for it.
+    # A daemon thread, so that Ctrl-C does not wait for it.
     thread = threading.Thread(target=run, daemon=True)
     if fabric.is_global_zero:
         thread.start()
     working = True
     while working:
         if fabric.is_global_zero:
-            thread.join(SECONDS_BETWEEN_SIGNS)
+            thread.join(HEARTBEAT_SECONDS)
         working = fabric.broadcast(thread.is_alive())
     if errors:
         raise errors[0]

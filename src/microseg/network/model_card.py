@@ -1,7 +1,7 @@
-"""The model card, kept as JSON beside the weights, and where initial weights came from; neither needs torch.
+"""The model card, stored as JSON beside the weights, and the origin of initial weights; neither needs torch.
 
-The folder data/encoder_weights always holds origin.json, which says where the weights came from, and beside it,
-unless there are none, the file `weights` as it was fetched, or the folder `model`, a copy of a trained model.
+The folder data/encoder_weights always holds origin.json, the origin of the weights. Unless the origin is none, it
+also holds the file `weights` as it was fetched, or the folder `model`, a copy of a trained model.
 """
 
 import json
@@ -22,20 +22,20 @@ OLDER_KEYS = {
     "scale": "downsample",
     "computed_with": "environment",
 }
-"""What keys of the card were called before version 0.2."""
+"""Names of keys of the card before version 0.2, and their names since."""
 
 NO_WEIGHTS = {"kind": "none"}
-"""What the card says of a training that started from random weights."""
+"""The entry of the card for a training that started from random weights."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What was used where the parameters say `auto`."""
+    """What a run computed with, also where the parameters say `auto`."""
 
     accelerator: str
     """cpu or cuda."""
     device: str
-    """Number and name of the devices; for processors also the number of threads and a digest of their kernels."""
+    """Number and name of the devices; for CPUs also the number of threads and a digest of their kernels."""
     precision: str
     """float32, tf32, bf16 or fp16."""
     libraries: str
@@ -44,42 +44,42 @@ class Environment:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is written beside the weights as JSON."""
+    """All that is needed to rebuild a network and to know where it comes from."""
 
     network: str
     """The class of the network: "UNet" or "EncoderNetwork"."""
     architecture: str
     encoder: str
-    """What the network is called; "plain" is the encoder of `microseg.network.unet`."""
+    """The name of the encoder; "plain" is that of `microseg.network.unet`."""
     encoder_weights: dict[str, Any]
-    """Where the first weights came from: kind, and unless that is none name, version, digest, licence and more."""
+    """Origin of the initial weights: kind, and unless that is none name, version, digest, licence and more."""
     base_channels: int
     norm_layer: Literal["batch", "none"]
-    """What else a plain network is rebuilt with."""
+    """What follows each 3 x 3 convolution of a plain network."""
     input_normalization: Literal["zscore", "imagenet", "none"]
-    """What is done to the grey values of a micrograph."""
+    """How the grey values of a micrograph are normalized."""
     epoch: int
-    """The epoch the weights are from."""
+    """The epoch of the weights."""
     validation_iou: float
     """Mean IoU of the validation micrographs at that epoch."""
     seed: int
     training: dict[str, Any]
-    """The section `train` of the parameters, with what was used where they say `auto`."""
+    """The section `train` of the parameters, with the values used where they say `auto`."""
     training_micrographs: tuple[str, ...]
     validation_micrographs: tuple[str, ...]
     environment: Environment
     weights_sha256: str = ""
-    """Digest of the file of weights; filled in when it is written."""
+    """SHA-256 digest of the file of weights, set when it is written."""
     temperature: float = 1.0
-    """What to divide logits by so that their sigmoid is a true probability; fitted on validation micrographs."""
+    """Temperature by which logits are divided to be calibrated; fitted on the validation micrographs."""
     best_logit: float = 0.0
-    """The logit, not divided, above which foreground gives the highest mean IoU on the validation micrographs."""
+    """The threshold of undivided logits with the highest mean IoU on the validation micrographs."""
     downsample: float = 1.0
-    """Pixels of the micrograph along one side of a pixel that the network sees; 1 in cards that do not say it."""
+    """Pixels of the micrograph along one side of a pixel of the network; 1 in cards without it."""
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Return the card in the folder of a trained network; InputError where there is none."""
+    """Return the card in the folder of a trained network; InputError if it is missing or broken."""
     path = card_path(folder)
     try:
         content = _with_newer_keys(json.loads(path.read_text(encoding="utf-8")))
@@ -89,18 +89,18 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard(**content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such model card; run the stage train") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model card ({error}); rerun the stage train") from error
 
 
 def card_path(folder: Path) -> Path:
-    """Return where the card lies in the folder of a trained network; in older ones it has another name."""
+    """Return the path of the card in the folder of a trained network; in older ones it has another name."""
     older = folder / OLDER_CARD_FILE
     return older if older.is_file() and not (folder / CARD_FILE).exists() else folder / CARD_FILE
 
 
 def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a card as it would be written today: older networks are plain, and the oldest not normalized."""
+    """Return a card with the keys of today: older networks are plain, the oldest have no batch normalization."""
     content = {OLDER_KEYS.get(key, key): value for key, value in content.items()}
     if content.get("input_normalization") == "per_image":
         content["input_normalization"] = "zscore"
@@ -109,7 +109,7 @@ def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_identity(card: ModelCard) -> dict[str, Any]:
-    """Return what tells whether the scores of two networks may be compared, short enough for a table."""
+    """Return what decides whether the scores of two networks are comparable, short enough for a table."""
     return {
         "weights": card.weights_sha256[:16],
         "epoch": card.epoch,
@@ -124,7 +124,7 @@ ORIGIN_FILE, WEIGHTS_FILE, MODEL_FOLDER = "origin.json", "weights", "model"
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """Where weights came from; all but the first two are empty for none."""
+    """The origin of initial weights; all but the first two fields are empty for none."""
 
     kind: Literal["none", "imagenet", "micronet", "imagenet-micronet", "file", "model"]
     encoder: str
@@ -132,25 +132,25 @@ class WeightsOrigin:
     name: str = ""
     version: str = ""
     address: str | None = None
-    """Where the file was fetched from; None for what was not fetched."""
+    """The address of the file; None if it was not fetched."""
     sha256: str = ""
-    """Digest of the file, or, for a model, of the list of its files as the program sha256sum prints it."""
+    """Digest of the file or, for a model, of the list of its files as the program sha256sum prints it."""
     bytes: int = 0
     licence: str = ""
 
     @property
-    def on_the_card(self) -> dict[str, Any]:
-        """What the model card says of it."""
+    def card_entry(self) -> dict[str, Any]:
+        """The entry of the model card."""
         return {"kind": "none"} if self.kind == "none" else asdict(self)
 
 
 def write_weights_origin(folder: Path, origin: WeightsOrigin) -> None:
-    """Write where the weights in a folder came from."""
+    """Write the origin of the weights in a folder."""
     write_json(folder / ORIGIN_FILE, asdict(origin))
 
 
 def read_weights_origin(folder: Path) -> WeightsOrigin:
-    """Read what `write_origin` wrote; InputError where it is missing or broken."""
+    """Read the origin of the weights in a folder; InputError if it is missing or broken."""
     path = folder / ORIGIN_FILE
     try:
         return WeightsOrigin(**json.loads(path.read_text(encoding="utf-8")))

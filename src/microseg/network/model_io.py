@@ -1,4 +1,4 @@
-"""A trained network on disk: its weights, and a card that says how to rebuild it and where it comes from."""
+"""Reading and writing a trained network: its weights, and the card that says how to rebuild it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -40,9 +40,9 @@ def describe(
     environment: Environment,
     encoder_weights: Mapping[str, Any] = NO_WEIGHTS,
 ) -> ModelCard:
-    """Return the card of the weights after an epoch with that mean IoU on the validation micrographs.
+    """Return the card of the weights after `epoch`, with their mean IoU on the validation micrographs.
 
-    `encoder_weights` says where the first weights came from.
+    `encoder_weights` is the card's entry of the initial weights.
     """
     used = {"precision": environment.precision, "accelerator": environment.accelerator}
     return ModelCard(
@@ -65,29 +65,29 @@ def describe(
 
 
 def write_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the weights and the card into `folder`, which exists; equal weights give equal bytes."""
+    """Write weights and card into `folder`, which exists; equal weights give equal bytes."""
     path = folder / WEIGHTS_FILE
-    # Written here: save_file would make a file that nobody else may read.
+    # Not save_file: it makes a file that only its owner may read.
     path.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
     write_json(folder / CARD_FILE, asdict(card) | {"weights_sha256": file_digest(path)})
 
 
 def read_model(folder: Path) -> tuple[Network, ModelCard]:
-    """Rebuild the network that `write_model` wrote, with its weights, ready to predict; nothing is downloaded.
+    """Return the network in `folder`, ready to predict, and its card; nothing is downloaded.
 
     Raises:
-        InputError: a file is missing, or the two do not belong together.
+        InputError: a file is missing or broken, or the weights are not those that the card describes.
     """
     card = read_card(folder)
     is_older = card_path(folder).name == OLDER_CARD_FILE
     path = folder / (OLDER_WEIGHTS_FILE if is_older else WEIGHTS_FILE)
-    belong = f"{path}: not the weights that {card_path(folder)} describes; rerun the stage train"
+    mismatch = f"{path}: not the weights that {card_path(folder)} describes; rerun the stage train"
     if not path.is_file() or file_digest(path) != card.weights_sha256:
-        raise InputError(belong)
+        raise InputError(mismatch)
     network = build_network(card)
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True) if is_older else load_file(path)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{belong} ({error})") from error
+        raise InputError(f"{mismatch} ({error})") from error
     return network.eval(), card

@@ -1,5 +1,6 @@
-"""Networks by name: the plain U-Net, or one of segmentation_models_pytorch around an encoder of its."""
+"""Networks by name: the plain U-Net, or an architecture and an encoder of segmentation_models_pytorch."""
 
+import copy
 import warnings
 from collections.abc import Iterable
 from typing import Literal, Self, cast
@@ -14,41 +15,44 @@ from microseg.network.model_card import ModelCard
 from microseg.network.unet import UNet, crop_padding, pad_to_multiple
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of the red, green and blue values, 0 to 1, of the pictures that encoders are pre-trained on."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the red, green and blue values, 0 to 1, of the images that encoders are pre-trained on."""
 
-COARSEST, COARSER = 32, {"pan": 128}
-"""Encoders halve height and width five times, and the decoder of PAN then twice or three times more.
+ENCODER_SIZE_MULTIPLE, SIZE_MULTIPLES = 32, {"pan": 128}
+"""Of height and width: encoders halve them five times, and the decoder of PAN two or three times more.
 
-Where a decoder uses fewer of the levels, 32 fits as well.
+Decoders that use fewer levels need no more than 32 either.
 """
 
 ANY_SIZE = {"dpt": {"dynamic_img_size": True}}
-"""What has to be asked for where micrographs are not of the one size an architecture is made for."""
+"""Arguments by which an architecture takes inputs of any size."""
+
+TRIAL_SIZE = (128, 160)
+"""Height and width of the crops by which `check_batch_size` tries a network."""
 
 TENSORFLOW_ENCODERS = "timm-tf_efficientnet_lite"
 TENSORFLOW_EPSILON = 1e-3
 
 
 class EncoderNetwork(nn.Module):
-    """A network of segmentation_models_pytorch: one of its architectures around one of its encoders.
+    """A network of segmentation_models_pytorch: one of its architectures with one of its encoders.
 
     Maps micrographs, (batch, 1, height, width) of grey values, to logits of the same shape, for any height and
-    width. The encoder sees the grey values as red, green and blue, which is the same as one channel whose weights
-    are the sum of the three. All weights are random: none are ever downloaded.
+    width. The encoder gets the grey values as red, green and blue, which equals one channel whose weights are the
+    sum of the three. All weights are random: none are ever downloaded.
 
     Args:
-        architecture: one of segmentation_models_pytorch's, in small letters.
-        encoder: one of segmentation_models_pytorch's.
-        imagenet_grey: whether each channel of grey values, 0 to 1, is shifted and scaled as that of ImageNet's
-            pictures was. Otherwise they are taken as they come.
+        architecture: an architecture of segmentation_models_pytorch, in lower case.
+        encoder: an encoder of segmentation_models_pytorch.
+        imagenet_grey: whether each of the three channels of grey values, 0 to 1, is normalized by mean and
+            standard deviation of that channel in ImageNet. Otherwise they are used unchanged.
 
     Raises:
-        InputError: there are no such names, or the two do not fit together.
+        InputError: a name is unknown, or the two cannot be combined.
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, architecture: str, encoder: str, imagenet_grey: bool = False) -> None:
         super().__init__()
@@ -58,7 +62,7 @@ class EncoderNetwork(nn.Module):
         self.name = f"{architecture} on {encoder}"
         try:
             with warnings.catch_warnings():
-                # Names with "timm-" are marked as outdated, but are those of published weights.
+                # Names with "timm-" are deprecated, but published weights have them.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.model = smp.create_model(
                     architecture,
@@ -73,28 +77,28 @@ class EncoderNetwork(nn.Module):
                 f"train.architecture: {architecture} cannot be built on the encoder {encoder}: {error}"
             ) from error
         if encoder.startswith(TENSORFLOW_ENCODERS):
-            compute_as_tensorflow(self.encoder)
+            match_tensorflow(self.encoder)
         convert_sync_batch_norm(self.model)
-        self.multiple = COARSER.get(architecture, COARSEST)
+        self.size_multiple = SIZE_MULTIPLES.get(architecture, ENCODER_SIZE_MULTIPLE)
         self.encoder_is_frozen = False
-        mean, deviation = (IMAGENET_MEAN, IMAGENET_DEVIATION) if imagenet_grey else ((0.0,) * 3, (1.0,) * 3)
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet_grey else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self.to(memory_format=torch.channels_last)
 
     @property
     def encoder(self) -> nn.Module:
-        """The part that may be pre-trained."""
+        """The encoder, which may be pre-trained."""
         return cast(nn.Module, self.model.encoder)
 
     def freeze_encoder(self) -> None:
-        """Keep the weights of the encoder, and the averages of its batch normalisations, as they are."""
+        """Freeze the weights of the encoder and the running statistics of its batch normalizations."""
         self.encoder_is_frozen = True
         self.encoder.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set all layers to training or to prediction, but those of a frozen encoder always to prediction."""
+        """Set all layers to training or evaluation mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.encoder_is_frozen:
             self.encoder.eval()
@@ -102,21 +106,21 @@ class EncoderNetwork(nn.Module):
 
     def forward(self, micrographs: Tensor) -> Tensor:
         """Return the logits, (batch, 1, height, width): positive where the network sees foreground."""
-        padded = pad_to_multiple(micrographs, self.multiple)
-        # The plain values are left alone to the bit: x - 0 and x / 1 are x.
-        channels = (padded - self.mean) / self.deviation
+        padded = pad_to_multiple(micrographs, self.size_multiple)
+        # Without imagenet_grey no bit changes: x - 0 and x / 1 are x.
+        channels = (padded - self.mean) / self.std
         channels = channels.contiguous(memory_format=torch.channels_last)
-        return crop_padding(cast(Tensor, self.model(channels)), micrographs, self.multiple)
+        return crop_padding(cast(Tensor, self.model(channels)), micrographs, self.size_multiple)
 
 
 Network = UNet | EncoderNetwork
 
 
-def compute_as_tensorflow(encoder: nn.Module) -> None:
-    """Give an EfficientNet the borders and the epsilon that it was trained with in TensorFlow.
+def match_tensorflow(encoder: nn.Module) -> None:
+    """Give an EfficientNet the padding and the epsilon with which it was trained in TensorFlow.
 
     segmentation_models_pytorch builds these encoders with those of PyTorch: convolutions that halve height and
-    width look half a step to the other side, and variances below 0.001 count for more than they did.
+    width then start on the other side, and the smaller epsilon amplifies channels with variances below 0.001.
     """
     from timm.layers import Conv2dSame
 
@@ -136,25 +140,43 @@ def compute_as_tensorflow(encoder: nn.Module) -> None:
             encoder.set_submodule(name, same)
 
 
-def build_network(described: TrainParams | ModelCard, activation_checkpointing: bool = False) -> Network:
-    """Return the network that parameters or a model card describe, with random weights; nothing is downloaded.
+def build_network(config: TrainParams | ModelCard, activation_checkpointing: bool = False) -> Network:
+    """Return the network of parameters or a model card, with random weights; nothing is downloaded.
 
     Raises:
-        InputError: no network has this name, or it cannot do what the parameters ask for.
+        InputError: architecture or encoder is unknown, or the two cannot be combined.
     """
-    if described.encoder == PLAIN_ENCODER:
-        return UNet(described.base_channels, activation_checkpointing, described.norm_layer)
-    return EncoderNetwork(described.architecture, described.encoder, described.input_normalization == "imagenet")
+    if config.encoder == PLAIN_ENCODER:
+        return UNet(config.base_channels, activation_checkpointing, config.norm_layer)
+    return EncoderNetwork(config.architecture, config.encoder, config.input_normalization == "imagenet")
+
+
+def check_batch_size(network: EncoderNetwork, batch_size: int) -> None:
+    """Try a training step of `batch_size` crops on a copy without values, which computes shapes alone.
+
+    Some networks have batch normalizations of pooled features: one value a crop, which has no variance alone.
+
+    Raises:
+        InputError: the network cannot be trained with such batches, or not with crops of any size.
+    """
+    trial = copy.deepcopy(network).to("meta").train()
+    try:
+        trial(torch.zeros(batch_size, 1, *TRIAL_SIZE, device="meta"))
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"train.architecture, train.encoder: {network.name} cannot train on batches of {batch_size} crops "
+            f"of any size ({error}); raise train.batch_size to 2 or more, or choose another network"
+        ) from error
 
 
 def check_names(architecture: str, encoder: str) -> None:
-    """Raise an InputError where segmentation_models_pytorch has no such architecture or encoder."""
+    """Raise an InputError if segmentation_models_pytorch has no such architecture or encoder."""
     import segmentation_models_pytorch as smp
     import timm
 
     _check("architecture", architecture, smp.MODEL_ARCHITECTURES_MAPPING)
     if encoder.startswith("tu-"):
-        # Behind a point timm names weights, which have no part in what the network is.
+        # After a point timm names weights, which the network does not depend on.
         _check("encoder", encoder.partition(".")[0], [f"tu-{name}" for name in timm.list_models()])
     else:
         _check("encoder", encoder, [PLAIN_ENCODER, *smp.encoders.get_encoder_names()])

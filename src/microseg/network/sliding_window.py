@@ -1,8 +1,17 @@
-"""Logits of micrographs that are too large for one piece: of overlapping tiles, blended."""
+"""Logits of micrographs that are too large for one piece: computed in overlapping tiles and blended."""
 
+from itertools import product
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+SIGMA = 0.125
+"""Standard deviation of the Gaussian weights, as a fraction of the tile's side."""
+
+SMALLEST_WEIGHT = 1e-3
+"""Of the corners of a tile, as a fraction of the weight of its center."""
 
 
 class Tiling(NamedTuple):
@@ -11,32 +20,51 @@ class Tiling(NamedTuple):
     tile_size: int | None = None
     """Side in pixels of the square tiles, a multiple of 16; None for one piece."""
     tile_overlap: float = 0.0
-    """Share of a tile, 0 to below 1, that overlaps its neighbour. There the logits are blended with Gaussian
-    weights, so that pixels near the border of a tile, which lack surroundings, count little."""
+    """Fraction of a tile, 0 to below 1, that overlaps its neighbor. There the logits are blended with Gaussian
+    weights, so that pixels near the border of a tile, which lack context, count little."""
 
 
 WHOLE = Tiling()
 
 
 def tiled_logits(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
-    """Return what the network says of micrographs of shape (batch, 1, height, width).
+    """Return the logits of micrographs of shape (batch, 1, height, width), in the same shape; float32 if tiled.
+
+    Tiles are predicted one after the other and averaged with Gaussian weights, as by nnU-Net (Isensee et al.,
+    Nature Methods 18:203, 2021). Micrographs smaller than a tile are padded with their border pixels.
 
     Args:
         network: maps micrographs to logits of the same shape.
-        micrographs: normalised grey values.
+        micrographs: normalized grey values.
         tiling: the pieces in which the network sees them.
     """
-    if tiling.tile_size is None:
+    side = tiling.tile_size
+    if side is None:
         return cast(Tensor, network(micrographs))
-    from monai.inferers.utils import sliding_window_inference  # seconds to import, for tiles only
+    height, width = micrographs.shape[-2:]
+    missing_rows, missing_columns = max(0, side - height), max(0, side - width)
+    top, left = missing_rows // 2, missing_columns // 2
+    margins = (left, missing_columns - left, top, missing_rows - top)
+    padded = functional.pad(micrographs, margins, mode="replicate") if any(margins) else micrographs
+    weights = gaussian_weights(side, micrographs.device)
+    logits = torch.zeros_like(padded, dtype=torch.float32)
+    total = torch.zeros(padded.shape[-2:], device=padded.device)
+    for row, column in product(*(tile_starts(size, side, tiling.tile_overlap) for size in padded.shape[-2:])):
+        window = (..., slice(row, row + side), slice(column, column + side))
+        logits[window] += network(padded[window]).float() * weights
+        total[window] += weights
+    logits /= total
+    return logits[..., top : top + height, left : left + width]
 
-    tiled = sliding_window_inference(
-        micrographs,
-        roi_size=(tiling.tile_size, tiling.tile_size),
-        sw_batch_size=1,
-        predictor=network,
-        overlap=tiling.tile_overlap,
-        mode="gaussian",
-        padding_mode="replicate",
-    )
-    return cast(Tensor, tiled)
+
+def tile_starts(size: int, side: int, overlap: float) -> list[int]:
+    """Return where the tiles begin along an axis of `size` pixels, `side` at least; the last one ends with it."""
+    step = max(1, int(side * (1 - overlap)))
+    return [*range(0, size - side, step), size - side]
+
+
+def gaussian_weights(side: int, device: torch.device) -> Tensor:
+    """Return the weights of a tile's pixels, (side, side), 0.001 to 1: a Gaussian around its center."""
+    distance = torch.arange(side, device=device) - (side - 1) / 2
+    along = torch.exp(distance**2 / (-2 * (SIGMA * side) ** 2))
+    return (along[:, None] * along).clamp(min=SMALLEST_WEIGHT)

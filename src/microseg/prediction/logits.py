@@ -1,4 +1,4 @@
-"""Logits, the raw output of the network for one micrograph: reading and writing them, and their probabilities."""
+"""Logits, the raw output of the network for one micrograph: reading, writing, and their probabilities."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,24 +16,24 @@ ROWS_AT_A_TIME = 1024
 
 
 def row_chunks(rows: int) -> Iterator[slice]:
-    """Yield the rows of a picture that has so many, a band after the other, for what takes many bytes a pixel."""
+    """Yield slices that cover all rows of an image, to limit the memory of what takes many bytes a pixel."""
     for top in range(0, rows, ROWS_AT_A_TIME):
         yield slice(top, min(top + ROWS_AT_A_TIME, rows))
 
 
 def logits_path(folder: Path, image: str) -> Path:
-    """Return where the logits of `image` lie in `folder`: IMG_00001.png has them in IMG_00001.npy."""
+    """Return the path of the logits of `image` in `folder`: IMG_00001.npy for IMG_00001.png."""
     return folder / Path(image).with_suffix(".npy")
 
 
 def write_logits(folder: Path, image: str, logits: NDArray[np.floating]) -> None:
-    """Write logits, (height, width) of any real number, as float16, cut to the range that has."""
+    """Write logits, (height, width) of any real numbers, as float16, clipped to its range."""
     with output_file(logits_path(folder, image)) as partial, partial.open("wb") as file:
         np.save(file, np.clip(logits, -LARGEST, LARGEST).astype(np.float16), allow_pickle=False)
 
 
 def read_logits(folder: Path, image: str) -> NDArray[np.float16]:
-    """Read the logits of `image`, (height, width); InputError where they are missing, broken or not finite."""
+    """Read the logits of `image`, (height, width); InputError if they are missing, broken or not finite."""
     path = logits_path(folder, image)
     try:
         logits = np.load(path, allow_pickle=False)
@@ -59,7 +59,7 @@ def probabilities(logits: Logits) -> NDArray[np.float32]:
 
 
 def rescaled(logits: Logits, kind: type[WholeNumber]) -> NDArray[WholeNumber]:
-    """Return the probability, (height, width), as whole numbers; the largest of their `kind` is certainty."""
+    """Return the probabilities, (height, width), as integers, of which the largest of its `kind` stands for 1."""
     result = np.empty(logits.shape, kind)
     for rows in row_chunks(len(logits)):
         result[rows] = np.rint(probabilities(logits[rows]) * np.iinfo(kind).max)

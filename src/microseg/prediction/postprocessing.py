@@ -1,4 +1,4 @@
-"""From logits, the raw output of the network, to binary masks, in the two ways of the study."""
+"""From logits, the raw output of the network, to binary masks, by the two methods of the study."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Logits = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 METHODS = ("sigmoid", "morphology")
-"""The two ways, as folders and metrics call them."""
+"""The names of the two methods, in folders and metrics."""
 
 
 def sigmoid_mask(logits: Logits, threshold: float) -> Mask:
@@ -30,52 +30,52 @@ def sigmoid_mask(logits: Logits, threshold: float) -> Mask:
         logits: raw network output, any real numbers, of any shape.
         threshold: a probability, above 0 and below 1.
     """
-    # The sigmoid grows steadily, so the threshold is taken back through it once instead of every pixel through it.
+    # The sigmoid is monotonic: inverting it once for the threshold replaces computing it for every pixel.
     return np.asarray(logits, np.float32) > math.log(threshold / (1 - threshold))
 
 
 def morphological_mask(logits: Logits, threshold: float | str, opening_radius: int, closing_radius: int) -> Mask:
-    """Threshold the raw mask, open it, then close it, as the study did instead of a sigmoid.
+    """Threshold the logits, then open and close the mask: the study's alternative to the sigmoid.
 
     Args:
         logits: raw network output, (height, width).
-        threshold: the logit above which a pixel is foreground, or "otsu" for the threshold after Otsu (IEEE
-            Transactions on Systems, Man, and Cybernetics 9:62, 1979) of this very image; where all logits are
-            the same there are no two classes to tell apart, and the mask is empty.
-        opening_radius: radius in pixels of the disk that opens the mask (removes what is smaller); 0: no opening.
-        closing_radius: radius in pixels of the disk that closes it (fills smaller gaps); 0: no closing.
+        threshold: the logit above which a pixel is foreground, or "otsu" for Otsu's threshold (IEEE Transactions
+            on Systems, Man, and Cybernetics 9:62, 1979) of this image; if all logits are equal there are no two
+            classes to separate, and the mask is empty.
+        opening_radius: radius in pixels of the disk of the opening, which removes smaller islands; 0: no opening.
+        closing_radius: radius in pixels of the disk of the closing, which fills smaller gaps; 0: no closing.
     """
     values = np.asarray(logits, np.float32)
     limit = otsu_threshold(values) if threshold == "otsu" else float(threshold)
     mask: Mask = values > limit
-    return closed(opened(mask, opening_radius), closing_radius)
+    return binary_closing(binary_opening(mask, opening_radius), closing_radius)
 
 
-def opened(mask: Mask, radius: int) -> Mask:
-    """Return a mask without what is smaller than the disk of `radius` pixels: erosion, then dilation."""
-    return ~eroded(~eroded(mask, radius), radius)
+def binary_opening(mask: Mask, radius: int) -> Mask:
+    """Return a mask without islands narrower than the disk of `radius` pixels: erosion, then dilation."""
+    return ~binary_erosion(~binary_erosion(mask, radius), radius)
 
 
-def closed(mask: Mask, radius: int) -> Mask:
-    """Return a mask, its gaps filled where the disk of `radius` pixels does not fit in: dilation, then erosion."""
-    return eroded(~eroded(~mask, radius), radius)
+def binary_closing(mask: Mask, radius: int) -> Mask:
+    """Return a mask without gaps narrower than the disk of `radius` pixels: dilation, then erosion."""
+    return binary_erosion(~binary_erosion(~mask, radius), radius)
 
 
-def eroded(mask: Mask, radius: int) -> Mask:
+def binary_erosion(mask: Mask, radius: int) -> Mask:
     """Return where the disk of `radius` pixels, x^2 + y^2 <= radius^2, lies in the mask.
 
-    Beyond the border lies what could not be seen, not background: an island that the border cuts is neither eroded
-    there by opening nor joined to the border by closing. This is scikit-image's erosion with mode "ignore", made
-    faster: a disk is a stack of rows, and for each longer row only the pixels at its ends are new.
+    Pixels beyond the border are unknown, not background: where the border cuts an island, opening does not erode
+    it, and closing does not join it to the border. This is a faster version of scikit-image's erosion with mode
+    "ignore": a disk is a stack of rows, and each longer row adds only the pixels at its ends.
     """
     result, row = mask.copy(), mask.copy()
-    reached = 0
+    done = 0
     for offset in range(radius, -1, -1):  # from the disk's shortest row to its longest
-        longest = math.isqrt(radius**2 - offset**2)
-        for reach in range(reached + 1, longest + 1):
+        half_length = math.isqrt(radius**2 - offset**2)
+        for reach in range(done + 1, half_length + 1):
             row[:, reach:] &= mask[:, :-reach]
             row[:, :-reach] &= mask[:, reach:]
-        reached = longest
+        done = half_length
         rest = max(0, len(row) - offset)
         result[offset:] &= row[:rest]
         result[:rest] &= row[offset:]
@@ -83,12 +83,12 @@ def eroded(mask: Mask, radius: int) -> Mask:
 
 
 def otsu_threshold(values: NDArray[np.floating]) -> float:
-    """Return the threshold after Otsu of a picture of any numbers, or the number itself where all are the same."""
+    """Return Otsu's threshold of an image of any numbers, or the number itself if all are equal."""
     lowest, highest = float(values.min()), float(values.max())
     if lowest == highest:
         return highest
-    # Counting takes many bytes a pixel: the logits of a mosaic are counted a band at a time.
-    # As float32, which NumPy's annotations do not know of, the limits give the very edges that scikit-image has.
+    # A histogram takes many bytes a pixel: that of a mosaic is computed a band of rows at a time. Limits in
+    # float32, which NumPy's annotations do not allow, give exactly the edges of scikit-image.
     limits = cast("tuple[float, float]", (np.float32(lowest), np.float32(highest)))
     counted = [np.histogram(values[rows].astype(np.float32), 256, limits) for rows in row_chunks(len(values))]
     edges = counted[0][1]
@@ -97,7 +97,7 @@ def otsu_threshold(values: NDArray[np.floating]) -> float:
 
 
 def write_predictions(images: Sequence[str], logits: Path, folder: Path, params: PostprocessParams) -> None:
-    """Write the masks of `images` into `folder`, in a folder for each of METHODS, from their logits in `logits`.
+    """Write the masks of `images` into `folder`, a subfolder for each of METHODS, from the logits in `logits`.
 
     Raises:
         InputError: logits are missing or broken.

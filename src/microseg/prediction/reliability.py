@@ -1,4 +1,4 @@
-"""The probabilities of predicted micrographs beside their annotated masks."""
+"""The reliability of predicted probabilities, measured against the annotated masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from microseg.prediction.logits import read_logits
 
 @dataclass(frozen=True)
 class Probabilities:
-    """How true the probabilities of a number of micrographs are.
+    """The reliability of the probabilities of several micrographs.
 
     Attributes:
-        counts: what `evaluation.calibration.reliability` counts, over all of them.
-        threshold: the probability above which foreground was best on the validation micrographs.
-        mean_iou: the mean IoU with that threshold.
+        counts: the counts of `evaluation.calibration.reliability` over all of them.
+        threshold: the threshold of probabilities with the highest mean IoU on the validation micrographs.
+        mean_iou: the mean IoU at that threshold.
     """
 
     counts: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Probabilities:
     mean_iou: float
 
     def metrics(self) -> dict[str, Any]:
-        """Return the figures for a metrics file."""
+        """Return the numbers for a metrics file."""
         return {
             "expected_calibration_error": expected_calibration_error(self.counts),
             "validation_threshold": self.threshold,
@@ -39,20 +39,20 @@ class Probabilities:
         }
 
 
-def measure_probabilities(images: Sequence[str], logits: Path, masks: Path, cut: float) -> Probabilities:
-    """Measure the sigmoid of the logits of `images`, whose best logit on validation is `cut`.
+def measure_probabilities(images: Sequence[str], logits: Path, masks: Path, threshold: float) -> Probabilities:
+    """Measure the sigmoid of the logits of `images`; `threshold` is the best logit on the validation micrographs.
 
     Raises:
         InputError: logits or a mask are missing or broken.
     """
     counts, iou = np.zeros((3, CLASSES)), 0.0
-    measure = partial(_measure, logits=logits, masks=masks, cut=cut)
-    for counted, one in map_in_processes(measure, images, "measuring probabilities"):
-        counts += counted
-        iou += one / len(images)
-    return Probabilities(counts, float(1 / (1 + np.exp(-cut))), iou)
+    measure = partial(_measure, logits=logits, masks=masks, threshold=threshold)
+    for image_counts, image_iou in map_in_processes(measure, images, "measuring probabilities"):
+        counts += image_counts
+        iou += image_iou / len(images)
+    return Probabilities(counts, float(1 / (1 + np.exp(-threshold))), iou)
 
 
-def _measure(image: str, logits: Path, masks: Path, cut: float) -> tuple[NDArray[np.float64], float]:
-    values, truth = read_logits(logits, image).astype(np.float32), read_mask(masks / image)
-    return reliability(truth, values), calculate_iou(truth, values > cut)
+def _measure(image: str, logits: Path, masks: Path, threshold: float) -> tuple[NDArray[np.float64], float]:
+    values, ground_truth = read_logits(logits, image).astype(np.float32), read_mask(masks / image)
+    return reliability(ground_truth, values), calculate_iou(ground_truth, values > threshold)

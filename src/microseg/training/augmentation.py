@@ -1,6 +1,6 @@
-"""Random changes of training crops that leave what is to be learnt unchanged.
+"""Augmentation: random changes of training crops that keep masks valid.
 
-Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool, or as float32 shares of
+Crops are (height, width) arrays: grey values as float32 from 0 to 1, masks as bool, or as float32 fractions of
 foreground.
 """
 
@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_ | np.float32]
 
 
 def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.Generator) -> tuple[Grey, Mask]:
-    """Return the crop and its mask, changed at random within the limits of `settings`."""
+    """Return the crop and its mask with random changes within the limits of `settings`."""
     if settings.flips == "d4":
         grey, mask = random_d4(grey, mask, random)
     if settings.flips == "hflip" and random.integers(2):
@@ -26,7 +26,7 @@ def augment(grey: Grey, mask: Mask, settings: AugmentParams, random: np.random.G
 
 
 def random_d4(grey: Grey, mask: Mask, random: np.random.Generator) -> tuple[Grey, Mask]:
-    """Return both in one of the eight symmetries of the square, or the four of the rectangle."""
+    """Return both under one of the eight symmetries of a square crop, or the four of a rectangular one."""
     transpose, upside_down, mirror = random.integers(2, size=3).tolist()
     if transpose and grey.shape[0] == grey.shape[1]:
         grey, mask = grey.T, mask.T
@@ -38,16 +38,17 @@ def random_d4(grey: Grey, mask: Mask, random: np.random.Generator) -> tuple[Grey
 
 
 def random_factor(largest_change: float, random: np.random.Generator) -> float:
-    """Return a factor from 1 / (1 + change) to 1 + change, of which f and 1 / f are equally likely."""
+    """Return a factor from 1 / (1 + change) to 1 + change, where f and 1 / f are equally likely."""
     return float(np.exp(random.uniform(-1, 1) * np.log1p(largest_change)))
 
 
 def random_erasing(grey: Grey, random: np.random.Generator) -> Grey:
-    """Return the crop with one to three rectangles painted over, as where something is missing or covered.
+    """Return the crop with one to three rectangles painted over, as if something were missing or covered there.
 
-    Each is 0.15 to 0.6 of the crop high and wide, or, half of them, as wide as the crop, and has a grey that
-    changes evenly across it, as that of an embedding resin does. The mask stays: what is under a rectangle has to
-    be told from what is around it. After Zhong et al.: Random erasing data augmentation. AAAI 34:13001 (2020).
+    Height and width of each are 0.15 to 0.6 of those of the crop; half of them are as wide as the crop. Each has a
+    linear gradient of grey values, like embedding resin. The mask is unchanged: the network has to infer what is
+    under a rectangle from its surroundings. After Zhong et al.: Random erasing data augmentation. AAAI 34:13001
+    (2020).
     """
     grey = grey.copy()
     for _ in range(random.integers(1, 4)):
@@ -57,13 +58,13 @@ def random_erasing(grey: Grey, random: np.random.Generator) -> Grey:
         top, left = random.integers(grey.shape[0] - height + 1), random.integers(grey.shape[1] - width + 1)
         down, across = np.linspace(-1, 1, height)[:, np.newaxis], np.linspace(-1, 1, width)
         slopes = random.uniform(-0.2, 0.2, size=2)
-        painted = random.uniform() + slopes[0] * down + slopes[1] * across
-        grey[top : top + height, left : left + width] = painted.clip(0, 1)
+        gradient = random.uniform() + slopes[0] * down + slopes[1] * across
+        grey[top : top + height, left : left + width] = gradient.clip(0, 1)
     return grey
 
 
 def random_grey_values(grey: Grey, settings: AugmentParams, random: np.random.Generator) -> Grey:
-    """Return the crop with other grey values: gamma, blur, contrast, brightness, noise; they may leave 0 to 1."""
+    """Return the crop with gamma, blur, contrast, brightness and noise applied; its values may leave 0 to 1."""
     if settings.gamma:
         grey = grey ** np.float32(random_factor(settings.gamma, random))
     if settings.blur_sigma:
@@ -74,6 +75,6 @@ def random_grey_values(grey: Grey, settings: AugmentParams, random: np.random.Ge
     if settings.brightness:
         grey = grey + np.float32(random.uniform(-settings.brightness, settings.brightness))
     if settings.noise_std:
-        deviation = np.float32(random.uniform(0, settings.noise_std))
-        grey = grey + deviation * random.standard_normal(grey.shape, dtype=np.float32)
+        std = np.float32(random.uniform(0, settings.noise_std))
+        grey = grey + std * random.standard_normal(grey.shape, dtype=np.float32)
     return grey

@@ -1,9 +1,9 @@
 """The data of a training: which crops make up an epoch, and how they are read, cropped and batched.
 
-Which crops make up an epoch, in which order, and on which device is a pure function of the seed and the epoch.
-Nothing here remembers what was drawn before. That is why the data of an epoch is the same for any number of worker
-processes, and why a training that resumes in epoch 17 sees what an uninterrupted one sees in epoch 17. Micrographs
-are read from disk one at a time, when they are needed.
+The crops of an epoch, their order, and their distribution over devices are a pure function of the seed and the
+epoch. Nothing depends on what was drawn before. So the data of an epoch is the same for any number of data loader
+workers, and epoch 17 of a resumed training has the same crops as epoch 17 of an uninterrupted one. Micrographs are
+read from disk one at a time, when they are needed.
 """
 
 import sys
@@ -33,29 +33,30 @@ from microseg.training.pixel_cache import PixelCache, StoredMask, foreground_end
 
 
 class Draw(NamedTuple):
-    """One crop to take: its random choices follow from `epoch`, `micrograph` and `repeat`."""
+    """One crop to draw: `epoch`, `micrograph` and `repeat` determine its random choices."""
 
     epoch: int
-    """The epoch it belongs to, the first being 1."""
+    """Its epoch, the first being 1."""
     micrograph: int
-    """Position in the list of training micrographs."""
+    """Index in the list of training micrographs."""
     repeat: int
-    """Which of the crops of that micrograph in that epoch, the first being 0."""
+    """Number of the crop among those of the micrograph in the epoch, the first being 0."""
     weight: float
-    """Its share in the gradient of its step: the weights of a step sum to 1 over all batches and devices."""
+    """Its weight in the gradient of its step: the weights of a step sum to 1 over all batches and devices."""
 
 
 DrawBatch = list[Draw]
 Step = list[DrawBatch]
-"""The batches of one device whose gradients are added up before the weights change."""
+"""The batches of one device whose gradients are accumulated for one update of the weights."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Deals out the crops of an epoch to steps, devices and batches.
+    """Distributes the crops of an epoch over steps, batches and devices.
 
-    A step takes `batch_size * accumulate * world_size` crops, the last of an epoch what is left. A device that is
-    left without a crop gets one of weight 0, as all of them have to take part in the exchange of gradients.
+    A step has `batch_size * accumulate * world_size` crops, the last step of an epoch the remaining ones. A device
+    without a crop of its own gets one of weight 0, because all devices have to take part in the exchange of
+    gradients.
     """
 
     seed: int
@@ -86,24 +87,24 @@ class Sampler:
         return [self._step(epoch, numbers) for numbers in _chunks(order, self._step_size)]
 
     def batches(self, first: int, last: int) -> "BatchStream":
-        """Return all batches of this device from epoch `first` to epoch `last`, one after the other."""
+        """Return all batches of this device from epoch `first` to epoch `last`, in order."""
         return BatchStream(self, first, last)
 
     def _step(self, epoch: int, numbers: Sequence[int]) -> Step:
         weight = 1 / len(numbers)
         batches = []
-        for together in _chunks(numbers, self.batch_size * self.world_size):
-            own = together[self.rank :: self.world_size]
+        for of_all_devices in _chunks(numbers, self.batch_size * self.world_size):
+            own = of_all_devices[self.rank :: self.world_size]
             batches.append(
                 [Draw(epoch, *divmod(number, self.repeats), weight) for number in own]
-                or [Draw(epoch, *divmod(together[0], self.repeats), 0.0)]
+                or [Draw(epoch, *divmod(of_all_devices[0], self.repeats), 0.0)]
             )
         return batches
 
 
 @dataclass(frozen=True)
 class BatchStream:
-    """The batches of several epochs, made when they are asked for."""
+    """The batches of several epochs, generated when they are needed."""
 
     sampler: Sampler
     first: int
@@ -123,13 +124,13 @@ class Sample(NamedTuple):
     """One crop or micrograph with its mask."""
 
     micrograph: Tensor
-    """(1, height, width), float32, normalised."""
+    """(1, height, width), float32, normalized."""
     mask: Tensor
-    """(1, height, width), bool; of a crop that was resampled, float32 shares of foreground."""
+    """(1, height, width), bool; for a resampled crop float32, the fraction of foreground in each pixel."""
     weight: float
-    """Its share in the gradient of its step."""
+    """Its weight in the gradient of its step."""
     name: str
-    """The micrograph it is from."""
+    """Its micrograph."""
 
 
 class Batch(NamedTuple):
@@ -142,14 +143,14 @@ class Batch(NamedTuple):
 
 
 class WholeMicrographs(Dataset[Sample]):
-    """Every micrograph as the network sees it, with its mask as it is, by its position in the list."""
+    """Whole micrographs as input of the network, with masks at the micrograph's own size, by their index."""
 
     def __init__(
-        self, files: MaskedMicrographs, input_normalization: InputNormalization, scale: float = 1.0
+        self, files: MaskedMicrographs, input_normalization: InputNormalization, downsample: float = 1.0
     ) -> None:
         self.files = files
         self.input_normalization: InputNormalization = input_normalization
-        self.scale = scale
+        self.downsample = downsample
 
     def __len__(self) -> int:
         return len(self.files.names)
@@ -157,7 +158,7 @@ class WholeMicrographs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         micrograph, mask = self.files.read(index)
         return Sample(
-            micrograph=network_input(micrograph, self.input_normalization, scale=self.scale),
+            micrograph=network_input(micrograph, self.input_normalization, factor=self.downsample),
             mask=torch.from_numpy(mask[np.newaxis].copy()),
             weight=1.0,
             name=self.files.names[index],
@@ -165,20 +166,20 @@ class WholeMicrographs(Dataset[Sample]):
 
 
 class TrainingCrops(Dataset[Sample]):
-    """Random square crops (or whole micrographs), augmented; a draw always gives the same crop."""
+    """Random square crops, or whole micrographs, augmented; equal draws give equal crops."""
 
     def __init__(
         self,
         pixels: PixelCache,
         seed: int,
-        crop: int | None,
+        crop_size: int | None,
         foreground_oversampling: float,
         input_normalization: InputNormalization,
         augmentation: AugmentParams,
     ) -> None:
         self.pixels = pixels
         self.seed = seed
-        self.crop = crop
+        self.crop_size = crop_size
         self.foreground_oversampling = foreground_oversampling
         self.input_normalization: InputNormalization = input_normalization
         self.augmentation = augmentation
@@ -186,12 +187,12 @@ class TrainingCrops(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
         micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
-        if self.crop is not None:
-            zoom = self.augmentation.scale_jitter
-            side = max(1, round(self.crop * random_factor(zoom, random))) if zoom else self.crop
+        if self.crop_size is not None:
+            jitter = self.augmentation.scale_jitter
+            side = max(1, round(self.crop_size * random_factor(jitter, random))) if jitter else self.crop_size
             micrograph, mask = random_crop(micrograph, mask, side, self.foreground_oversampling, random, ends)
-            if zoom:
-                size = self.crop, self.crop
+            if jitter:
+                size = self.crop_size, self.crop_size
                 micrograph, mask = resize(micrograph, size), resize(to_soft_mask(mask), size)
         grey, target = augment(to_grey(micrograph), to_target(mask), self.augmentation, random)
         if self.input_normalization == "zscore":
@@ -205,15 +206,15 @@ class TrainingCrops(Dataset[Sample]):
 
 
 def to_soft_mask(mask: StoredMask) -> NDArray[np.uint8]:
-    """Return the share of foreground in each pixel, 0 to 255."""
+    """Return a mask as the fraction of foreground in each pixel, 0 to 255."""
     return np.asarray(mask * np.uint8(255) if mask.dtype == np.bool_ else mask, np.uint8)
 
 
 def to_target(mask: StoredMask) -> Mask:
-    """Return what the network is to say of each pixel: whether it is foreground, or the share that is.
+    """Return the training target: whether each pixel is foreground, or the fraction of it that is, 0 to 1.
 
-    Shares are not rounded to a mask, which would move outlines by up to half a pixel of the network and lose thin
-    islands (as SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
+    Fractions are not rounded to a binary mask, which would move outlines by up to half a pixel of the network and
+    lose thin islands (as in SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
     """
     return np.asarray(mask, np.bool_) if mask.dtype == np.bool_ else mask.astype(np.float32) / np.float32(255)
 
@@ -226,43 +227,43 @@ def random_crop(
     random: np.random.Generator,
     ends: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.uint8], StoredMask]:
-    """Cut the same random square out of both, continuing them as in a mirror where they are smaller than it.
+    """Return the same random square of both, which are padded by reflection where they are smaller than it.
 
-    With a probability of `foreground_oversampling` the square is centred, as far as the border allows, on a
-    foreground pixel chosen at random (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
-    `foreground_ends` of the mask; with them no other pixels are looked at than those of the square and one row.
+    With a probability of `foreground_oversampling` the square is centered, as far as the border allows, on a
+    random foreground pixel (as in nnU-Net, Isensee et al., Nature Methods 18:203, 2021). `ends` are the
+    `foreground_ends` of the mask; with them only the pixels of the square and of one row are read.
     """
-    missing = [(0, max(0, side - size)) for size in mask.shape]
-    if any(after for _, after in missing):
-        micrograph = np.pad(micrograph, missing, mode="symmetric")
-        mask = np.pad(mask, missing, mode="symmetric")
+    padding = [(0, max(0, side - size)) for size in mask.shape]
+    if any(after for _, after in padding):
+        micrograph = np.pad(micrograph, padding, mode="symmetric")
+        mask = np.pad(mask, padding, mode="symmetric")
         ends = None
     if ends is None:
         ends = foreground_ends(mask)
-    room = np.array(mask.shape) - side
-    corner = random.integers(room + 1)
+    largest_corner = np.array(mask.shape) - side
+    corner = random.integers(largest_corner + 1)
     if random.random() < foreground_oversampling and ends[-1]:
-        centre = foreground_pixel(mask, ends, int(random.integers(ends[-1])))
-        corner = np.clip(np.array(centre) - side // 2, 0, room)
+        center = foreground_pixel(mask, ends, int(random.integers(ends[-1])))
+        corner = np.clip(np.array(center) - side // 2, 0, largest_corner)
     top, left = corner.tolist()
     window = (slice(top, top + side), slice(left, left + side))
     return micrograph[window], mask[window]
 
 
 def foreground_pixel(mask: StoredMask, ends: NDArray[np.int64], number: int) -> tuple[int, int]:
-    """Return row and column of a foreground pixel, counted from 0 in the order of reading."""
+    """Return row and column of foreground pixel `number`, the first in row-major order being 0."""
     row = int(np.searchsorted(ends, number, side="right"))
     before = int(ends[row - 1]) if row else 0
     return row, int(np.flatnonzero(mask[row])[number - before])
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples into a batch; InputError where they differ in size."""
+    """Stack samples into a batch; InputError if they differ in size."""
     sizes = {sample.name: tuple(sample.mask.shape[-2:]) for sample in samples}
     if len(set(sizes.values())) > 1:
         raise InputError(
             f"micrographs of different sizes cannot share a batch (height, width: {sizes}); set train.crop_size "
-            "to a number, or train.batch_size to 1 and train.accumulate_grad_batches to the present batch size"
+            "to a number, or train.batch_size to 1 and train.accumulate_grad_batches to the current batch size"
         )
     return Batch(
         micrographs=torch.stack([sample.micrograph for sample in samples]),
@@ -272,12 +273,12 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-def loader(
+def data_loader(
     dataset: Dataset[Sample], batches: Iterable[list[Draw]] | Iterable[list[int]], workers: int, pin_memory: bool
 ) -> DataLoader[Sample]:
-    """Return a loader of `batches`, read ahead by `workers` processes (0: in this one)."""
-    # Forks notice within seconds when this process is killed; children of a fork server, which newer versions of
-    # Python would start, do not.
+    """Return a loader of `batches` with `workers` worker processes; 0 loads in this process."""
+    # Forked workers end within seconds when this process is killed. Those of a fork server, the default of newer
+    # versions of Python, do not.
     start_method = "fork" if workers and sys.platform == "linux" else None
     return DataLoader(
         dataset,
@@ -291,9 +292,9 @@ def loader(
 
 
 def next_batch(batches: Iterator[Batch]) -> Batch:
-    """Return the next batch; what a worker process raised as InputError is raised here in its own words."""
+    """Return the next batch; an InputError in a worker process is raised here without the worker's traceback."""
     try:
         return next(batches)
     except InputError as error:
-        sentence = str(error).strip().rpartition("InputError: ")[2]
-        raise InputError(sentence) from None
+        message = str(error).strip().rpartition("InputError: ")[2]
+        raise InputError(message) from None

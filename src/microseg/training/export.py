@@ -1,4 +1,4 @@
-"""What is written with a trained model: temperature and threshold, and the statistics of its micrographs."""
+"""What is exported with a trained model: temperature, best threshold, and statistics of its micrographs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -36,12 +36,10 @@ def calibrate(
     params: TrainParams,
     tiling: Tiling,
 ) -> tuple[float, float]:
-    """Return the temperature of the logits of a network with these `weights`, and the best logit to cut at.
+    """Return the temperature of the logits of a network with these `weights`, and their best threshold.
 
-    Foreground above the second gives the highest mean IoU.
-
-    Both are fitted on the validation micrographs, on this device alone; the second is of logits that are not
-    divided by the first. Micrographs are predicted in pieces as in the validation, without symmetries.
+    The best threshold, of logits that are not divided by the temperature, has the highest mean IoU. Both are
+    fitted on the validation micrographs, on this device alone, with the tiles of the validation and without TTA.
     """
     network = build_network(params)
     network.load_state_dict(weights)
@@ -50,32 +48,32 @@ def calibrate(
     for index in range(len(validation.names)):
         micrograph, mask = validation.read(index)
         inputs = fabric.to_device(
-            network_input(micrograph, params.input_normalization, scale=params.downsample)[None]
+            network_input(micrograph, params.input_normalization, factor=params.downsample)[None]
         )
         with torch.inference_mode(), fabric.autocast():
             logits = upsample(tiled_logits(module, inputs, tiling), micrograph.shape)
-        counted = count_logits(mask, logits[0, 0].float().cpu().numpy())
-        counts += counted
-        curves += iou_above(counted) / len(validation.names)
+        own_counts = count_logits(mask, logits[0, 0].float().cpu().numpy())
+        counts += own_counts
+        curves += iou_above(own_counts) / len(validation.names)
     return fit_temperature(counts), best_logit(curves)
 
 
 ENTROPY_MICROGRAPHS = 32
-"""From so many validation micrographs at most the network's usual uncertainty is taken."""
+"""The number of validation micrographs, at most, on which the usual entropy of the network is measured."""
 
 
 def write_image_statistics(
     fabric: Fabric, folder: Path, training: MaskedMicrographs, validation: MaskedMicrographs
 ) -> None:
-    """Write what a model was trained on looks like into its folder, beside the weights and the card.
+    """Write the statistics of the training micrographs into the folder of a model, beside weights and card.
 
-    The network of the folder says how unsure it is of the validation micrographs, on the device of `fabric`.
+    The entropy is that of the model's own predictions of validation micrographs, on the device of `fabric`.
     """
-    looks, digests = [], []
+    statistics, digests = [], []
     for micrograph in _micrographs(training):
-        looks.append(image_statistics(micrograph))
+        statistics.append(image_statistics(micrograph))
         digests.append(pixel_digest(micrograph))
-    ranges = {name: _range([one[name] for one in looks]) for name in looks[0]}
+    ranges = {name: _range([one[name] for one in statistics]) for name in statistics[0]}
     ranges[ENTROPY] = _range(_entropies(fabric, folder, validation))
     write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges, tuple(digests))))
 
@@ -87,12 +85,14 @@ def _micrographs(files: MaskedMicrographs) -> Iterator[NDArray[np.uint8]]:
 def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> list[float]:
     network, card = read_model(folder)
     module = fabric.to_device(network)
-    # Of a large set every second or every tenth micrograph tells as much.
+    # A subset of a large set is enough, such as every tenth micrograph.
     step = -(-len(validation.names) // ENTROPY_MICROGRAPHS)
-    some = replace(validation, names=validation.names[::step])
+    subset = replace(validation, names=validation.names[::step])
     values = []
-    for micrograph in _micrographs(some):
-        inputs = fabric.to_device(network_input(micrograph, card.input_normalization, scale=card.downsample)[None])
+    for micrograph in _micrographs(subset):
+        inputs = fabric.to_device(
+            network_input(micrograph, card.input_normalization, factor=card.downsample)[None]
+        )
         with torch.inference_mode(), fabric.autocast():
             logits = upsample(module(inputs), micrograph.shape)
         values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))

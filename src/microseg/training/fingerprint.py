@@ -1,4 +1,4 @@
-"""A name for everything that determines the result of a training, so that no state of another one is ever used."""
+"""The fingerprint of a training: a digest of all that determines its weights, which names its checkpoints."""
 
 import ast
 import hashlib
@@ -35,21 +35,21 @@ CODE = (
     "training.pixel_cache",
     "training.records",
 )
-"""The modules of this package whose code has a part in the weights, or in which of them are kept."""
+"""The modules of this package whose code affects the weights, or the choice of the best ones."""
 
 WITHOUT_EFFECT = {
     *("epochs", "decay_fraction", "early_stopping_patience", "checkpoint", "checkpoint_epochs"),
     *("pixel_size_um", "num_workers", "accelerator", "precision", "encoder_weights"),
 }
-"""Parameters that say when a training ends and what is kept and told of it, or that other arguments say better.
+"""Parameters that affect no epoch, or that other arguments of `fingerprint` replace.
 
-The states of epochs in which the learning rate depends on the end of the training carry it in their names.
+Where the learning rate depends on the end of the training, the names of checkpoints contain it.
 """
 
 ENCODER_LIBRARIES = ("segmentation-models-pytorch", "timm", "torchvision")
-"""Those that networks with an encoder of theirs are made of."""
+"""The libraries of networks with an encoder other than plain."""
 
-HAVE_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def fingerprint(
@@ -59,24 +59,24 @@ def fingerprint(
     seed: int,
     device: str,
     tiling: Tiling = WHOLE,
-    first_weights: Mapping[str, Tensor] | None = None,
+    initial_weights: Mapping[str, Tensor] | None = None,
 ) -> str:
-    """Return 32 hexadecimal digits that differ as soon as the weights after any epoch might.
+    """Return 32 hexadecimal digits that differ if the weights after any epoch could differ.
 
-    `device` says where and with which numbers the training computes. Tiles change the figures of a validation, and
-    so which weights are the best. `first_weights` are those that are not random when the training begins.
+    `device` names the device and the precision. `tiling` affects the validation, and so which weights are the
+    best. `initial_weights` are those that are not random at the start of the training.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if tiling.tile_size is not None:
-        settings |= {**tiling._asdict(), "monai": version("monai")}
+        settings |= tiling._asdict()
     if params.downsample != 1 or params.augment.scale_jitter:
-        settings |= {"reduction": downsampling_method(params.downsample)}
+        settings |= {"downsampling": downsampling_method(params.downsample)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,
         "device": device,
         "libraries": library_versions() | encoder_libraries(params),
-        "first_weights": weights_digest(first_weights or {}),
+        "initial_weights": weights_digest(initial_weights or {}),
         "code": {module: code_digest(module) for module in CODE},
         "training": data_digests(training),
         "validation": data_digests(validation),
@@ -85,7 +85,7 @@ def fingerprint(
 
 
 def encoder_libraries(params: TrainParams) -> dict[str, str]:
-    """Return the versions of the libraries that the network is made of, where it is not our own."""
+    """Return the versions of the libraries of the network; none for the plain U-Net."""
     return {name: version(name) for name in ENCODER_LIBRARIES} if params.encoder != PLAIN_ENCODER else {}
 
 
@@ -99,42 +99,42 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def code_digest(module: str) -> str:
-    """Return the digest of what a module of this package does: comments, docstrings and layout do not count."""
+    """Return a digest of the code of a module of this package, without comments, docstrings and layout."""
     spec = importlib.util.find_spec(f"microseg.{module}")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"microseg.{module}")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return hashlib.sha256(_spell(tree).encode()).hexdigest()
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
 
 
-def _spell(node: object) -> str:
-    """Return a node of a syntax tree, and all below it, in a spelling that is the same for all versions of Python.
+def _dump(node: object) -> str:
+    """Return a syntax tree as text that does not depend on the version of Python.
 
-    Newer versions add fields, which are empty for what older ones can read, and Python 3.12 puts empty strings
-    behind format specifications: both are left out.
+    Newer versions add fields, which are empty for code that older ones can parse, and Python 3.12 adds empty
+    strings after format specifications: both are omitted.
     """
     if isinstance(node, list):
-        return f"[{','.join(map(_spell, node))}]"
+        return f"[{','.join(map(_dump, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = [(name, _effective(node, value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
-    return f"{type(node).__name__}({','.join(f'{name}={_spell(value)}' for name, value in fields)})"
+    return f"{type(node).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields)})"
 
 
 def _effective(node: ast.AST, value: object) -> object:
-    """Return the value of a field of a node without the strings in it that have no effect."""
+    """Return the value of a field of a node without docstrings and empty strings."""
     if isinstance(node, ast.JoinedStr):
         return [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
-    if isinstance(node, HAVE_DOCSTRINGS) and value is node.body:
-        return [statement for statement in node.body if not _documents(statement)]
+    if isinstance(node, DOCUMENTED_NODES) and value is node.body:
+        return [statement for statement in node.body if not _is_docstring(statement)]
     return value
 
 
-def _documents(statement: ast.stmt) -> bool:
-    """Return whether a statement is a string alone: a docstring, or what is said below an attribute."""
+def _is_docstring(statement: ast.stmt) -> bool:
+    """Return whether a statement is only a string: a docstring of a definition or an attribute."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def data_digests(files: MaskedMicrographs) -> list[tuple[str, str, str]]:
-    """Return name, digest of the micrograph and digest of the mask, in the order of the names."""
+    """Return name, digest of the micrograph and digest of the mask of each, in the order of the names."""
     return [(name, file_digest(files.images / name), file_digest(files.masks / name)) for name in files.names]

@@ -1,4 +1,4 @@
-"""Optimization: the untrained network, its optimizer, the learning rate of each step, and the EMA of weights."""
+"""Optimization: the initial network, its optimizer, the learning rate of each step, and the EMA of the weights."""
 
 import copy
 import math
@@ -13,68 +13,73 @@ from torch.utils.data import DataLoader
 
 from microseg.common.params import TrainParams
 from microseg.common.randomness import generator
-from microseg.network.environment import precision_of, training_layout
-from microseg.network.networks import EncoderNetwork, Network, build_network
+from microseg.network.environment import precision_of, training_memory_format
+from microseg.network.networks import EncoderNetwork, Network, build_network, check_batch_size
 from microseg.network.unet import UNet
 from microseg.training.data import Draw, Sample, Step
 from microseg.training.records import Weights
 
-LR_MULTIPLIER = "factor"
-"""What a group of the optimizer's parameters calls its share of the learning rate."""
+LR_MULTIPLIER = "lr_multiplier"
+"""The key of a parameter group for the multiplier of its learning rate."""
 
 
-def new_network(params: TrainParams, seed: int, first_weights: Weights) -> Network:
-    """Return the network that a training begins with, with the same weights for the same seed.
+def new_network(params: TrainParams, seed: int, initial_weights: Weights) -> Network:
+    """Return the network at the start of a training, with the same random weights for the same seed.
 
-    `first_weights` take the place of random ones. An encoder that is not to learn is frozen.
+    `initial_weights` replace random ones. An encoder with a learning rate of 0 is frozen.
+
+    Raises:
+        InputError: the network does not exist, or cannot be trained on batches of `train.batch_size`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
         network = build_network(params, params.activation_checkpointing)
-    unknown = network.load_state_dict(first_weights, strict=False).unexpected_keys
-    if unknown:
-        raise ValueError(f"first weights of another network: {unknown}")
+    unexpected = network.load_state_dict(initial_weights, strict=False).unexpected_keys
+    if unexpected:
+        raise ValueError(f"initial weights of another network: {unexpected}")
     if isinstance(network, EncoderNetwork):
         if params.encoder_lr_multiplier == 0:
             network.freeze_encoder()
         if params.devices * params.num_nodes > 1:
             freeze_unused(network)
+        check_batch_size(network, params.batch_size)
     return network
 
 
 def freeze_unused(network: EncoderNetwork) -> None:
-    """Ask for no gradient of parameters that have none: where several devices train, all wait for every gradient.
+    """Freeze the parameters that never get a gradient, for which several devices would wait in vain.
 
-    Some encoders keep what their classifiers looked at.
+    Some encoders keep layers that only their classifiers used.
     """
-    empty = copy.deepcopy(network).to("meta").train()
-    empty(torch.zeros(2, 1, network.multiple, 2 * network.multiple, device="meta")).sum().backward()
-    for parameter, counterpart in zip(network.parameters(), empty.parameters(), strict=True):
+    trial = copy.deepcopy(network).to("meta").train()
+    side = network.size_multiple
+    trial(torch.zeros(2, 1, side, 2 * side, device="meta")).sum().backward()
+    for parameter, counterpart in zip(network.parameters(), trial.parameters(), strict=True):
         if counterpart.grad is None:
             parameter.requires_grad_(False)
 
 
 def to_memory_format(network: Network, params: TrainParams, fabric: Fabric) -> Network:
-    """Return a network whose weights lie in memory in the order in which this run trains it fastest."""
+    """Return the network in the memory format in which this run trains it fastest."""
     if isinstance(network, UNet):
-        network.to(memory_format=training_layout(params.base_channels, precision_of(fabric), fabric.device))
+        network.to(memory_format=training_memory_format(params.base_channels, precision_of(fabric), fabric.device))
     return network
 
 
 def new_optimizer(network: Network, params: TrainParams, *, fused: bool) -> torch.optim.AdamW:
-    """Return the optimizer that a training begins with; `fused` passes once over all weights, faster."""
+    """Return the optimizer of a training; `fused` updates all weights in one pass, which is faster."""
     groups = parameter_groups(network, params.encoder_lr_multiplier)
     return torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay, fused=fused)
 
 
 def parameter_groups(network: Network, encoder_lr_multiplier: float) -> list[dict[str, Any]]:
-    """Return the parameters that are trained; those of an encoder with `encoder_lr_multiplier`."""
+    """Return the trained parameters in groups: the encoder, with `encoder_lr_multiplier`, and all others."""
     encoder = set(network.encoder.parameters()) if isinstance(network, EncoderNetwork) else set()
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in learning if parameter not in encoder], LR_MULTIPLIER: 1.0},
+        {"params": [parameter for parameter in trained if parameter not in encoder], LR_MULTIPLIER: 1.0},
         {
-            "params": [parameter for parameter in learning if parameter in encoder],
+            "params": [parameter for parameter in trained if parameter in encoder],
             LR_MULTIPLIER: encoder_lr_multiplier,
         },
     ]
@@ -83,8 +88,8 @@ def parameter_groups(network: Network, encoder_lr_multiplier: float) -> list[dic
 
 ScheduleName = Literal["constant", "wsd", "cosine", "one_cycle"]
 
-# Smith and Topin (arXiv:1708.07120) rise for less than half of the training, here for this share of it, from this
-# share of the largest learning rate.
+# Smith and Topin (arXiv:1708.07120) increase the rate for less than half of the training: here for this fraction
+# of it, from this fraction of the peak.
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 
@@ -93,10 +98,11 @@ ONE_CYCLE_START = 1 / 25
 class Schedule:
     """The learning rate of every step of a training.
 
-    constant stays at `lr`; wsd stays there until it falls to zero in the last epochs, a share `fall` of
-    them, as one minus a square root (Haegele et al., arXiv:2405.18392); cosine falls from it to zero along half a
-    wave (Loshchilov and Hutter, arXiv:1608.03983); one_cycle rises to it and falls to zero (Smith and Topin,
-    arXiv:1708.07120). All but one_cycle can rise in a straight line for `warmup_epochs` first.
+    constant stays at `lr`. wsd (warmup-stable-decay) stays at `lr`, then decays to zero in the last epochs, a
+    fraction `decay_fraction` of all, as one minus a square root (Haegele et al., arXiv:2405.18392). cosine decays
+    from `lr` to zero along half a cosine wave (Loshchilov and Hutter, arXiv:1608.03983). one_cycle rises to `lr`
+    and decays to zero (Smith and Topin, arXiv:1708.07120). All but one_cycle can start with a linear warm-up of
+    `warmup_epochs`.
     """
 
     name: ScheduleName
@@ -104,16 +110,16 @@ class Schedule:
     epochs: int
     steps_per_epoch: int
     warmup_epochs: int = 0
-    fall: float = 0.3
+    decay_fraction: float = 0.3
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, the first of the training being 0."""
         warmup = self.warmup_epochs * self.steps_per_epoch
-        rise = (step + 1) / warmup if step < warmup else 1.0
+        warmup_factor = (step + 1) / warmup if step < warmup else 1.0
         if self.name == "wsd":
-            return self.lr * rise * self._fall(step)
+            return self.lr * warmup_factor * self._decay(step)
         if step < warmup or self.name == "constant":
-            return self.lr * rise
+            return self.lr * warmup_factor
         done = (step - warmup) / (self.epochs * self.steps_per_epoch - warmup)
         if self.name == "cosine":
             return self.lr * _half_wave(done)
@@ -121,36 +127,40 @@ class Schedule:
             return self.lr * (1 - (1 - ONE_CYCLE_START) * _half_wave(done / ONE_CYCLE_RISE))
         return self.lr * _half_wave((done - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
 
-    def _fall(self, step: int) -> float:
-        """Fall from 1 to 0 between the last step that is shared with longer trainings and the end."""
-        start = shared_epochs(self.name, self.epochs, self.fall) * self.steps_per_epoch
+    def _decay(self, step: int) -> float:
+        """Return the factor of a step in wsd: 1 until the decay starts, then decreasing to 0 at the end."""
+        start = shared_epochs(self.name, self.epochs, self.decay_fraction) * self.steps_per_epoch
         return 1 - math.sqrt(max(0, step - start) / (self.epochs * self.steps_per_epoch - start))
 
 
-def shared_epochs(name: ScheduleName, epochs: int, fall: float) -> int:
-    """Return how many of its first epochs a training of `epochs` epochs shares with all longer ones."""
+def shared_epochs(name: ScheduleName, epochs: int, decay_fraction: float) -> int:
+    """Return how many of its first epochs a training of `epochs` epochs shares with all longer trainings."""
     if name == "constant":
         return epochs
     if name == "wsd":
-        return epochs - max(1, round(epochs * fall))
+        return epochs - max(1, round(epochs * decay_fraction))
     return 0
 
 
 def _half_wave(done: float) -> float:
-    """Fall from 1 to 0 while `done` goes from 0 to 1."""
+    """Return half a cosine wave: from 1 at `done` 0 to 0 at `done` 1."""
     return (1 + math.cos(math.pi * done)) / 2
 
 
 STATISTICS_BATCHES = 32
-"""Enough for the statistics of a channel, each from thousands of pixels a batch."""
+"""Enough to estimate the statistics of a channel, of which a batch has thousands of pixels."""
 
 
 class EMA:
     """An exponential moving average of weights (as the teacher of Tarvainen and Valpola, arXiv:1703.01780).
 
-    It holds a `network` of its own, which starts as a copy. Batch normalisations of the averaged weights see other
-    values than those of any step, so that averages of the steps' statistics would not fit: they are measured anew
-    (as by Izmailov et al., arXiv:1803.05407) before the average is used.
+    Its `network` starts as a copy. With averaged weights, batch normalizations get other features than at any
+    step, for which no average of running statistics is right: before the EMA is used they are measured again (as
+    by Izmailov et al., arXiv:1803.05407).
+
+    torch.optim.swa_utils.AveragedModel would be longer here: its first update replaces the initial weights, it
+    counts updates in a buffer that checkpoints would have to hold, and update_bn resets the statistics of a frozen
+    encoder.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
@@ -160,16 +170,16 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step, the first of the training being 0.
+        """Update the average with the weights after a step, the first of the training being 0.
 
-        The first steps count more than `decay` lets them, so that the untrained weights are soon forgotten.
+        The decay warms up to `decay`, so that the initial weights are soon forgotten.
         """
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step))
         for average, weights in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(weights, share)
+            average.lerp_(weights, 1 - decay)
 
-    def measure_statistics(self, fabric: Fabric, batches: DataLoader[Sample]) -> None:
-        """Replace the statistics of batch normalisations by those of these batches, which count alike.
+    def update_batch_norm(self, fabric: Fabric, batches: DataLoader[Sample]) -> None:
+        """Replace the running statistics of batch normalizations by the mean of those of these batches.
 
         Those of a frozen encoder stay.
         """
@@ -190,10 +200,10 @@ class EMA:
             layer.momentum = momentum
 
 
-def statistics_batches(steps: Iterable[Step]) -> list[list[Draw]]:
-    """Return the batches from which statistics are measured: the first of an epoch.
+def batch_norm_batches(steps: Iterable[Step]) -> list[list[Draw]]:
+    """Return the batches of an epoch for `EMA.update_batch_norm`: the first ones.
 
-    The last one, which may be shorter but would count as much, is left out unless there is no other.
+    The last batch, which may be smaller but would have the same weight, is used only if it is the only one.
     """
     batches = [batch for step in steps for batch in step]
     return batches[:-1][:STATISTICS_BATCHES] or batches

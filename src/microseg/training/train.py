@@ -1,29 +1,31 @@
 """From micrographs and masks to a trained network, without repeating what an earlier training has done."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from microseg.common.errors import InputError
-from microseg.common.params import PLAIN_ENCODER, TrainParams
+from microseg.common.params import TrainParams
 from microseg.network.devices import connected, run_on_rank_zero
 from microseg.network.environment import current_environment
-from microseg.network.footprint import footprint_of
-from microseg.network.initial_weights import first_weights
-from microseg.network.inputs import MaskedMicrographs, downsampled_size
-from microseg.network.memory import TrainingWorkload, bytes_per_number, explained, warn_if_short
+from microseg.network.initial_weights import initial_weights
+from microseg.network.inputs import MaskedMicrographs
+from microseg.network.memory import TRAINING_REMEDIES, out_of_memory_advice
 from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.training.checkpoints import CheckpointFolder, exclusive_lock
 from microseg.training.fingerprint import fingerprint
 from microseg.training.loop import TrainingLoop
-from microseg.training.optimization import new_network, shared_epochs
+from microseg.training.optimization import shared_epochs
+from microseg.training.outputs import CROPS_SHOWN, TrainingOutputs, waiting_fraction
 from microseg.training.pixel_cache import PixelCache
-from microseg.training.records import EpochRecord, TrainingState, should_stop, waiting_share
+from microseg.training.records import EpochRecord, TrainingState, should_stop
 
 WAITING_LIMIT = 0.05
+"""The fraction of the time that a device may wait for batches without a warning."""
 
 log = logging.getLogger(__name__)
 
@@ -38,36 +40,51 @@ def train(
     pixels: Path,
     tiling: Tiling = WHOLE,
     encoder_weights: Path | None = None,
+    outputs: TrainingOutputs | None = None,
 ) -> TrainingState:
-    """Train a network, or take up an earlier training that was the same up to some epoch; return its last state.
+    """Train a network, or resume an earlier training that was the same up to some epoch; return the last state.
 
-    States are kept in the folder `checkpoints`, pixels that are at hand without decoding in the folder `pixels`;
-    all trainings share both. The network sees validation micrographs in the pieces that `tiling` says, as it will
-    once it is trained. It starts from what the stage encoder_weights wrote into the folder `encoder_weights`; None
-    for random weights.
+    Args:
+        fabric: the processes and devices of the run.
+        training: the micrographs to train on.
+        validation: the micrographs to validate on.
+        params: the section `train` of the parameters.
+        seed: determines every random choice.
+        checkpoints: the folder of the checkpoints of all trainings.
+        pixels: the folder of the pixel cache of all trainings.
+        tiling: the tiles in which the network gets validation micrographs, as later in the prediction.
+        encoder_weights: the output of the stage encoder_weights; None for random weights.
+        outputs: where to write curves and the first crops; None to write none.
 
     Raises:
-        InputError: there is nothing to train or validate with, a file cannot be used, or the loss is not finite.
+        InputError: there are no micrographs to train or validate on, a file cannot be used, the loss is not
+            finite, or there is not enough memory.
     """
     check_subsets(training, validation)
-    first = first_weights(encoder_weights, params) if encoder_weights is not None else {}
-    workload = workload_of(fabric, training, params)
-    used = current_environment(fabric)
-    with connected(fabric), explained(workload), ExitStack() as held:
+    weights = initial_weights(encoder_weights, params) if encoder_weights is not None else {}
+    with connected(fabric), out_of_memory_advice("training", TRAINING_REMEDIES), ExitStack() as locks:
 
-        def claim() -> CheckpointFolder:
-            warn_if_short(workload, fabric.device)
-            device = f"{used.device}, {used.precision}"
-            name = fingerprint(training, validation, params, seed, device, tiling, first)
-            held.enter_context(exclusive_lock(checkpoints / name))
-            return CheckpointFolder(checkpoints / name, params.checkpoint_epochs, shared_epochs_of(params))
+        def acquire_checkpoints() -> CheckpointFolder:
+            environment = current_environment(fabric)
+            device = f"{environment.device}, {environment.precision}"
+            folder = checkpoints / fingerprint(training, validation, params, seed, device, tiling, weights)
+            locks.enter_context(exclusive_lock(folder))
+            return CheckpointFolder(folder, params.checkpoint_epochs, partial(shared_epochs_of, params))
 
-        folder = run_on_rank_zero(fabric, claim)
-        store = PixelCache(training, pixels, params.downsample)
-        loop = TrainingLoop(fabric, training, validation, params, seed, store, tiling, first, workload.footprint)
-        if fabric.is_global_zero:
-            warn_if_short(loop.validation_workload, fabric.device)
-        final = _go_on(loop, folder)
+        # Only the first process has the folder: it reads and writes checkpoints for all.
+        folder = run_on_rank_zero(fabric, acquire_checkpoints)
+        cache = PixelCache(training, pixels, params.downsample)
+        loop = TrainingLoop(fabric, training, validation, params, seed, cache, tiling, weights)
+        if outputs and fabric.is_global_zero:
+            outputs.write_crops(loop.first_crops(CROPS_SHOWN))
+        resume(loop, folder)
+        for record in loop.epochs(params.epochs, params.early_stopping_patience):
+            is_last = should_stop(loop.records, params.epochs, params.early_stopping_patience)
+            if folder and (is_last or folder.should_save(record.epoch, params.epochs)):
+                folder.save(loop.state(), params.epochs)
+            if record.validation and outputs and fabric.is_global_zero:
+                outputs.write_curves(loop.records)
+        final = loop.state()
     if fabric.is_global_zero:
         warn_if_empty(final, params.checkpoint)
         warn_if_waiting(final.records)
@@ -75,66 +92,43 @@ def train(
 
 
 def check_subsets(training: MaskedMicrographs, validation: MaskedMicrographs) -> None:
-    """Raise InputError where there is nothing to train or to validate with."""
-    for part, files in (("training", training), ("validation", validation)):
-        if not files.names:
-            raise InputError(f"the split has no {part} micrographs; change the parameters of the section split")
+    """Raise InputError if there are no micrographs to train or to validate on."""
+    for subset, micrographs in (("training", training), ("validation", validation)):
+        if not micrographs.names:
+            raise InputError(f"the split has no {subset} micrographs; change the parameters of the section split")
 
 
-def _go_on(loop: TrainingLoop, folder: CheckpointFolder | None) -> TrainingState:
-    """Go on from the latest state in `folder`, keep states there on the way, and return the last one.
+def shared_epochs_of(params: TrainParams, epochs: int) -> int:
+    """Return how many of its first epochs a training of `epochs` epochs shares with longer ones."""
+    return shared_epochs(params.schedule, epochs, params.decay_fraction)
 
-    Only one of several processes has a folder; the others get the state to begin with from it.
-    """
-    epochs, patience = loop.params.epochs, loop.params.early_stopping_patience
-    state = loop.fabric.broadcast(folder.latest(epochs, patience) if folder else None)
+
+def resume(loop: TrainingLoop, folder: CheckpointFolder | None) -> None:
+    """Restore the latest state in `folder`, which the first process alone has, in all processes."""
+    latest = folder.latest(loop.params.epochs, loop.params.early_stopping_patience) if folder else None
+    state = loop.fabric.broadcast(latest)
     if state is not None:
         loop.restore(state)
-        log.info("the state after epoch %d was already there", state.epoch)
-    for record in loop.epochs(epochs, patience):
-        over = should_stop(loop.records, epochs, patience)
-        if folder and (over or folder.is_due(record.epoch, epochs)):
-            folder.save(loop.state(), epochs)
-    return loop.state()
-
-
-def shared_epochs_of(params: TrainParams) -> Callable[[int], int]:
-    """Return how many of its first epochs a training of so many epochs shares with longer ones."""
-    return lambda epochs: shared_epochs(params.schedule, epochs, params.decay_fraction)
-
-
-def workload_of(fabric: Fabric, training: MaskedMicrographs, params: TrainParams) -> TrainingWorkload:
-    """Return what the memory of a training depends on; the first micrograph stands for all."""
-    height, width = params.crop_size, params.crop_size
-    if height is None or width is None:
-        height, width = downsampled_size(training.read(0)[0].shape, params.downsample)
-    is_plain = params.encoder == PLAIN_ENCODER
-    return TrainingWorkload(
-        base_channels=params.base_channels,
-        footprint=None if is_plain else footprint_of(new_network(params, 0, {}), params.batch_size),
-        normalised=params.norm_layer == "batch",
-        batch_size=params.batch_size,
-        height=height,
-        width=width,
-        whole=params.crop_size is None,
-        bytes_per_number=bytes_per_number(fabric.strategy.precision.precision),
-        activation_checkpointing=params.activation_checkpointing,
-    )
+        log.info("resuming from the checkpoint of epoch %d", state.epoch)
 
 
 def warn_if_waiting(records: Sequence[EpochRecord]) -> None:
-    """Log what to do where reading is too slow for the device."""
-    share = waiting_share(records)
-    if share > WAITING_LIMIT:
-        log.warning("%.0f %% of the time no crops were ready; likely remedy: more train.num_workers", 100 * share)
+    """Log a warning if data loading is too slow for the device."""
+    fraction = waiting_fraction(records)
+    if fraction > WAITING_LIMIT:
+        log.warning(
+            "data loading is the bottleneck: the device waited for %.0f %% of the time; likely remedy: a higher "
+            "train.num_workers",
+            100 * fraction,
+        )
 
 
-def warn_if_empty(final: TrainingState, keep: str) -> None:
-    """Log what to do where the network that becomes the model takes no pixel at all for foreground."""
-    _, kept, measured = final.model(keep)
-    if measured.predicted_foreground == 0:
+def warn_if_empty(final: TrainingState, checkpoint: str) -> None:
+    """Log a warning if the network that becomes the model predicts no foreground."""
+    _, record, validation = final.model(checkpoint)
+    if validation.predicted_foreground == 0:
         log.warning(
             "the network of epoch %d predicts no foreground on any validation micrograph; likely remedies: more "
             "train.epochs, another train.lr, train.loss dice_bce, a higher train.foreground_oversampling",
-            kept.epoch,
+            record.epoch,
         )

@@ -1,3 +1,5 @@
+"""Crops are cut, normalized and batched; equal draws give equal crops, in any process."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from microseg.training.data import (
     TrainingCrops,
     WholeMicrographs,
     collate,
-    loader,
+    data_loader,
     random_crop,
 )
 from microseg.training.pixel_cache import PixelCache
@@ -25,25 +27,25 @@ def files(tmp_path):
     return blobs(tmp_path, write_blobs(tmp_path, count=4, height=48, width=64))
 
 
-def crops(files, crop=32, foreground_oversampling=0.5, input_normalization="zscore") -> TrainingCrops:
+def crops(files, crop_size=32, foreground_oversampling=0.5, input_normalization="zscore") -> TrainingCrops:
     return TrainingCrops(
         PixelCache(files, files.images.parent / "pixels"),
         1,
-        crop,
+        crop_size,
         foreground_oversampling,
         input_normalization,
         tiny_params().augment,
     )
 
 
-def test_per_image_normalisation_gives_mean_0_and_deviation_1():
+def test_zscore_gives_mean_0_and_standard_deviation_1():
     micrograph = np.array([[0, 100, 200], [50, 150, 250]], dtype=np.uint8)
-    normalised = network_input(micrograph, "zscore").numpy()[0]
+    normalized = network_input(micrograph, "zscore").numpy()[0]
     grey = micrograph / 255
-    assert normalised == pytest.approx((grey - grey.mean()) / grey.std(), abs=1e-5)
+    assert normalized == pytest.approx((grey - grey.mean()) / grey.std(), abs=1e-5)
 
 
-def test_without_normalisation_grey_values_are_0_to_1():
+def test_without_normalization_grey_values_are_0_to_1():
     assert network_input(np.array([[0, 51, 255]], dtype=np.uint8), "none").tolist() == [
         [[0.0, pytest.approx(0.2), 1]]
     ]
@@ -53,7 +55,7 @@ def test_a_micrograph_of_one_grey_value_is_all_zeros():
     assert network_input(np.full((4, 4), 77, dtype=np.uint8), "zscore").abs().max() < 1e-5
 
 
-def test_a_draw_always_gives_the_same_crop_and_another_one_another(files):
+def test_equal_draws_give_equal_crops_and_others_others(files):
     draw = Draw(epoch=3, micrograph=1, repeat=0, weight=0.25)
     first, second = crops(files)[draw], crops(files)[draw]
     assert torch.equal(first.micrograph, second.micrograph)
@@ -69,18 +71,18 @@ def test_shapes_and_types_of_a_crop(files):
     assert (sample.weight, sample.name) == (0.25, "IMG_00001.png")
 
 
-def test_no_crop_takes_the_whole_micrograph(files):
-    assert crops(files, crop=None)[Draw(1, 0, 0, 1.0)].mask.shape == (1, 48, 64)
+def test_without_crops_a_sample_is_the_whole_micrograph(files):
+    assert crops(files, crop_size=None)[Draw(1, 0, 0, 1.0)].mask.shape == (1, 48, 64)
 
 
 def test_the_mask_stays_on_its_micrograph(files):
-    # The blobs are 70 grey values brighter than the ground, with a noise of 10: half-way separates them.
+    # The blobs are 70 grey values brighter than the background, with a noise of 10.
     sample = crops(files, input_normalization="none")[Draw(1, 0, 0, 1.0)]
-    foreground, ground = sample.micrograph[sample.mask], sample.micrograph[~sample.mask]
-    assert foreground.mean() - ground.mean() > 0.2
+    foreground, background = sample.micrograph[sample.mask], sample.micrograph[~sample.mask]
+    assert foreground.mean() - background.mean() > 0.2
 
 
-def test_crops_centred_on_the_foreground_contain_it():
+def test_crops_centered_on_the_foreground_contain_it():
     mask = np.zeros((100, 120), dtype=bool)
     mask[70, 31] = True
     grey = np.zeros(mask.shape, dtype=np.uint8)
@@ -88,7 +90,7 @@ def test_crops_centred_on_the_foreground_contain_it():
         assert random_crop(grey, mask, 16, 1.0, np.random.default_rng(seed))[1][8, 8]
 
 
-def test_a_crop_centred_on_the_border_stays_inside():
+def test_a_crop_centered_on_the_border_stays_inside():
     mask = np.zeros((100, 120), dtype=bool)
     mask[99, 0] = True
     _, piece = random_crop(np.zeros(mask.shape, dtype=np.uint8), mask, 16, 1.0, np.random.default_rng(0))
@@ -96,12 +98,12 @@ def test_a_crop_centred_on_the_border_stays_inside():
     assert piece[15, 0]
 
 
-def test_the_share_of_crops_on_the_foreground_is_what_is_asked_for():
+def test_the_fraction_of_crops_centered_on_the_foreground_is_the_parameter():
     mask = np.zeros((400, 400), dtype=bool)
     mask[200, 200] = True
     grey = np.zeros(mask.shape, dtype=np.uint8)
-    centred = [random_crop(grey, mask, 16, 0.25, np.random.default_rng(seed))[1][8, 8] for seed in range(400)]
-    assert np.mean(centred) == pytest.approx(0.25, abs=0.07)
+    centered = [random_crop(grey, mask, 16, 0.25, np.random.default_rng(seed))[1][8, 8] for seed in range(400)]
+    assert np.mean(centered) == pytest.approx(0.25, abs=0.07)
 
 
 def test_random_crops_reach_every_corner():
@@ -114,7 +116,7 @@ def test_random_crops_reach_every_corner():
     assert corners == {row * 80 + column for row in (0, 1) for column in range(18)}
 
 
-def test_a_micrograph_smaller_than_the_crop_is_continued_as_in_a_mirror():
+def test_a_micrograph_smaller_than_the_crop_is_padded_by_reflection():
     grey = np.array([[1, 2], [3, 4]], dtype=np.uint8)
     piece, mask = random_crop(grey, grey > 2, 4, 0.0, np.random.default_rng(0))
     assert piece.tolist() == [[1, 2, 2, 1], [3, 4, 4, 3], [3, 4, 4, 3], [1, 2, 2, 1]]
@@ -123,12 +125,12 @@ def test_a_micrograph_smaller_than_the_crop_is_continued_as_in_a_mirror():
 
 def test_worker_processes_change_nothing(files):
     batches = Sampler(1, 4, 2, batch_size=3, accumulate=1).batches(1, 2)
-    alone, ahead = (list(loader(crops(files), batches, workers, pin_memory=False)) for workers in (0, 2))
-    assert len(alone) == len(ahead) == 6
-    for mine, theirs in zip(alone, ahead, strict=True):
-        assert torch.equal(mine.micrographs, theirs.micrographs)
-        assert torch.equal(mine.masks, theirs.masks)
-        assert mine.names == theirs.names
+    alone, in_workers = (list(data_loader(crops(files), batches, workers, pin_memory=False)) for workers in (0, 2))
+    assert len(alone) == len(in_workers) == 6
+    for one, other in zip(alone, in_workers, strict=True):
+        assert torch.equal(one.micrographs, other.micrographs)
+        assert torch.equal(one.masks, other.masks)
+        assert one.names == other.names
 
 
 def test_a_mask_of_another_size_is_refused(files):
@@ -137,7 +139,7 @@ def test_a_mask_of_another_size_is_refused(files):
         files.read(1)
 
 
-def test_sizes_that_do_not_stack_are_refused_with_the_parameters_to_change():
+def test_different_sizes_in_a_batch_are_refused_with_the_parameters_to_change():
     samples = [
         Sample(torch.zeros(1, *size), torch.zeros(1, *size, dtype=torch.bool), 0.5, name)
         for name, size in (("a.png", (16, 16)), ("b.png", (16, 32)))

@@ -1,4 +1,4 @@
-"""Validation cuts micrographs into the tiles of a prediction, and says what to change where memory is short."""
+"""Validation measures what a prediction with the same tiles would give, or names tiles if memory runs out."""
 
 import math
 
@@ -14,7 +14,7 @@ from microseg.network.losses import LOSSES
 from microseg.network.sliding_window import Tiling
 from microseg.network.unet import UNet
 from microseg.prediction.inference import predict
-from microseg.training.data import WholeMicrographs, loader
+from microseg.training.data import WholeMicrographs, data_loader
 from microseg.training.loop import validate
 from microseg.training.train import train
 
@@ -22,11 +22,11 @@ from tiny_training import blobs, tiny_params, write_blobs
 
 
 @pytest.mark.parametrize("tile", [None, 32])
-def test_what_is_measured_is_what_would_be_predicted(tile, tmp_path):
+def test_a_validation_measures_what_would_be_predicted(tile, tmp_path):
     files = blobs(tmp_path, write_blobs(tmp_path, count=3, height=48, width=80))
     torch.manual_seed(3)
     network = UNet(2)
-    batches = loader(WholeMicrographs(files, "zscore"), [[0], [1], [2]], workers=0, pin_memory=False)
+    batches = data_loader(WholeMicrographs(files, "zscore"), [[0], [1], [2]], workers=0, pin_memory=False)
     measured = validate(start("cpu", "float32"), network, batches, LOSSES["bce"], 3, Tiling(tile, 0.25))
     iou, loss = [], []
     for index in range(3):
@@ -47,7 +47,7 @@ def run(folder, tile, **changes):
     return train(fabric, *files, params, 1, folder / "checkpoints", folder / "pixels", Tiling(tile, 0.25))
 
 
-def test_a_training_validates_in_tiles_and_keeps_states_with_other_tiles_apart(tmp_path):
+def test_a_training_validates_in_tiles_with_checkpoints_of_its_own(tmp_path):
     write_blobs(tmp_path, count=3, height=48, width=80)
     whole, tiled = (run(tmp_path, tile, epochs=1) for tile in (None, 32))
     assert len([path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()]) == 2
@@ -55,7 +55,7 @@ def test_a_training_validates_in_tiles_and_keeps_states_with_other_tiles_apart(t
     assert whole.records[0].validation != tiled.records[0].validation
 
 
-def test_a_validation_without_enough_memory_names_tiles(tmp_path, monkeypatch):
+def test_a_validation_that_runs_out_of_memory_names_tiles(tmp_path, monkeypatch):
     write_blobs(tmp_path, count=3, height=160, width=320)
     forward = UNet.forward
 
@@ -65,6 +65,6 @@ def test_a_validation_without_enough_memory_names_tiles(tmp_path, monkeypatch):
         return forward(self, micrographs)
 
     monkeypatch.setattr(UNet, "forward", starved)
-    with pytest.raises(InputError, match=r"validating 2 base channels on (.|\n)*predict\.tile 64"):
+    with pytest.raises(InputError, match=r"not enough memory for the validation(.|\n)*predict\.tile_size"):
         run(tmp_path, None, epochs=1)
     assert run(tmp_path, 64, epochs=1).epoch == 1

@@ -1,3 +1,5 @@
+"""Checkpoints of all trainings stay within a limit, and one process at a time trains in a folder."""
+
 import multiprocessing
 import os
 import shutil
@@ -34,7 +36,7 @@ def names(root: Path) -> list[str]:
     ("limit_gb", "left"),
     [("0.0041", ["a", "b", "c", "d"]), ("0.0031", ["a", "c", "d"]), ("0.0021", ["c", "d"]), ("0", ["c"])],
 )
-def test_what_was_unused_for_longest_goes_first(tmp_path, monkeypatch, limit_gb, left):
+def test_the_least_recently_used_folders_are_evicted_first(tmp_path, monkeypatch, limit_gb, left):
     monkeypatch.setenv(LIMIT_VARIABLE, limit_gb)
     for name, last_use in (("a", 200), ("b", 100), ("c", 50), ("d", 300)):
         fill(tmp_path, name, last_use)
@@ -42,7 +44,7 @@ def test_what_was_unused_for_longest_goes_first(tmp_path, monkeypatch, limit_gb,
     assert names(tmp_path) == left
 
 
-def test_below_the_limit_nothing_goes(tmp_path):
+def test_below_the_limit_nothing_is_evicted(tmp_path):
     for name in "ab":
         fill(tmp_path, name, 100)
     evict(current=tmp_path / "a")
@@ -57,7 +59,7 @@ def hold(folder: Path, started) -> None:
 
 @contextmanager
 def holder(folder: Path):
-    """Start a process that wants to train in `folder`; yield it and the event that says that it may."""
+    """Start a process that locks `folder`; yield it, and the event that it has the lock."""
     context = multiprocessing.get_context("forkserver")
     started = context.Event()
     process = context.Process(target=hold, args=(folder, started))
@@ -69,7 +71,7 @@ def holder(folder: Path):
         process.join()
 
 
-def test_what_another_process_trains_in_stays(tmp_path, monkeypatch):
+def test_a_folder_in_which_another_process_trains_stays(tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     used, current = fill(tmp_path, "used", 100), fill(tmp_path, "current", 200)
     with holder(used) as (_, started):
@@ -79,7 +81,7 @@ def test_what_another_process_trains_in_stays(tmp_path, monkeypatch):
     assert names(tmp_path) == ["used"]
 
 
-def test_the_right_to_train_is_one_process_s_at_a_time_and_free_when_it_is_killed(tmp_path):
+def test_one_process_at_a_time_has_the_lock_and_frees_it_when_it_is_killed(tmp_path):
     with holder(tmp_path / "a") as (first, first_started):
         assert first_started.wait(60)
         with holder(tmp_path / "a") as (_, second_started):
@@ -88,12 +90,12 @@ def test_the_right_to_train_is_one_process_s_at_a_time_and_free_when_it_is_kille
             assert second_started.wait(60)
 
 
-HOLDER_WITH_A_READER = """
+HOLDER_WITH_A_WORKER = """
 import os, sys, time
 from pathlib import Path
-from microseg.training.checkpoints import exclusive
+from microseg.training.checkpoints import exclusive_lock
 
-with exclusive(Path(sys.argv[1])):
+with exclusive_lock(Path(sys.argv[1])):
     if not os.fork():
         print(os.getpid(), flush=True)
         time.sleep(20)
@@ -102,33 +104,33 @@ with exclusive(Path(sys.argv[1])):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing can be forked here")
-def test_the_right_of_a_killed_process_is_free_at_once_even_while_a_reader_that_it_forked_lives(tmp_path, caplog):
-    # The reader itself says that it runs: by then its copy of the lock is closed, however busy the machine is.
-    command = [sys.executable, "-c", HOLDER_WITH_A_READER, tmp_path / "a"]
+def test_the_lock_of_a_killed_process_is_free_at_once_even_while_its_forked_worker_runs(tmp_path, caplog):
+    # The worker itself prints that it runs: by then its copy of the lock is closed, however busy the machine is.
+    command = [sys.executable, "-c", HOLDER_WITH_A_WORKER, tmp_path / "a"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as training:
-        reader = psutil.Process(int(training.stdout.readline()))
+        worker = psutil.Process(int(training.stdout.readline()))
         training.kill()
         training.wait()
         try:
             with caplog.at_level("INFO"), exclusive_lock(tmp_path / "a"):
-                assert reader.is_running()
+                assert worker.is_running()
             assert "waiting" not in caplog.text
         finally:
-            reader.kill()
+            worker.kill()
 
 
-def test_the_wait_for_another_process_is_logged_and_ends_with_its_right(tmp_path, caplog):
+def test_waiting_for_another_process_is_logged_and_ends_with_its_lock(tmp_path, caplog):
     with holder(tmp_path / "a") as (first, started):
         assert started.wait(60)
         threading.Timer(0.2, first.kill).start()
         with caplog.at_level("INFO"), exclusive_lock(tmp_path / "a"):
-            assert "another process trains the same network" in caplog.text
+            assert "another process is training the same network" in caplog.text
 
 
-def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeypatch):
+def test_files_and_folders_that_disappear_while_they_are_counted_take_no_space(tmp_path, monkeypatch):
     current, old = fill(tmp_path, "current", 300), fill(tmp_path, "old", 100)
-    vanishing, shrinking = fill(tmp_path, "vanishing", 100), fill(tmp_path, "shrinking", 200)
+    disappearing, shrinking = fill(tmp_path, "disappearing", 100), fill(tmp_path, "shrinking", 200)
     (shrinking / "epoch_00002.pt").write_bytes(bytes(5_000_000))
     monkeypatch.setenv(LIMIT_VARIABLE, "0.0021")
     listed = Path.iterdir
@@ -136,7 +138,7 @@ def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_p
     def list_then_change(folder: Path) -> Iterator[Path]:
         paths = list(listed(folder))
         if folder == tmp_path:
-            shutil.rmtree(vanishing)
+            shutil.rmtree(disappearing)
         if folder == shrinking:
             (shrinking / "epoch_00002.pt").rename(tmp_path / "elsewhere")
         return iter(paths)
@@ -144,12 +146,12 @@ def test_files_and_folders_that_vanish_while_they_are_counted_take_no_room(tmp_p
     monkeypatch.setattr(Path, "iterdir", list_then_change)
     evict(current)
     monkeypatch.undo()
-    # Of 3 MB that are left one goes, not the 8 MB that a listing would have shown.
+    # One of the remaining 3 MB is evicted; the list would have shown 8 MB.
     assert not old.exists()
     assert names(tmp_path) == ["current", "shrinking"]
 
 
-def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
+def test_a_limit_that_is_not_a_number_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "plenty")
     with pytest.raises(InputError, match="MICROSEG_CHECKPOINTS_GB is 'plenty'"):
         evict(fill(tmp_path, "a", 100))

@@ -1,3 +1,5 @@
+"""The best epoch, early stopping, and what a longer training resumes from."""
+
 import pytest
 
 from microseg.training.records import EpochRecord, Validation, best_record, records_to_resume, should_stop

@@ -1,3 +1,5 @@
+"""Batch normalization computes like that of torch, and is fused into convolutions for prediction."""
+
 import copy
 
 import pytest
@@ -9,9 +11,9 @@ from microseg.network.unet import UNet
 
 
 def trained(**settings) -> UNet:
-    """Return a network whose averages and weights of the normalisation are not those it starts with."""
+    """Return a network whose batch normalizations do not have their initial weights and running statistics."""
     torch.manual_seed(0)
-    network = UNet(4, normalisation="batch", **settings)
+    network = UNet(4, norm_layer="batch", **settings)
     for layer in network.modules():
         if isinstance(layer, SyncBatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -22,12 +24,12 @@ def trained(**settings) -> UNet:
     return network
 
 
-def averages(network: nn.Module) -> dict[str, torch.Tensor]:
+def running_stats(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.named_buffers()}
 
 
-def test_each_convolution_of_three_by_three_is_followed_by_one():
-    assert sum(isinstance(layer, SyncBatchNorm2d) for layer in UNet(1, normalisation="batch").modules()) == 18
+def test_one_follows_each_3_by_3_convolution():
+    assert sum(isinstance(layer, SyncBatchNorm2d) for layer in UNet(1, norm_layer="batch").modules()) == 18
     assert not any(isinstance(layer, SyncBatchNorm2d) for layer in UNet(1).modules())
 
 
@@ -42,37 +44,37 @@ def test_it_computes_and_learns_as_that_of_torch():
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
 
 
-def test_a_batch_of_one_is_normalised_by_its_own_pixels():
+def test_a_batch_of_one_is_normalized_by_its_own_pixels():
     features = torch.randn(1, 2, 8, 8) * 3 + 1
-    normalised = SyncBatchNorm2d(2)(features)
-    assert torch.allclose(normalised.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-6)
-    assert torch.allclose(normalised.var(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+    normalized = SyncBatchNorm2d(2)(features)
+    assert torch.allclose(normalized.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(normalized.var(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
 
 
-def test_activations_computed_twice_give_the_same_gradients_and_count_their_batch_once():
+def test_checkpointed_activations_give_the_same_gradients_and_count_their_batch_once():
     results = []
     for activation_checkpointing in (False, True):
         network = trained(activation_checkpointing=activation_checkpointing)
         network(torch.linspace(-1, 1, 2 * 48 * 48).reshape(2, 1, 48, 48)).square().mean().backward()
-        results.append([*averages(network).values(), *(weight.grad for weight in network.parameters())])
+        results.append([*running_stats(network).values(), *(weight.grad for weight in network.parameters())])
         assert network.encoders[0][1].num_batches_tracked == 4
         network(torch.zeros(1, 1, 32, 32))
         assert network.encoders[0][1].num_batches_tracked == 5  # counted again after the backward pass
     assert all(torch.equal(stored, recomputed) for stored, recomputed in zip(*results, strict=True))
 
 
-def test_a_folded_network_has_no_normalisation_and_the_same_logits():
+def test_a_fused_network_has_no_batch_normalization_and_the_same_logits():
     network = trained().eval()
     before = copy.deepcopy(network.state_dict())
-    flat = fuse_conv_bn(network)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in flat.modules())
+    fused = fuse_conv_bn(network)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
     micrographs = torch.randn(1, 1, 50, 70)
     with torch.inference_mode():
-        assert torch.allclose(flat(micrographs), network(micrographs), atol=1e-5)
+        assert torch.allclose(fused(micrographs), network(micrographs), atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_folded_network_is_no_less_exact_in_bf16():
+def test_a_fused_network_is_as_exact_in_bf16():
     network = trained().eval()
     micrographs = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
@@ -82,7 +84,7 @@ def test_a_folded_network_is_no_less_exact_in_bf16():
     assert errors[0] < 1.5 * errors[1]
 
 
-def test_a_network_without_normalisation_is_only_copied():
+def test_a_network_without_batch_normalization_is_only_copied():
     network = UNet(2).eval()
     micrographs = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
@@ -91,4 +93,4 @@ def test_a_network_without_normalisation_is_only_copied():
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 52)])
 def test_any_size_fits(size):
-    assert UNet(1, normalisation="batch")(torch.zeros(1, 1, *size)).shape == (1, 1, *size)
+    assert UNet(1, norm_layer="batch")(torch.zeros(1, 1, *size)).shape == (1, 1, *size)

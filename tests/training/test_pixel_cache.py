@@ -1,4 +1,4 @@
-"""Copies of micrographs that are mapped into memory instead of being decoded for each crop."""
+"""Copies of micrographs are memory-mapped instead of decoding the micrographs for each crop."""
 
 import logging
 import multiprocessing
@@ -19,7 +19,7 @@ from tiny_training import blobs, tiny_params, write_blobs
 
 HEIGHT, WIDTH = 48, 64
 SIZE = 2 * HEIGHT * WIDTH + 128
-"""Bytes of a copy: a byte a pixel for the micrograph and for the mask, behind the header of the format."""
+"""Bytes of a copy: the header of the format, then a byte a pixel for the micrograph and for the mask."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def copies(root: Path) -> list[str]:
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Note the positions of the micrographs that are decoded."""
+    """Note the indices of the micrographs that are decoded."""
     noted = []
     original = MaskedMicrographs.read
     monkeypatch.setattr(
@@ -55,7 +55,7 @@ def test_a_copy_holds_the_pixels_of_the_files(files, root):
         assert pixels.mask.dtype == bool
         grey = pixels.micrograph / 255
         assert pixels.statistics.mean == pytest.approx(grey.mean())
-        assert pixels.statistics.deviation == pytest.approx(grey.std())
+        assert pixels.statistics.std == pytest.approx(grey.std())
     assert len(copies(root)) == 1
 
 
@@ -72,23 +72,23 @@ def test_a_changed_file_is_decoded_again(files, root):
     path = files.images / files.names[0]
     status = path.stat()
     write_micrograph(path, 255 - before)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # even where its time does not tell
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # with the same time of modification
     assert np.array_equal(PixelCache(files, root)[0].micrograph, 255 - before)
     write_mask(files.masks / files.names[0], np.ones((HEIGHT, WIDTH), dtype=bool))
     assert PixelCache(files, root)[0].mask.all()
 
 
-@pytest.mark.parametrize("crop", [16, 56, None])
+@pytest.mark.parametrize("crop_size", [16, 56, None])
 @pytest.mark.parametrize("input_normalization", ["zscore", "none"])
 def test_crops_are_the_same_in_every_bit_with_and_without_copies(
-    files, tmp_path, monkeypatch, crop, input_normalization
+    files, tmp_path, monkeypatch, crop_size, input_normalization
 ):
     stores = [PixelCache(files, tmp_path / "pixels"), PixelCache(files, tmp_path / "pixels")]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     stores.append(PixelCache(files, tmp_path / "none"))
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
         first, *others = (
-            TrainingCrops(store, 1, crop, 0.5, input_normalization, tiny_params().augment)[draw]
+            TrainingCrops(store, 1, crop_size, 0.5, input_normalization, tiny_params().augment)[draw]
             for store in stores
         )
         for other in others:
@@ -98,7 +98,7 @@ def test_crops_are_the_same_in_every_bit_with_and_without_copies(
     assert len(copies(tmp_path / "pixels")) == 4
 
 
-def test_the_foreground_pixel_is_drawn_as_from_a_list_of_all(files):
+def test_foreground_pixels_are_drawn_as_from_a_list_of_all(files):
     mask = files.read(0)[1]
     ends = foreground_ends(mask)
     listed = np.flatnonzero(mask)
@@ -111,7 +111,7 @@ def test_the_foreground_pixel_is_drawn_as_from_a_list_of_all(files):
         assert random.random() == same.random()
 
 
-def test_a_window_looks_at_no_other_pixels_than_its_own_and_one_row():
+def test_a_crop_reads_only_its_own_pixels_and_one_row():
     class Watched(np.ndarray):
         touched = 0
 
@@ -127,36 +127,36 @@ def test_a_window_looks_at_no_other_pixels_than_its_own_and_one_row():
     assert Watched.touched == 100 * 100 + 3000
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(4.2, 4), (2.2, 2), (0.9, 0)])
-def test_the_first_micrographs_that_fit_are_copied(files, root, monkeypatch, decoded, limit, kept):
+@pytest.mark.parametrize(("limit", "cached"), [(4.2, 4), (2.2, 2), (0.9, 0)])
+def test_the_first_micrographs_that_fit_are_copied(files, root, monkeypatch, decoded, limit, cached):
     monkeypatch.setenv(LIMIT_VARIABLE, str(limit * SIZE / 1e9))
     store = PixelCache(files, root)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
         store[index]
-    assert len(copies(root)) == kept
-    assert decoded == [0, 1, 2, 3, *range(kept, 4)]
+    assert len(copies(root)) == cached
+    assert decoded == [0, 1, 2, 3, *range(cached, 4)]
 
 
-def test_what_was_unused_for_longest_goes_first(files, root, monkeypatch):
+def test_the_least_recently_used_copies_are_evicted_first(files, root, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, str(3.2 * SIZE / 1e9))
     store = PixelCache(files, root)
-    places = []
+    paths = []
     for index in range(3):
         store[index]
-        (new,) = set(root.iterdir()) - set(places)
+        (new,) = set(root.iterdir()) - set(paths)
         os.utime(new, (100 + index, 100 + index))
-        places.append(new)
+        paths.append(new)
     alone = MaskedMicrographs(files.images, files.masks, files.names[:1])
-    PixelCache(alone, root)[0]  # used: now 1 is the one that was unused for longest
+    PixelCache(alone, root)[0]  # used: now 1 is the least recently used
     other = MaskedMicrographs(files.images, files.masks, files.names[3:])
     mapped = PixelCache(MaskedMicrographs(files.images, files.masks, files.names[1:2]), root)
-    held = np.load(places[1], mmap_mode="r")
-    os.utime(places[1], (101, 101))
+    held = np.load(paths[1], mmap_mode="r")
+    os.utime(paths[1], (101, 101))
     PixelCache(other, root)[0]
-    assert not places[1].exists()
-    assert places[0].exists()
-    assert places[2].exists()
-    assert np.array_equal(held[0], files.read(1)[0])  # who had mapped it can go on
+    assert not paths[1].exists()
+    assert paths[0].exists()
+    assert paths[2].exists()
+    assert np.array_equal(held[0], files.read(1)[0])  # what is mapped stays readable
     assert np.array_equal(mapped[0].micrograph, files.read(1)[0])
 
 
@@ -166,38 +166,38 @@ def read_all(arguments: tuple[MaskedMicrographs, Path]) -> list[int]:
     return [int(store[index].micrograph.sum()) for index in range(len(files.names)) for _ in range(3)]
 
 
-def test_several_processes_at_once(files, root):
+def test_several_processes_can_write_at_once(files, root):
     expected = [int(files.read(index)[0].sum()) for index in range(4) for _ in range(3)]
     with multiprocessing.get_context("forkserver").Pool(3) as pool:
         assert pool.map(read_all, [(files, root)] * 6, chunksize=1) == [expected] * 6
     assert len(copies(root)) == 4
 
 
-def test_a_disk_without_room_costs_a_warning_only(files, tmp_path, caplog, decoded):
+def test_a_disk_without_space_costs_only_a_warning(files, tmp_path, caplog, decoded):
     (tmp_path / "blocked").write_text("no folder")
     store = PixelCache(files, tmp_path / "blocked" / "pixels")
     with caplog.at_level(logging.WARNING):
         first, again = store[0], store[0]
     assert np.array_equal(first.micrograph, again.micrograph)
     assert decoded == [0, 0]
-    assert caplog.text.count("going on without copies") == 1
+    assert caplog.text.count("pixel cache disabled") == 1
 
 
-def test_a_copy_that_was_cut_off_is_written_again(files, root):
+def test_a_truncated_copy_is_written_again(files, root):
     PixelCache(files, root)[0]
-    (place,) = root.iterdir()
-    os.truncate(place, SIZE // 2)
+    (path,) = root.iterdir()
+    os.truncate(path, SIZE // 2)
     assert np.array_equal(PixelCache(files, root)[0].micrograph, files.read(0)[0])
-    assert place.stat().st_size == SIZE
+    assert path.stat().st_size == SIZE
 
 
-def test_a_file_that_is_not_there_is_named(files, root):
+def test_a_missing_file_is_named(files, root):
     (files.masks / files.names[2]).unlink()
     with pytest.raises(InputError, match=r"masks.IMG_00003\.png: no such image"):
         PixelCache(files, root)[2]
 
 
-def test_a_limit_that_is_no_number_is_refused(files, root, monkeypatch):
+def test_a_limit_that_is_not_a_number_is_refused(files, root, monkeypatch):
     monkeypatch.setenv(LIMIT_VARIABLE, "plenty")
     with pytest.raises(InputError, match="MICROSEG_PIXELS_GB is 'plenty'; set it to a number of gigabytes"):
         PixelCache(files, root)

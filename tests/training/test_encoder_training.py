@@ -1,4 +1,4 @@
-"""A network around an encoder is trained like any: bit for bit, from where it was, each part at its own rate."""
+"""Networks with an encoder resume bit for bit, start from initial weights, and train it at its own rate."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from microseg.training.optimization import new_network, parameter_groups
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_params, tiny_train, write_blobs
 
-# The decoder of FPN leaves out channels at random: their choice has to be the same after an interruption.
+# The decoder of FPN has dropout: it has to drop the same channels after an interruption.
 SETTINGS = {
     "architecture": "fpn",
     "encoder": SMALL_ENCODER,
@@ -37,9 +37,9 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def brought(tmp_path):
+def fetched(tmp_path):
     """A folder with weights for the encoder, as the stage encoder_weights would have written it."""
-    folder = tmp_path / "brought"
+    folder = tmp_path / "fetched"
     folder.mkdir()
     torch.manual_seed(3)
     torch.save(EncoderNetwork("fpn", SMALL_ENCODER).encoder.state_dict(), folder / "weights")
@@ -53,7 +53,7 @@ def encoder_of(weights):
     return {name: value for name, value in weights.items() if name.startswith("model.encoder.")}
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one_bit_for_bit(data, tmp_path):
+def test_a_longer_training_continues_a_shorter_one_bit_for_bit(data, tmp_path):
     settings = SETTINGS | {"checkpoint_epochs": [1]}
     tiny_train(data, tmp_path / "one", epochs=1, **settings)
     extended = tiny_train(data, tmp_path / "one", epochs=2, **settings)
@@ -61,9 +61,9 @@ def test_a_longer_training_goes_on_from_a_shorter_one_bit_for_bit(data, tmp_path
     assert_same(extended, at_once)
 
 
-def test_a_frozen_encoder_stays_as_it_was_to_the_bit(data, tmp_path, brought):
-    state = tiny_train(data, tmp_path, encoder_weights=brought, epochs=2, encoder_lr_multiplier=0.0, **SETTINGS)
-    given = torch.load(brought / "weights", weights_only=True)
+def test_a_frozen_encoder_keeps_every_bit(data, tmp_path, fetched):
+    state = tiny_train(data, tmp_path, encoder_weights=fetched, epochs=2, encoder_lr_multiplier=0.0, **SETTINGS)
+    given = torch.load(fetched / "weights", weights_only=True)
     frozen = encoder_of(state.weights)
     assert {name.removeprefix("model.encoder.") for name in frozen} == given.keys()
     for name, value in frozen.items():
@@ -74,7 +74,7 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_bit(data, tmp_path, brought):
     )
 
 
-def test_the_encoder_learns_with_its_own_share_of_the_rate(data, tmp_path):
+def test_the_encoder_has_its_own_learning_rate(data, tmp_path):
     schedule = {"schedule": "cosine", "epochs": 2}
     state = tiny_train(data, tmp_path, encoder_lr_multiplier=0.25, **SETTINGS | schedule)
     rest, encoder = state.optimizer["param_groups"]
@@ -83,7 +83,7 @@ def test_the_encoder_learns_with_its_own_share_of_the_rate(data, tmp_path):
     assert state.records[-1].lr == rest["lr"]
 
 
-def test_every_parameter_learns_in_one_group_and_a_frozen_encoder_in_none():
+def test_every_parameter_is_in_one_group_and_a_frozen_encoder_in_none():
     network = new_network(tiny_params(**SETTINGS), 1, {})
     rest, encoder = parameter_groups(network, 0.5)
     assert set(encoder["params"]) == set(network.encoder.parameters())
@@ -97,15 +97,15 @@ def test_every_parameter_learns_in_one_group_and_a_frozen_encoder_in_none():
 def test_several_devices_do_not_wait_for_gradients_that_never_come():
     network = new_network(tiny_params(encoder="timm-tf_efficientnet_lite0", crop_size=64, devices=2), 1, {})
     idle = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
-    # What stands behind the features: the 1 x 1 convolution before the classifier, and its batch normalisation.
+    # The layers after the features: the 1 x 1 convolution before the classifier, and its batch normalization.
     assert idle == {f"model.encoder.{name}" for name in ("conv_head.weight", "bn2.weight", "bn2.bias")}
 
 
-def test_what_a_training_starts_from_decides_its_name(data):
+def test_initial_weights_change_the_fingerprint(data):
     files = [blobs(data, ["IMG_00001.png"])] * 2
 
-    def name(first, **changes):
-        return fingerprint(*files, tiny_params(**SETTINGS | changes), 1, "cpu", first_weights=first)
+    def name(weights, **changes):
+        return fingerprint(*files, tiny_params(**SETTINGS | changes), 1, "cpu", initial_weights=weights)
 
     first = {"model.encoder.x": torch.zeros(2)}
     names = {name({}), name(first), name({"model.encoder.x": torch.ones(2)}), name({"y": torch.zeros(2)})}
@@ -118,13 +118,13 @@ def test_what_a_training_starts_from_decides_its_name(data):
     assert name({}, encoder_weights="data/weights/mine.pth") == name({})
 
 
-def test_a_trained_network_is_rebuilt_without_a_download_and_taken_up_again(data, tmp_path, brought, monkeypatch):
+def test_a_trained_network_is_rebuilt_without_a_download_and_trained_further(data, tmp_path, fetched, monkeypatch):
     params = tiny_params(epochs=1, **SETTINGS)
-    state = tiny_train(data, tmp_path, encoder_weights=brought, epochs=1, **SETTINGS)
+    state = tiny_train(data, tmp_path, encoder_weights=fetched, epochs=1, **SETTINGS)
     fabric, files = start("cpu", "float32"), blobs(data, ["IMG_00001.png"])
     folder = tmp_path / "next" / "model"
     folder.mkdir(parents=True)
-    origin = read_weights_origin(brought).on_the_card
+    origin = read_weights_origin(fetched).card_entry
     card = describe(1, 0.5, files, files, params, 1, current_environment(fabric), origin)
     write_model(folder, state.weights, card)
 
@@ -137,14 +137,14 @@ def test_a_trained_network_is_rebuilt_without_a_download_and_taken_up_again(data
     assert (read.network, read.architecture, read.encoder) == ("EncoderNetwork", "fpn", SMALL_ENCODER)
     assert read.encoder_weights["name"] == "mine.pth"
     assert read.encoder_weights["licence"] == "CC0"
-    assert read.encoder_weights["sha256"] == file_digest(brought / "weights")
+    assert read.encoder_weights["sha256"] == file_digest(fetched / "weights")
     assert all(torch.equal(value, state.weights[name]) for name, value in network.state_dict().items())
     assert predict(network, torch.randn(1, 1, 50, 70), Tiling(48, 0.25)).shape == (1, 1, 50, 70)
 
-    shutil.copy(brought / "origin.json", folder.parent)
+    shutil.copy(fetched / "origin.json", folder.parent)
     again = json.loads((folder.parent / "origin.json").read_text()) | {"kind": "model"}
     (folder.parent / "origin.json").write_text(json.dumps(again))
-    # Adam's first step is as long as the learning rate: no weight is farther away than that.
+    # Adam's first step is as long as the learning rate: no weight moves farther.
     tuned = tiny_train(data, tmp_path, encoder_weights=folder.parent, **SETTINGS | {"epochs": 1, "lr": 1e-5})
     weights = [name for name, _ in network.named_parameters()]
     assert all(torch.allclose(tuned.weights[name], state.weights[name], atol=1e-4) for name in weights)

@@ -1,4 +1,4 @@
-"""The moving average of the weights: what it is, what it is measured by, and that it outlives an interruption."""
+"""The EMA of the weights: its values, its batch normalizations, and that it resumes bit for bit."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from microseg.network.networks import EncoderNetwork
 from microseg.network.unet import UNet
 from microseg.training.data import Batch, Draw
 from microseg.training.loop import TrainingLoop
-from microseg.training.optimization import EMA, statistics_batches
+from microseg.training.optimization import EMA, batch_norm_batches
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_train, write_blobs
 
@@ -25,61 +25,62 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_the_average_is_the_one_worked_out_by_hand():
+def test_the_average_worked_out_by_hand():
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(100.0)
-    average = EMA(network, decay=0.5)
+    ema = EMA(network, decay=0.5)
     values = []
     for step, weight in enumerate((1.0, 2.0, 3.0, 4.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0)):
         network.weight.data.fill_(weight)
-        average.update(network, step)
-        values.append(average.network.weight.item())
-    # It keeps 1/10 of itself at the first step, 2/11 at the second, 3/12 and so on, until that would be above 1/2.
+        ema.update(network, step)
+        values.append(ema.network.weight.item())
+    # The decay is 1/10 at the first step, 2/11 at the second, 3/12 and so on, 1/2 at most.
     assert values[0] == pytest.approx(100 / 10 + 9 / 10)
     assert values[1] == pytest.approx(10.9 * 2 / 11 + 2 * 9 / 11)
     assert values[2] == pytest.approx(values[1] / 4 + 3 * 3 / 4)
     assert values[9] == pytest.approx((values[8] + 20) / 2)
     assert network.weight.item() == 20
-    assert not average.network.weight.requires_grad
+    assert not ema.network.weight.requires_grad
 
 
-class Watched(TrainingLoop):
-    """Notes the weights after every step, and the averages of every epoch."""
+class Recording(TrainingLoop):
+    """Notes the weights after every step."""
 
     steps: list[dict[str, torch.Tensor]] = []  # noqa: RUF012 (one training uses it)
 
-    def _update(self, step):
-        super()._update(step)
-        Watched.steps.append({name: weight.detach().clone() for name, weight in self.network.named_parameters()})
+    def _update_weights(self, step):
+        super()._update_weights(step)
+        Recording.steps.append({name: weight.detach().clone() for name, weight in self.network.named_parameters()})
 
 
 def test_the_model_is_the_average_of_the_weights_of_all_steps(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("microseg.training.train.TrainingLoop", Watched)
-    monkeypatch.setattr(Watched, "steps", [])
+    monkeypatch.setattr("microseg.training.train.TrainingLoop", Recording)
+    monkeypatch.setattr(Recording, "steps", [])
     state = tiny_train(data, tmp_path, epochs=4, lr=0.01, **AVERAGED)
     weights, _, _ = state.model("last")
-    for name in Watched.steps[0]:
-        kept = [min(0.9, (1 + step) / (10 + step)) for step in range(len(Watched.steps))]
-        shares = [(1 - kept[step]) * np.prod(kept[step + 1 :]) for step in range(len(kept))]
-        expected = sum(share * step[name].double() for share, step in zip(shares, Watched.steps, strict=True))
-        assert 1 - sum(shares) < 1e-3  # what is left of the untrained weights
+    for name in Recording.steps[0]:
+        decays = [min(0.9, (1 + step) / (10 + step)) for step in range(len(Recording.steps))]
+        factors = [(1 - decays[step]) * np.prod(decays[step + 1 :]) for step in range(len(decays))]
+        expected = sum(factor * step[name].double() for factor, step in zip(factors, Recording.steps, strict=True))
+        assert 1 - sum(factors) < 1e-3  # the factor of the initial weights
         assert torch.allclose(weights[name].double(), expected, atol=1e-3), name
-        assert torch.equal(state.weights[name], Watched.steps[-1][name])
+        assert torch.equal(state.weights[name], Recording.steps[-1][name])
     assert not torch.allclose(weights["head.weight"], state.weights["head.weight"], atol=1e-5)
 
 
-def test_what_is_validated_and_kept_is_the_average(data, tmp_path):
+def test_the_average_is_validated_and_becomes_the_model(data, tmp_path):
     state = tiny_train(data, tmp_path, epochs=4, lr=0.02, checkpoint_epochs=[1, 2, 3], **AVERAGED)
     validation = blobs(data, ["IMG_00005.png", "IMG_00006.png"])
     for keep in ("best", "last"):
         weights, record, measured = state.model(keep)
-        network = UNet(2, normalisation="batch")
+        network = UNet(2, norm_layer="batch")
         network.load_state_dict(weights)
         ious = []
         for micrograph, mask in map(validation.read, range(2)):
             with torch.no_grad():
-                seen = network.eval()(network_input(micrograph, "zscore")[None])[0, 0].numpy() > 0
-            ious.append((seen & mask).sum() / (seen | mask).sum() if (seen | mask).any() else 1.0)
+                predicted = network.eval()(network_input(micrograph, "zscore")[None])[0, 0].numpy() > 0
+            union = (predicted | mask).sum()
+            ious.append((predicted & mask).sum() / union if union else 1.0)
         assert measured.iou == pytest.approx(np.mean(ious), rel=1e-6)
         assert record.validation == measured
     assert all(torch.equal(state.model("last")[0][name], average) for name, average in state.average.items())
@@ -92,43 +93,43 @@ def as_batch(micrographs):
 def test_a_frozen_encoder_keeps_its_statistics():
     network = EncoderNetwork("unet", SMALL_ENCODER)
     network.freeze_encoder()
-    average = EMA(network, 0.9)
+    ema = EMA(network, 0.9)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    average.measure_statistics(start("cpu", "float32"), [as_batch(torch.randn(2, 1, 64, 64))])
-    after = average.network.state_dict()
+    ema.update_batch_norm(start("cpu", "float32"), [as_batch(torch.randn(2, 1, 64, 64))])
+    after = ema.network.state_dict()
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     assert any("decoder" in name and "running_mean" in name for name in changed)
     assert not any("encoder" in name for name in changed)
 
 
-def test_statistics_are_those_of_the_crops_under_the_averaged_weights():
+def test_running_statistics_are_those_of_the_crops_with_the_averaged_weights():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), SyncBatchNorm2d(3))
     network[1].running_mean.fill_(7.0)
-    average = EMA(network, 0.9)
+    ema = EMA(network, 0.9)
     batches = [torch.randn(size, 1, 8, 8) for size in (2, 4, 3)]
-    average.measure_statistics(start("cpu", "float32"), [as_batch(batch) for batch in batches])
-    seen = [average.network[0](batch) for batch in batches]
-    means = torch.stack([values.mean(dim=(0, 2, 3)) for values in seen])
-    variances = torch.stack([values.var(dim=(0, 2, 3)) for values in seen])
-    assert torch.allclose(average.network[1].running_mean, means.mean(dim=0), atol=1e-6)
-    assert torch.allclose(average.network[1].running_var, variances.mean(dim=0), atol=1e-5)
-    assert average.network[1].momentum == 0.1
+    ema.update_batch_norm(start("cpu", "float32"), [as_batch(batch) for batch in batches])
+    features = [ema.network[0](batch) for batch in batches]
+    means = torch.stack([values.mean(dim=(0, 2, 3)) for values in features])
+    variances = torch.stack([values.var(dim=(0, 2, 3)) for values in features])
+    assert torch.allclose(ema.network[1].running_mean, means.mean(dim=0), atol=1e-6)
+    assert torch.allclose(ema.network[1].running_var, variances.mean(dim=0), atol=1e-5)
+    assert ema.network[1].momentum == 0.1
     assert (network[1].running_mean == 7).all()
 
 
-def test_statistics_come_from_full_batches():
+def test_running_statistics_come_from_full_batches():
     full, short = [Draw(1, 0, 0, 0.5), Draw(1, 1, 0, 0.5)], [Draw(1, 2, 0, 1.0)]
-    assert statistics_batches([[full], [full], [short]]) == [full, full]
-    assert statistics_batches([[short]]) == [short]
-    assert statistics_batches([[full, full]] * 40) == [full] * 32
+    assert batch_norm_batches([[full], [full], [short]]) == [full, full]
+    assert batch_norm_batches([[short]]) == [short]
+    assert batch_norm_batches([[full, full]] * 40) == [full] * 32
 
 
-@pytest.mark.parametrize("normalisation", ["batch", "none"])
-def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, normalisation):
-    settings = AVERAGED | {"norm_layer": normalisation, "validate_every": 3, "lr": 0.01}
+@pytest.mark.parametrize("norm_layer", ["batch", "none"])
+def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, norm_layer):
+    settings = AVERAGED | {"norm_layer": norm_layer, "validate_every": 3, "lr": 0.01}
     whole = tiny_train(data, tmp_path / "whole", epochs=6, **settings)
-    # Its validation after epoch 4, which measures the statistics, is one that the longer training does not make.
+    # Its validation after epoch 4, which updates batch normalizations, does not occur in the longer training.
     tiny_train(data, tmp_path / "parts", epochs=4, **settings)
     extended = tiny_train(data, tmp_path / "parts", epochs=6, **settings)
     assert_same(extended, whole)
@@ -137,7 +138,7 @@ def test_it_resumes_and_is_extended_bit_for_bit(data, tmp_path, normalisation):
         assert all(torch.equal(first[name], second[name]) for name in second)
 
 
-def test_a_shorter_training_takes_its_average_from_a_longer_one(data, tmp_path):
+def test_a_shorter_training_has_the_average_of_a_longer_one(data, tmp_path):
     settings = AVERAGED | {"validate_every": 5}
     tiny_train(data, tmp_path / "long", epochs=5, checkpoint_epochs=[3], **settings)
     short = tiny_train(data, tmp_path / "long", epochs=3, checkpoint_epochs=[3], **settings)
@@ -146,7 +147,7 @@ def test_a_shorter_training_takes_its_average_from_a_longer_one(data, tmp_path):
     assert all(torch.equal(short.average[name], scratch.average[name]) for name in scratch.average)
 
 
-def test_it_changes_no_step_and_without_it_there_is_none(data, tmp_path):
+def test_it_changes_no_step_and_is_empty_without_ema(data, tmp_path):
     without = tiny_train(data, tmp_path, norm_layer="batch")
     averaged = tiny_train(data, tmp_path, **AVERAGED)
     assert without.average == {}

@@ -1,4 +1,4 @@
-"""A folder of masks from a folder of logits: the same in one process and in several, complete or not there."""
+"""A folder of masks from a folder of logits: the same from one process and from several, complete or absent."""
 
 import numpy as np
 import pytest

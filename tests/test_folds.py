@@ -1,4 +1,4 @@
-"""Folds: every micrograph is tested once, groups stay together, and the rest trains and validates."""
+"""Folds: every micrograph is in one test set, groups stay together, the rest is for training and validation."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def splits(groups=ALONE, folds=5, seed=1):
     return [draw_fold(groups, ISLANDS, Fold(number, folds), **draw) for number in range(folds)]
 
 
-def test_every_micrograph_is_tested_once_and_else_trains_or_validates():
+def test_every_micrograph_is_tested_once_and_otherwise_used_for_training_or_validation():
     rows = splits()
     tested = [image for one in rows for image in images_of(one, TEST)]
     assert sorted(tested) == IMAGES
@@ -28,23 +28,23 @@ def test_every_micrograph_is_tested_once_and_else_trains_or_validates():
         assert 4 <= len(images_of(one, TEST)) <= 5
 
 
-def test_folds_depend_on_the_seed_and_on_nothing_else():
+def test_folds_depend_only_on_the_seed():
     assert splits() == splits()
     assert splits() == splits(dict(reversed(ALONE.items())))
     assert splits() != splits(seed=2)
 
 
-def test_groups_stay_on_one_side():
+def test_groups_stay_in_one_split():
     groups = {image: f"steel {number % 8}" for number, image in enumerate(IMAGES)}
     for rows in splits(groups, folds=3):
-        sides = {}
+        splits_of_group = {}
         for row in rows:
             assert row.group == groups[row.image]
-            sides.setdefault(row.group, set()).add(row.split)
-        assert all(len(parts) == 1 for parts in sides.values())
+            splits_of_group.setdefault(row.group, set()).add(row.split)
+        assert all(len(names) == 1 for names in splits_of_group.values())
 
 
-def test_micrographs_with_many_and_few_islands_are_shared_out():
+def test_micrographs_with_many_and_few_islands_are_in_every_fold():
     means = [
         sum(ISLANDS[image] for image in images_of(rows, TEST)) / len(images_of(rows, TEST)) for rows in splits()
     ]
@@ -57,6 +57,6 @@ def test_more_folds_than_groups_are_refused():
         splits(groups, folds=4)
 
 
-def test_a_fold_that_is_not_there_is_refused_with_the_parameters():
+def test_a_fold_that_does_not_exist_is_refused_with_the_parameters():
     with pytest.raises(InputError, match="fold is 5, but of 5 folds the last one is 4"):
         read_params(ROOT / "params.yaml", {"split.folds": 5, "split.fold": 5})

@@ -1,4 +1,4 @@
-"""Who trains, who validates and who is tested: fixed test set, nested samples, whole groups, clear refusals."""
+"""Training, validation and test sets: a fixed test set, nested samples, whole groups, clear refusals."""
 
 from collections import Counter
 from itertools import combinations
@@ -12,12 +12,12 @@ from microseg.micrographs.metadata import group_name
 from microseg.splits import (
     SplitRow,
     draw_split,
+    evaluated_split,
     images_of,
-    measured_part,
-    part_sizes,
     predicted_images,
     read_split,
     split_from_column,
+    split_sizes,
     write_split,
 )
 
@@ -31,17 +31,17 @@ def draw(groups=UNGROUPED, *, test_size=0.2, sample_size=None, validation_size=0
     )
 
 
-def test_sizes_are_the_shares_asked_for():
-    assert part_sizes(draw()) == {"train": 64, "validation": 16, "test": 20}
-    assert part_sizes(draw(test_size=11, sample_size=30)) == {"train": 24, "validation": 6, "test": 11}
+def test_sizes_are_the_requested_fractions():
+    assert split_sizes(draw()) == {"train": 64, "validation": 16, "test": 20}
+    assert split_sizes(draw(test_size=11, sample_size=30)) == {"train": 24, "validation": 6, "test": 11}
 
 
 def test_a_tenth_of_thirty_is_three():
     groups = dict.fromkeys(NAMES[:30], "")
-    assert part_sizes(draw(groups, test_size=0.1))["test"] == 3
+    assert split_sizes(draw(groups, test_size=0.1))["test"] == 3
 
 
-def test_every_image_stands_in_one_part_only():
+def test_every_image_is_in_one_split():
     images = [row.image for row in draw()]
     assert images == sorted(NAMES)
 
@@ -61,20 +61,20 @@ def test_samples_are_nested_in_training_and_in_validation(columns):
     smaller = draw(groups, sample_size=2)
     for size in range(3, available + 1):
         larger = draw(groups, sample_size=size)
-        assert part_sizes(larger)["train"] + part_sizes(larger)["validation"] == size
-        for part in ("train", "validation"):
-            assert set(images_of(smaller, part)) <= set(images_of(larger, part))
-            assert images_of(smaller, part)
+        assert split_sizes(larger)["train"] + split_sizes(larger)["validation"] == size
+        for split in ("train", "validation"):
+            assert set(images_of(smaller, split)) <= set(images_of(larger, split))
+            assert images_of(smaller, split)
         smaller = larger
 
 
 def test_a_number_for_validation_is_a_count():
-    assert part_sizes(draw(validation_size=1)) == {"train": 79, "validation": 1, "test": 20}
-    assert part_sizes(draw(validation_size=16)) == part_sizes(draw(validation_size=0.2))
-    assert part_sizes(draw(validation_size=20, sample_size=21)) == {"train": 1, "validation": 20, "test": 20}
+    assert split_sizes(draw(validation_size=1)) == {"train": 79, "validation": 1, "test": 20}
+    assert split_sizes(draw(validation_size=16)) == split_sizes(draw(validation_size=0.2))
+    assert split_sizes(draw(validation_size=20, sample_size=21)) == {"train": 1, "validation": 20, "test": 20}
 
 
-def test_samples_of_any_size_share_a_counted_validation_part():
+def test_samples_of_any_size_have_the_same_counted_validation_set():
     expected = images_of(draw(validation_size=5), "validation")
     smaller = draw(sample_size=6, validation_size=5)
     for size in (7, 30, 80):
@@ -84,13 +84,13 @@ def test_samples_of_any_size_share_a_counted_validation_part():
         smaller = larger
 
 
-def test_a_count_for_validation_of_whole_groups_comes_as_near_as_it_can():
+def test_whole_groups_come_as_close_to_a_count_for_validation_as_they_can():
     groups = {name: f"g{index // 10}" for index, name in enumerate(NAMES)}
-    assert part_sizes(draw(groups, validation_size=11)) == {"train": 70, "validation": 10, "test": 20}
+    assert split_sizes(draw(groups, validation_size=11)) == {"train": 70, "validation": 10, "test": 20}
 
 
 @pytest.mark.parametrize(("size", "sample_size", "sample"), [(80, None, 80), (100, None, 80), (10, 10, 10)])
-def test_a_count_that_leaves_none_to_train_with_is_refused(size, sample_size, sample):
+def test_a_count_that_leaves_none_for_training_is_refused(size, sample_size, sample):
     message = f"split.validation_size asks for {size} of the {sample} micrographs of the sample"
     with pytest.raises(InputError, match=message):
         draw(validation_size=size, sample_size=sample_size)
@@ -106,34 +106,34 @@ def test_groups_stay_whole_and_are_balanced_by_images():
     groups = {f"{group}{number}.png": group for group, size in sizes.items() for number in range(size)}
     for seed in range(5):
         rows = draw(groups, seed=seed)
-        parts_of_group = {group: {row.split for row in rows if row.group == group} for group in sizes}
-        assert all(len(parts) == 1 for parts in parts_of_group.values())
-        # A fifth of 108 images is 22; no groups add up to that, and 20 + 3 (or 12 + 8 + 3) comes nearest.
-        assert part_sizes(rows)["test"] == 23
+        splits_of_group = {group: {row.split for row in rows if row.group == group} for group in sizes}
+        assert all(len(splits) == 1 for splits in splits_of_group.values())
+        # A fifth of 108 images is 22; no groups add up to that, and 20 + 3 (or 12 + 8 + 3) comes closest.
+        assert split_sizes(rows)["test"] == 23
 
 
 def test_a_large_group_is_not_split_to_meet_the_size():
     groups = {name: "big" if index < 90 else name for index, name in enumerate(NAMES)}
     rows = draw(groups, test_size=0.05)
     assert len({row.split for row in rows if row.group == "big"}) == 1
-    assert part_sizes(rows)["test"] == 5
+    assert split_sizes(rows)["test"] == 5
 
 
 def test_no_test_set_is_the_protocol_of_the_study():
     rows = draw(test_size=0)
-    assert part_sizes(rows) == {"train": 80, "validation": 20, "test": 0}
-    assert measured_part(rows) == "validation"
-    assert measured_part(draw()) == "test"
+    assert split_sizes(rows) == {"train": 80, "validation": 20, "test": 0}
+    assert evaluated_split(rows) == "validation"
+    assert evaluated_split(draw()) == "test"
 
 
 @pytest.mark.parametrize(("test_size", "measured"), [(0.2, "test"), (0, "validation")])
-def test_what_is_predicted_is_what_is_measured_or_all_but_what_trains(test_size, measured):
+def test_the_measured_images_are_predicted_or_all_but_the_training_set(test_size, measured):
     rows = draw(test_size=test_size)
     assert predicted_images(rows, "measured") == images_of(rows, measured)
     assert set(predicted_images(rows, "all")) == set(NAMES) - set(images_of(rows, "train"))
 
 
-def test_asking_for_more_than_there_is_says_how_many_there_are():
+def test_requests_beyond_what_is_available_say_how_many_there_are():
     with pytest.raises(InputError, match=r"sample_size asks for 81 micrographs, but there are 80"):
         draw(sample_size=81)
     with pytest.raises(InputError, match=r"test_size asks for 99 micrographs .* there are 100"):
@@ -146,7 +146,7 @@ def test_too_few_groups_are_refused():
         draw(groups)
 
 
-def test_a_blank_value_makes_a_group_in_one_column_as_in_several():
+def test_a_blank_value_is_a_group_in_one_column_and_in_several():
     assert group_name([]) == ""
     assert group_name(["01"]) == "01"
     assert group_name([" "]) == "(blank)"
@@ -155,34 +155,34 @@ def test_a_blank_value_makes_a_group_in_one_column_as_in_several():
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_images_with_blank_values_stay_on_one_side(columns: int):
+def test_images_with_blank_values_stay_in_one_split(columns: int):
     groups = {name: group_name([["a", "b", "c", ""][index % 4]] * columns) for index, name in enumerate(NAMES)}
     rows = draw(groups, test_size=25)
     assert len({row.split for row in rows if "(blank)" in row.group}) == 1
 
 
-def test_parts_named_by_a_column():
-    parts = dict.fromkeys(NAMES[:10], "train") | dict.fromkeys(NAMES[10:14], "Val") | {NAMES[14]: "test"}
-    rows = split_from_column(parts, sample_size=None, seed=1)
+def test_splits_named_by_a_column():
+    values = dict.fromkeys(NAMES[:10], "train") | dict.fromkeys(NAMES[10:14], "Val") | {NAMES[14]: "test"}
+    rows = split_from_column(values, sample_size=None, seed=1)
     assert images_of(rows, "train") == NAMES[:10]
     assert images_of(rows, "validation") == NAMES[10:14]
     assert images_of(rows, "test") == [NAMES[14]]
-    smaller = split_from_column(parts, sample_size=7, seed=1)
+    smaller = split_from_column(values, sample_size=7, seed=1)
     assert Counter(row.split for row in smaller) == {"train": 5, "validation": 2, "test": 1}
     assert set(images_of(smaller, "train")) < set(NAMES[:10])
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("values", "message"),
     [
-        ({"a.png": "train", "b.png": "holdout"}, "b.png is in the part 'holdout'"),
-        ({"a.png": "train", "b.png": "test"}, "no image is in the part validation"),
-        ({"a.png": "val", "b.png": "test"}, "no image is in the part train"),
+        ({"a.png": "train", "b.png": "holdout"}, "b.png has the value 'holdout'"),
+        ({"a.png": "train", "b.png": "test"}, "no image is for validation"),
+        ({"a.png": "val", "b.png": "test"}, "no image is for train"),
     ],
 )
-def test_unusable_columns_are_refused(parts, message):
+def test_unusable_columns_are_refused(values, message):
     with pytest.raises(InputError, match=message):
-        split_from_column(parts, sample_size=None, seed=1)
+        split_from_column(values, sample_size=None, seed=1)
 
 
 def test_written_and_read_back(tmp_path: Path):
@@ -200,15 +200,15 @@ def test_a_damaged_split_is_named(tmp_path: Path, content: str):
         read_split(tmp_path / "split.csv")
 
 
-def nearest_by_trying_all(sizes: list[int], count: int, most: int) -> tuple[int, int]:
+def closest_by_trying_all(sizes: list[int], count: int, most: int) -> tuple[int, int]:
     """Return the distance and the sum of the best choice, found by trying all."""
     choices = (choice for number in range(1, most + 1) for choice in combinations(sizes, number))
     return min((abs(sum(choice) - count), sum(choice)) for choice in choices)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_chosen_groups_come_nearest_of_all_choices(seed: int):
+def test_chosen_groups_come_closest_of_all_choices(seed: int):
     sizes = np.random.default_rng(seed).integers(1, 30, 9).tolist()
     groups = {f"{group}_{number}": f"g{group}" for group, size in enumerate(sizes) for number in range(size)}
-    tested = part_sizes(draw(groups, test_size=20, seed=seed))["test"]
-    assert (abs(tested - 20), tested) == nearest_by_trying_all(sizes, 20, most=7)
+    tested = split_sizes(draw(groups, test_size=20, seed=seed))["test"]
+    assert (abs(tested - 20), tested) == closest_by_trying_all(sizes, 20, most=7)

@@ -1,6 +1,6 @@
-"""Which micrographs train the network, which validate it, and which test it; folds of a cross-validation.
+"""Which micrographs are for training, validation and test, at random, by folds, or as a table says.
 
-The draws are our own: scikit-learn's GroupShuffleSplit counts groups, not images, and has no nested samples.
+scikit-learn's GroupShuffleSplit does not fit: it counts groups instead of images, and its samples are not nested.
 """
 
 import math
@@ -19,25 +19,33 @@ from microseg.common.files import output_file
 from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PART_NAMES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
-"""How a column of somebody else's table may call the three parts."""
+COLUMN_VALUES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
+"""What the column split.from_column may contain."""
+
+COLUMNS = ("image", "split", "group")
+
+ISLAND_CLASSES = 4
+"""Folds are balanced over this many quantiles of the number of islands."""
+
+Size = int | float | Fraction
+"""A number of images, or a fraction of them."""
+
+Units = list[tuple[str, ...]]
+"""Groups of images that stay together, or single images."""
 
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One micrograph's place: its `split` is train, validation or test; `group` is empty where none were asked."""
+    """The split of one micrograph: train, validation or test; `group` is empty without grouping."""
 
     image: str
     split: str
     group: str
 
 
-COLUMNS = ("image", "split", "group")
-
-
 @dataclass(frozen=True)
-class _Parts:
-    """All images, each in one part, in the random order in which samples take them."""
+class _Splits:
+    """All images, each in one split, in the random order in which samples take them."""
 
     train: list[str]
     validation: list[str]
@@ -52,24 +60,24 @@ def draw_split(
     validation_size: int | float,
     seed: int,
 ) -> list[SplitRow]:
-    """Draw the test set first, then a sample of the rest, of which a part is set aside for validation.
+    """Draw the test set first, then a sample of the rest, part of which is set aside for validation.
 
-    The test set depends on nothing but the images, `test_size` and `seed`. Samples are nested, and so are their
-    training and validation parts: those of 100 micrographs are among those of 500. Where `validation_size` is a
-    number, samples of any size have the same validation micrographs.
+    The test set depends only on the images, `test_size` and `seed`. Samples are nested, and so are their training
+    and validation sets: those of 100 micrographs are among those of 500. If `validation_size` is a number, samples
+    of any size have the same validation set.
 
     Args:
-        groups: each image's group. Where they differ, whole groups stay together and are chosen so that
-            the number of images, not of groups, comes nearest to what was asked for; images of one group, or of
-            the group "" (none), are drawn one by one.
-        test_size: a share of the images (rounded up) or their number; 0 for no test set.
-        sample_size: number of micrographs for training and validation together; None for all that are left.
-        validation_size: what of the sample is for validation: a share of it, above 0 and below 1 (rounded up), or
-            a number of micrographs, >= 1. Whole groups come as near to it as they can.
+        groups: the group of each image. Whole groups stay together and are chosen so that the number of images,
+            not of groups, comes as close as possible to the requested one; images of the group "" are drawn one by
+            one.
+        test_size: a fraction of the images (rounded up) or their number; 0 for no test set.
+        sample_size: number of micrographs for training and validation together; None for all except the test set.
+        validation_size: a fraction of the sample, above 0 and below 1 (rounded up), or a number of micrographs, >=
+            1. Whole groups come as close to it as they can.
         seed: the seed of params.yaml.
 
     Raises:
-        InputError: there are fewer micrographs or groups than asked for, or none would be left to train with.
+        InputError: there are fewer micrographs or groups than requested, or none would be left for training.
     """
     images = [str(name) for name in generator(seed, "split").permutation(sorted(groups))]
     units = _units(images, groups)
@@ -77,177 +85,63 @@ def draw_split(
     _check_test_count(test_count, len(images), len(units))
     test, rest = _choose(units, test_count, leave=2) if test_count else ([], units)
     available = sum(map(len, rest))
-    sample = _sample_size(sample_size, available, len(images) - available)
+    sample = _checked_sample_size(sample_size, available, len(images) - available)
     if isinstance(validation_size, int) and validation_size >= sample:
         raise InputError(
             f"split.validation_size asks for {validation_size} of the {sample} micrographs of the sample, which "
-            "leaves none to train with; lower it"
+            "leaves none for training; lower it"
         )
     validation, train = _choose(rest, _count(validation_size, available), leave=1)
-    parts = _Parts(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
-    return _rows(parts, groups, sample, validation_size)
+    splits = _Splits(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
+    return _rows(splits, groups, sample, validation_size)
 
 
-def _check_test_count(test_count: int, images: int, groups: int) -> None:
-    """Raise InputError where so many test micrographs leave too few to train and validate with."""
-    if test_count + 2 > images:
-        raise InputError(
-            f"split.test_size asks for {test_count} micrographs and training needs two more, but there are "
-            f"{images}; lower it"
-        )
-    parts_needed = 3 if test_count else 2
-    if groups < parts_needed:
-        raise InputError(
-            f"split.group_by makes {groups} groups, but {parts_needed} are needed, one for each part; "
-            "group by more columns or by none"
-        )
-
-
-def split_from_column(parts: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:
-    """Take each image's part as a table names it (train, val or validation, test).
-
-    Args:
-        parts: each image's part.
-        sample_size: how many training and validation micrographs to use, in their proportion; None for all.
-        seed: the seed of params.yaml; it decides which are in a smaller sample.
-
-    Raises:
-        InputError: a part has another name, there is none for training or validation, or too few for the sample.
-    """
-    images = [str(name) for name in generator(seed, "split").permutation(sorted(parts))]
-    for image in sorted(parts):
-        if parts[image].strip().lower() not in PART_NAMES:
-            raise InputError(
-                f"split.from_column: {image} is in the part {parts[image]!r}; the column may say "
-                f"{', '.join(PART_NAMES)}"
-            )
-    named = {image: PART_NAMES[parts[image].strip().lower()] for image in images}
-    chosen = {part: [image for image in images if named[image] == part] for part in (TRAIN, VALIDATION, TEST)}
-    for part in (TRAIN, VALIDATION):
-        if not chosen[part]:
-            raise InputError(f"split.from_column: no image is in the part {part}; at least one is needed")
-    available = len(chosen[VALIDATION]) + len(chosen[TRAIN])
-    every = _Parts(chosen[TRAIN], chosen[VALIDATION], chosen[TEST])
-    sample = _sample_size(sample_size, available, len(chosen[TEST]))
-    return _rows(every, dict.fromkeys(images, ""), sample, Fraction(len(chosen[VALIDATION]), available))
-
-
-def _count(size: int | float | Fraction, total: int) -> int:
-    """Return the number that `size` means: itself, or a share of `total`, rounded up."""
-    if isinstance(size, int):
-        return size
-    # 0.1 as a tenth: in floating point a tenth of thirty is a little more than three, and rounds up to four.
-    return math.ceil(Fraction(str(size)) * total)
-
-
-def _sample_size(asked: int | None, available: int, tested: int) -> int:
-    if asked is not None and asked > available:
-        raise InputError(
-            f"split.sample_size asks for {asked} micrographs, but there are {available} beside the "
-            f"{tested} of the test set; ask for at most {available}, or null for all"
-        )
-    return available if asked is None else asked
-
-
-def _units(images: Sequence[str], groups: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return what must stay together, in the random order of `images`: whole groups, or single images."""
+def _units(images: Sequence[str], groups: Mapping[str, str]) -> Units:
+    """Return the groups, or single images, in the random order of `images`."""
     members: dict[str, list[str]] = {}
     for image in images:
         members.setdefault(groups[image] or image, []).append(image)
     return [tuple(unit) for unit in members.values()]
 
 
-Units = list[tuple[str, ...]]
+def _check_test_count(test_count: int, images: int, groups: int) -> None:
+    """Raise InputError if so many test micrographs leave too few for training and validation."""
+    if test_count + 2 > images:
+        raise InputError(
+            f"split.test_size asks for {test_count} micrographs and training needs two more, but there are "
+            f"{images}; lower it"
+        )
+    needed = 3 if test_count else 2
+    if groups < needed:
+        raise InputError(
+            f"split.group_by makes {groups} groups, but {needed} are needed, one for each split; "
+            "group by more columns or by none"
+        )
 
 
 def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
-    """Choose units with nearest to `count` images in all, at least one unit, and `leave` or more left over.
+    """Choose one or more units with as close to `count` images as possible, and leave `leave` units or more.
 
     Returns:
-        The chosen units and the others, both in the order given.
+        The chosen units and the others, both in the given order.
     """
     if all(len(unit) == 1 for unit in units):
         number = min(count, len(units) - leave)
         return units[:number], units[number:]
-    chosen = closest_subset([len(unit) for unit in units], count, len(units) - leave)
+    chosen = _closest_subset([len(unit) for unit in units], count, len(units) - leave)
     return (
         [unit for index, unit in enumerate(units) if index in chosen],
         [unit for index, unit in enumerate(units) if index not in chosen],
     )
 
 
-def _in_order(images: Iterable[str], units: Iterable[tuple[str, ...]]) -> list[str]:
-    members = {image for unit in units for image in unit}
-    return [image for image in images if image in members]
+def _closest_subset(sizes: Sequence[int], count: int, most: int) -> set[int]:
+    """Return the positions of one to `most` of `sizes` with the sum closest to `count`, the smaller one of two.
 
-
-def _rows(
-    parts: _Parts, groups: Mapping[str, str], size: int, validation_size: int | float | Fraction
-) -> list[SplitRow]:
-    train, validation = _take_sample(parts, size, validation_size)
-    named = [(image, TRAIN) for image in train] + [(image, VALIDATION) for image in validation]
-    named += [(image, TEST) for image in parts.test]
-    return sorted((SplitRow(image, split, groups[image]) for image, split in named), key=lambda row: row.image)
-
-
-def _take_sample(parts: _Parts, size: int, validation_size: int | float | Fraction) -> tuple[list[str], list[str]]:
-    """Take `size` images; of any leading part of the sample the same share, or the same number, validates."""
-    wanted = min(_count(validation_size, size), size - 1)
-    validation_count = min(max(wanted, size - len(parts.train)), len(parts.validation))
-    return parts.train[: size - validation_count], parts.validation[:validation_count]
-
-
-def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
-    """Write data/split.csv."""
-    import pandas as pd
-
-    table = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
-    with output_file(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
-
-
-def read_split(path: Path) -> list[SplitRow]:
-    """Read data/split.csv; InputError where it is missing or not as `write_split` wrote it."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        rows = table[list(COLUMNS)].itertuples(index=False, name=None)
-        return [SplitRow(image, split, group) for image, split, group in rows]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such split; run the stage split first") from None
-    except (KeyError, ValueError):
-        raise InputError(f"{path}: not a table of {', '.join(COLUMNS)}; rerun the stage split") from None
-
-
-def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
-    """Return the images of the named parts, in the order of the table."""
-    return [row.image for row in rows if row.split in splits]
-
-
-def measured_part(rows: Sequence[SplitRow]) -> str:
-    """Return the part that evaluation measures: the test set or, where none was drawn, the validation part."""
-    return TEST if any(row.split == TEST for row in rows) else VALIDATION
-
-
-def predicted_images(rows: Sequence[SplitRow], parts: Literal["measured", "all"]) -> list[str]:
-    """Return the images that get logits and masks: those that are measured, or all that are not trained with."""
-    return images_of(rows, measured_part(rows)) if parts == "measured" else images_of(rows, VALIDATION, TEST)
-
-
-def part_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:
-    """Return the number of images in each of the three parts."""
-    counts = Counter(row.split for row in rows)
-    return {part: counts[part] for part in (TRAIN, VALIDATION, TEST)}
-
-
-def closest_subset(sizes: Sequence[int], count: int, most: int) -> set[int]:
-    """Return the positions of one to `most` of `sizes` whose sum is nearest to `count`, the smaller of two.
-
-    Of several choices with one sum, the first that is found counts: each number of images remembers the last of
-    the units that first made it up, which leads back through all of them.
+    Of several choices with the same sum, the one found first counts: each sum remembers the last unit of its first
+    choice, which leads back to the others.
     """
-    # A sum further from `count` than zero is wanted only where no other can be reached: one unit, the smallest.
+    # Sums further from `count` than zero matter only if no other can be reached: the smallest unit alone.
     largest = max(2 * count, min(sizes))
     last_unit = np.full(largest + 1, -1)
     units_used = np.full(largest + 1, -1)
@@ -270,13 +164,78 @@ def closest_subset(sizes: Sequence[int], count: int, most: int) -> set[int]:
     return chosen
 
 
-CLASSES = 4
-"""Micrographs are shared out evenly by which quarter the number of their islands is in."""
+def _in_order(images: Iterable[str], units: Units) -> list[str]:
+    members = {image for unit in units for image in unit}
+    return [image for image in images if image in members]
+
+
+def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:
+    """Split as a column of a table says (train, val or validation, test).
+
+    Args:
+        values: the value of the column for each image.
+        sample_size: number of micrographs for training and validation, in the proportion of the table; None for
+            all.
+        seed: the seed of params.yaml; it decides which are in a smaller sample.
+
+    Raises:
+        InputError: a value is unknown, there is no image for training or validation, or too few for the sample.
+    """
+    images = [str(name) for name in generator(seed, "split").permutation(sorted(values))]
+    for image in sorted(values):
+        if values[image].strip().lower() not in COLUMN_VALUES:
+            raise InputError(
+                f"split.from_column: {image} has the value {values[image]!r}; the column may contain "
+                f"{', '.join(COLUMN_VALUES)}"
+            )
+    split_of = {image: COLUMN_VALUES[values[image].strip().lower()] for image in images}
+    members = {
+        split: [image for image in images if split_of[image] == split] for split in (TRAIN, VALIDATION, TEST)
+    }
+    for split in (TRAIN, VALIDATION):
+        if not members[split]:
+            raise InputError(f"split.from_column: no image is for {split}; at least one is needed")
+    available = len(members[VALIDATION]) + len(members[TRAIN])
+    splits = _Splits(members[TRAIN], members[VALIDATION], members[TEST])
+    sample = _checked_sample_size(sample_size, available, len(members[TEST]))
+    return _rows(splits, dict.fromkeys(images, ""), sample, Fraction(len(members[VALIDATION]), available))
+
+
+def _count(size: Size, total: int) -> int:
+    """Return the number that `size` stands for: itself, or a fraction of `total`, rounded up."""
+    if isinstance(size, int):
+        return size
+    # 0.1 as exactly a tenth: in floating point, a tenth of thirty is slightly more than three and rounds up to
+    # four.
+    return math.ceil(Fraction(str(size)) * total)
+
+
+def _checked_sample_size(requested: int | None, available: int, tested: int) -> int:
+    if requested is not None and requested > available:
+        raise InputError(
+            f"split.sample_size asks for {requested} micrographs, but there are {available} beside the "
+            f"{tested} of the test set; ask for at most {available}, or null for all"
+        )
+    return available if requested is None else requested
+
+
+def _rows(splits: _Splits, groups: Mapping[str, str], sample: int, validation_size: Size) -> list[SplitRow]:
+    train, validation = _take_sample(splits, sample, validation_size)
+    named = [(image, TRAIN) for image in train] + [(image, VALIDATION) for image in validation]
+    named += [(image, TEST) for image in splits.test]
+    return sorted((SplitRow(image, split, groups[image]) for image, split in named), key=lambda row: row.image)
+
+
+def _take_sample(splits: _Splits, size: int, validation_size: Size) -> tuple[list[str], list[str]]:
+    """Take the first images for training and validation, `size` in all; the ratio is the same for any size."""
+    wanted = min(_count(validation_size, size), size - 1)
+    validation_count = min(max(wanted, size - len(splits.train)), len(splits.validation))
+    return splits.train[: size - validation_count], splits.validation[:validation_count]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One of `count` folds; the first is number 0."""
+    """One of `count` folds; the first one has the number 0."""
 
     number: int
     count: int
@@ -291,18 +250,18 @@ def draw_fold(
     validation_size: int | float,
     seed: int,
 ) -> list[SplitRow]:
-    """Split with one fold as the test set; training and validation are drawn from the other folds.
+    """Take one fold as the test set, and draw training and validation set from the other folds.
 
     Args:
-        groups: each image's group, "" for none; whole groups are in one fold.
+        groups: the group of each image, "" for none; a whole group is in one fold.
         islands: the number of islands of each image.
-        fold: which fold is the test set. Every image is in exactly one of the folds of one seed.
-        sample_size: as `draw_split` takes it.
-        validation_size: as `draw_split` takes it.
+        fold: the fold that is the test set. Every image is in exactly one fold of a seed.
+        sample_size: as for `draw_split`.
+        validation_size: as for `draw_split`.
         seed: the seed of params.yaml.
 
     Raises:
-        InputError: there are fewer groups or micrographs than folds, or too few are left to train with.
+        InputError: there are fewer groups or micrographs than folds, or too few remain for training.
     """
     test = _images_of_fold(groups, islands, fold, seed)
     rest = {image: group for image, group in groups.items() if image not in test}
@@ -312,7 +271,7 @@ def draw_fold(
 
 
 def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold: Fold, seed: int) -> set[str]:
-    from sklearn.model_selection import StratifiedGroupKFold  # a second to import
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     images = sorted(groups)
     units = [groups[image] or f"\0{image}" for image in images]
@@ -322,14 +281,59 @@ def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold:
             "lower it"
         )
     numbers = np.array([islands[image] for image in images])
-    classes = np.searchsorted(np.quantile(numbers, np.arange(1, CLASSES) / CLASSES), numbers, side="left")
+    quantiles = np.quantile(numbers, np.arange(1, ISLAND_CLASSES) / ISLAND_CLASSES)
+    classes = np.searchsorted(quantiles, numbers, side="left")
     random_state = int(generator(seed, "folds").integers(2**31))
     splitter = StratifiedGroupKFold(fold.count, shuffle=True, random_state=random_state)
     with warnings.catch_warnings():
-        # With fewer micrographs in a class than folds some folds have none of it: that is as even as it gets.
+        # A class with fewer micrographs than folds is missing in some folds: no other choice is more even.
         warnings.simplefilter("ignore", UserWarning)
-        parts = list(splitter.split(images, classes, units))
-    chosen = [images[place] for place in parts[fold.number][1]]
+        folds = list(splitter.split(images, classes, units))
+    chosen = [images[index] for index in folds[fold.number][1]]
     if not chosen:
         raise InputError(f"split.folds: fold {fold.number} of {fold.count} has no micrograph; lower the number")
     return set(chosen)
+
+
+def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
+    """Write data/split.csv."""
+    import pandas as pd
+
+    table = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+    with output_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_split(path: Path) -> list[SplitRow]:
+    """Read data/split.csv; InputError if it is missing or not as `write_split` wrote it."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = table[list(COLUMNS)].itertuples(index=False, name=None)
+        return [SplitRow(image, split, group) for image, split, group in rows]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such split; run the stage split first") from None
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: not a table of {', '.join(COLUMNS)}; rerun the stage split") from None
+
+
+def images_of(rows: Iterable[SplitRow], *splits: str) -> list[str]:
+    """Return the images of the named splits, in the order of the table."""
+    return [row.image for row in rows if row.split in splits]
+
+
+def split_sizes(rows: Iterable[SplitRow]) -> dict[str, int]:
+    """Return the number of images in each of the three splits."""
+    counts = Counter(row.split for row in rows)
+    return {split: counts[split] for split in (TRAIN, VALIDATION, TEST)}
+
+
+def evaluated_split(rows: Sequence[SplitRow]) -> str:
+    """Return the split that evaluation measures: the test set, or the validation set if there is no test set."""
+    return TEST if any(row.split == TEST for row in rows) else VALIDATION
+
+
+def predicted_images(rows: Sequence[SplitRow], subset: Literal["measured", "all"]) -> list[str]:
+    """Return the images to predict: those that are measured, or all that are not used for training."""
+    return images_of(rows, evaluated_split(rows)) if subset == "measured" else images_of(rows, VALIDATION, TEST)

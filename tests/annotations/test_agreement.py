@@ -1,3 +1,5 @@
+"""Points on which annotators agree: the matching rule, and the published points."""
+
 import csv
 import json
 import math
@@ -90,7 +92,7 @@ def published(shared_data):
 
 
 def test_the_published_points(published):
-    """All but the agreement of all three comes out as published: see the next test for why."""
+    """Everything but the number of points of all three annotators agrees; the next test shows why."""
     found = [agreed_points(markers, 30) for markers in read_markers(published, ["A", "B", "C"]).values()]
     assert len(found) == 1768
     assert sum(not one for one in found) == 63
@@ -98,8 +100,8 @@ def test_the_published_points(published):
     assert sum(len(one.annotators) == 3 for points in found for one in points) == 2889
 
 
-def test_where_the_published_table_counts_more(published):
-    """In 24 images it counts one point of three annotators more, and lies that close to one already counted."""
+def test_the_published_table_counts_some_points_twice(published):
+    """In 24 images, it has one more point of three annotators, which is close to one already counted."""
     markers = read_markers(published, ["A", "B", "C"])
     header, rows = read_table(published)
     differing = 0

@@ -1,3 +1,5 @@
+"""Unusable lines and tables are refused by file and line."""
+
 import pytest
 
 from microseg.annotations.polygons import read_annotations

@@ -1,4 +1,4 @@
-"""Whatever is done to the bytes of an annotation or a picture, the result is right or an InputError."""
+"""However the bytes of annotations and images are damaged, the result is right or an InputError."""
 
 import ast
 import csv
@@ -59,7 +59,7 @@ def outlines(masks):
 
 
 def plainly_read(text, delimiter):
-    """Read a table as one would without suspicion; whatever is odd in it raises some exception."""
+    """Read a table in the simplest way; anything odd in it raises some exception."""
     content = {}
     lines = [line for line in re.split("\r\n|\r|\n", text) if line.strip()]
     for name, point, polygon in csv.reader(lines[1:], delimiter=delimiter):
@@ -116,7 +116,7 @@ def test_a_damaged_coco_file_is_read_right_or_refused(tmp_path, changes):
     content = mutated(json.dumps(COCO_EXAMPLE).encode(), changes)
     path.write_bytes(content)
     try:
-        # Without the images' sizes the outlines are handed on as they are, in the frame of the pipeline.
+        # Without the sizes of the images, outlines are passed on as they are, in the frame of the pipeline.
         masks = read_lines(tmp_path / "raw.csv", [line for line, _ in coco_lines(path, {}, {}, 0)])
     except InputError:
         return
@@ -141,20 +141,20 @@ def test_damaged_metadata_is_refused_or_written_as_a_table(tmp_path, changes):
     except InputError:
         return
     with (tmp_path / "written.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]  # blank lines keep the others on theirs
+        rows = [row for row in csv.reader(file) if row]  # blank lines keep the numbers of the others
     assert "image_url" in rows[0]
     assert {len(row) for row in rows} == {len(rows[0])}
 
 
-def encoded(picture, ending):
+def encoded(pixels, ending):
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, format=ending)
+    Image.fromarray(pixels).save(file, format=ending)
     return file.getvalue()
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
 MASK = create_binary_mask(ImageMask("a.png", [AnnotatedPolygon((9, 9), [(2, 3), (20, 5), (9, 18)])]), *SIZE)
-PICTURES = {
+IMAGES = {
     "PNG": encoded(NOISE, "PNG"),
     "TIFF": encoded(NOISE, "TIFF"),
     "JPEG": encoded(NOISE, "JPEG"),
@@ -164,15 +164,15 @@ PICTURES = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 @fuzz
 @given(mutations)
-def test_a_damaged_picture_is_refused_or_still_a_picture(tmp_path, kind, changes):
-    """The checksums of PNG leave no other pixels than the original's; the other formats have none."""
-    path = tmp_path / "picture"
-    path.write_bytes(PICTURES[kind])
+def test_a_damaged_image_is_refused_or_still_an_image(tmp_path, kind, changes):
+    """PNG has checksums, so only the pixels of the original remain; the other formats have none."""
+    path = tmp_path / "image"
+    path.write_bytes(IMAGES[kind])
     original = read_grey(path)
-    path.write_bytes(mutated(PICTURES[kind], changes))
+    path.write_bytes(mutated(IMAGES[kind], changes))
     try:
         grey = read_grey(path)
     except InputError:

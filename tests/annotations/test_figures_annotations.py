@@ -1,3 +1,5 @@
+"""Figures of the annotations show the right data, in the same bytes every time."""
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -26,8 +28,8 @@ def pixels(figure):
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def share_of(colour, picture):
-    return (np.abs(picture - np.array(to_rgb(colour)) * 255).max(axis=-1) < 30).mean()
+def fraction_of(color, image):
+    return (np.abs(image - np.array(to_rgb(color)) * 255).max(axis=-1) < 30).mean()
 
 
 def test_all_polygons_lie_on_the_micrograph():
@@ -36,7 +38,7 @@ def test_all_polygons_lie_on_the_micrograph():
     assert np.array_equal(axes.images[0].get_array(), MICROGRAPH)
     assert [patch.get_xy()[:4].tolist() for patch in axes.patches] == [MASK[0].nodes.tolist()]
     assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 79.5), (59.5, -0.5))
-    assert share_of(ORANGE, pixels(with_polygon)) > share_of(
+    assert fraction_of(ORANGE, pixels(with_polygon)) > fraction_of(
         ORANGE, pixels(plot_image_and_mask(MICROGRAPH, ImageMask("a")))
     )
 
@@ -73,7 +75,7 @@ def test_a_distribution_counts_every_value():
         assert sum(bar.get_height() for bar in axes.patches) == len(values)
 
 
-def test_all_pictures_of_both_stages(tmp_path):
+def test_all_figures_of_both_stages(tmp_path):
     checked = check_annotations([MASK], [], {"a.png": (60, 80)}, None)
     figures = dict(annotation_figures(checked)) | dict(mask_figures([MASK], [0.1], lambda _: MICROGRAPH))
     for name, figure in figures.items():

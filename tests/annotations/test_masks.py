@@ -1,3 +1,5 @@
+"""Masks drawn from polygons: the convention at the boundary, clipping, union, rounding."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def test_no_polygon_gives_an_empty_mask():
     assert not mask_of().any()
 
 
-def test_degenerate_polygons_are_drawn_as_what_is_left_of_them():
+def test_degenerate_polygons_are_drawn_as_lines_and_points():
     assert mask_of([(3, 4)] * 3).sum() == 1
     assert mask_of([(3, 4), (9, 4), (3, 4)]).sum() == 7
 
@@ -92,20 +94,20 @@ def test_masks_agree_with_matplotlib_up_to_the_boundary(shape, vertices, seed):
     given_outline = shape(np.random.default_rng(seed), vertices)
     outline = np.floor(given_outline + 0.5)
     x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    centres = np.column_stack([x.ravel(), y.ravel()]).astype(float)
+    centers = np.column_stack([x.ravel(), y.ravel()]).astype(float)
     path = MatplotlibPath(np.vstack([outline, outline[:1]]), closed=True)
-    inside = path.contains_points(centres).reshape(HEIGHT, WIDTH)
-    distance = distance_to_outline(centres, outline)
+    inside = path.contains_points(centers).reshape(HEIGHT, WIDTH)
+    distance = distance_to_outline(centers, outline)
     mask = mask_of(given_outline.tolist())
     assert (distance[mask != inside] < 1).all()
     assert mask[distance < 1e-9].all()
 
 
-def test_drawing_is_what_pillow_draws():
+def test_masks_are_what_pillow_draws():
     outline = [(3, 1), (40, 8), (25, 33), (17, 12), (2, 30)]
-    picture = Image.new("L", (WIDTH, HEIGHT))
-    ImageDraw.Draw(picture).polygon(outline, fill=1, outline=1)
-    assert np.array_equal(mask_of(outline), np.asarray(picture, dtype=bool))
+    image = Image.new("L", (WIDTH, HEIGHT))
+    ImageDraw.Draw(image).polygon(outline, fill=1, outline=1)
+    assert np.array_equal(mask_of(outline), np.asarray(image, dtype=bool))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The published tables, read and drawn, against what is known of them."""
+"""The published tables, read and drawn, compared with known facts about them."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def metadata(shared_data):
     return read_metadata(shared_data / METADATA)
 
 
-def test_how_many_there_are(masks):
+def test_numbers_of_images_polygons_and_vertices(masks):
     assert len(masks) == 1705
     assert sum(len(mask) for mask in masks) == 8909
     vertices = [len(polygon) for mask in masks for polygon in mask]
@@ -54,9 +54,9 @@ def test_the_most_annotated_micrographs(masks):
     assert most_annotated(masks, 15) == [(f"{name}.png", number) for name, number in MOST_ANNOTATED.items()]
 
 
-def test_what_is_odd_about_them(masks, metadata):
+def test_issues(masks, metadata):
     checked = check_annotations(masks, [], dict.fromkeys(metadata, (HEIGHT, WIDTH)), metadata)
-    found = count(checked.findings, KINDS)
+    found = count(checked.issues, KINDS)
     assert {kind: number for kind, number in found.items() if number} == {
         "image_without_polygon": 2580 - 1705,
         "repeated_polygon": 1,
@@ -71,7 +71,7 @@ def test_what_is_odd_about_them(masks, metadata):
 
 
 def test_rows_written_with_a_decimal_point(shared_data):
-    """Four of the 35 hold whole numbers only, such as 512.0: 31 have fractions."""
+    """Four of the 35 have only whole numbers, such as 512.0: 31 have fractions."""
     text = (shared_data / POLYGONS).read_text(encoding="utf-8")
     assert sum("." in line.split(";")[2] for line in text.splitlines()[1:]) == 35
 

@@ -1,3 +1,5 @@
+"""Issues in the annotations: every kind is found, listed, counted, and refused or skipped."""
+
 import csv
 import math
 
@@ -24,16 +26,16 @@ SQUARE = [(10, 10), (14, 10), (14, 14), (10, 14)]
 
 
 def check(*outlines, center=(12, 12), sizes=SIZES, unusable=(), described=None):
-    """Check the polygons of a.png, which stand on lines 2, 3, ..."""
+    """Check the polygons of a.png, which are on lines 2, 3, ..."""
     polygons = [AnnotatedPolygon(center, outline, line) for line, outline in enumerate(outlines, start=2)]
     return check_annotations([ImageMask("a.png", polygons)], unusable, sizes, described)
 
 
 def places(checked):
-    return [(finding.kind, finding.image, finding.line) for finding in checked.findings]
+    return [(issue.kind, issue.image, issue.line) for issue in checked.issues]
 
 
-def test_an_ordinary_polygon_gives_no_finding():
+def test_an_ordinary_polygon_has_no_issue():
     assert places(check(SQUARE)) == []
 
 
@@ -52,9 +54,9 @@ def test_an_ordinary_polygon_gives_no_finding():
         ("fractional_coordinates", [(10.5, 10), *SQUARE[1:]], (12, 12)),
     ],
 )
-def test_every_kind_of_finding_by_itself(kind, outline, center):
+def test_every_kind_of_issue(kind, outline, center):
     found = check(outline, center=center)
-    assert {"without_area", "closed_outline"} >= {one.kind for one in found.findings} - {kind}
+    assert {"without_area", "closed_outline"} >= {issue.kind for issue in found.issues} - {kind}
     assert (kind, "a.png", 2) in places(found)
     assert kind in KINDS
 
@@ -62,12 +64,12 @@ def test_every_kind_of_finding_by_itself(kind, outline, center):
 def test_a_repeated_polygon_is_found_by_its_outline():
     checked = check(SQUARE, [(0, 0), (4, 0), (4, 4)], SQUARE, center=(11, 11))
     assert ("repeated_polygon", "a.png", 4) in places(checked)
-    assert [one.detail for one in checked.findings if one.kind == "repeated_polygon"] == [
+    assert [issue.detail for issue in checked.issues if issue.kind == "repeated_polygon"] == [
         "the same outline as line 2"
     ]
 
 
-def test_images_and_polygons_without_each_other():
+def test_images_without_polygons_and_polygons_without_image():
     checked = check(SQUARE, sizes={"b.png": (9, 9)})
     assert places(checked) == [("polygon_without_image", "a.png", 2), ("image_without_polygon", "b.png", None)]
     assert checked.masks == []
@@ -82,30 +84,30 @@ def test_a_declared_empty_image_is_used_and_needs_no_polygon():
     assert (places(checked), checked.masks) == ([], [ImageMask("a.png")])
 
 
-def test_an_image_that_lost_all_its_polygons_is_no_empty_truth():
+def test_an_image_without_usable_polygons_is_not_an_empty_mask():
     outside = [(40, 0), (45, 0), (45, 5)]
     assert check(outside).masks == []
     assert check(unusable=[UnusableLine(3, "a.png", "text")]).masks == []
     assert len(check(outside, SQUARE).masks[0]) == 1
 
 
-def test_invalid_findings_are_refused_or_skipped(tmp_path):
+def test_invalid_issues_are_refused_or_skipped(tmp_path):
     table = tmp_path / "annotations.csv"
-    findings = check([(40, 0), (45, 0), (45, 5)], unusable=[UnusableLine(9, "b.png", "2 fields")]).findings
+    issues = check([(40, 0), (45, 0), (45, 5)], unusable=[UnusableLine(9, "b.png", "2 fields")]).issues
     with pytest.raises(InputError) as refusal:
-        refuse_invalid(findings, "error", LineMap(table))
+        refuse_invalid(issues, "error", LineMap(table))
     assert str(refusal.value).startswith(f"{table}, line 2: the polygon lies outside a.png")
     assert "(1 more like this)" in str(refusal.value)
-    refuse_invalid(findings, "skip", LineMap(table))
-    refuse_invalid(check([*SQUARE, SQUARE[0]]).findings, "error", LineMap(table))
+    refuse_invalid(issues, "skip", LineMap(table))
+    refuse_invalid(check([*SQUARE, SQUARE[0]]).issues, "error", LineMap(table))
 
 
-def test_nothing_left_is_refused(tmp_path):
+def test_annotations_without_usable_polygons_are_refused(tmp_path):
     with pytest.raises(InputError, match="no usable polygon at all"):
         refuse_emptiness([ImageMask("a.png")], LineMap(tmp_path / "annotations.csv"))
 
 
-def test_the_metrics_count_what_the_list_holds(tmp_path):
+def test_the_metrics_count_the_listed_issues(tmp_path):
     checked = check(
         SQUARE, [(40, 0), (45, 0), (45, 5)], [*SQUARE, SQUARE[0]], unusable=[UnusableLine(9, "b.png", "2 fields")]
     )
@@ -113,13 +115,13 @@ def test_the_metrics_count_what_the_list_holds(tmp_path):
     assert (metrics["images"], metrics["polygons"], metrics["skipped"]) == (1, 2, 2)
     assert metrics["vertices_per_polygon"] == {"min": 4, "median": 4.5, "mean": 4.5, "max": 5}
     assert metrics["polygon_area"]["max"] == 16
-    write_issues(tmp_path / "findings.csv", checked.findings, {9: "mine.csv, line 12"}.get)
-    with (tmp_path / "findings.csv").open(newline="") as file:
+    write_issues(tmp_path / "issues.csv", checked.issues, {9: "mine.csv, line 12"}.get)
+    with (tmp_path / "issues.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    listed = [row["finding"] for row in rows]
-    assert [row["line"] for row in rows] == [str(finding.line) for finding in checked.findings]
-    assert [row["origin"] for row in rows] == ["mine.csv, line 12", "", ""]
-    assert {kind: listed.count(kind) for kind in KINDS} == metrics["findings"]
+    listed = [row["issue"] for row in rows]
+    assert [row["line"] for row in rows] == [str(issue.line) for issue in checked.issues]
+    assert [row["source"] for row in rows] == ["mine.csv, line 12", "", ""]
+    assert {kind: listed.count(kind) for kind in KINDS} == metrics["issues"]
     assert set(INVALID) <= set(KINDS)
 
 
@@ -159,7 +161,7 @@ def test_groups_of_the_metadata():
     }
 
 
-def test_a_column_that_names_every_image_is_no_group():
+def test_a_column_of_names_has_no_groups():
     metadata = {str(number): {"image_url": str(number), "name": str(number)} for number in range(30)}
     assert group_sizes(list(metadata), metadata) == {}
 

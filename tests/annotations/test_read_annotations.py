@@ -1,3 +1,5 @@
+"""Tables of annotations in every dialect become polygons, which are written and read again."""
+
 import dataclasses
 
 import numpy as np
@@ -85,13 +87,13 @@ def test_polygons_are_added_to_their_own_image_only():
     assert first[0] is polygon
 
 
-def test_most_annotated_keeps_the_order_of_equal_ones():
+def test_most_annotated_keeps_the_order_of_ties():
     polygon = AnnotatedPolygon((1, 1), [(0, 0), (4, 0), (0, 4)])
     masks = [ImageMask(name, [polygon] * number) for name, number in [("a", 1), ("b", 2), ("c", 1), ("d", 2)]]
     assert most_annotated(masks, 3) == [("b", 2), ("d", 2), ("a", 1)]
 
 
-def test_unusable_lines_are_returned_beside_the_others(tmp_path):
+def test_unusable_lines_are_returned_beside_the_polygons(tmp_path):
     table = write_table(tmp_path, f"image_url;point;polygon\na.png;nonsense;{TRIANGLE}\nb.png;(0, 0);{TRIANGLE}\n")
     masks, unusable = scan_annotations(table)
     assert [mask.img_name for mask in masks] == ["b.png"]
@@ -100,17 +102,26 @@ def test_unusable_lines_are_returned_beside_the_others(tmp_path):
 
 def test_polygons_survive_being_written_and_read(tmp_path):
     masks = [
-        ImageMask("ä.png", [AnnotatedPolygon((0.1, -2), [(0.1 + 0.2, 0), (1e-9, 4), (-3, 4)], line=7)]),
+        ImageMask(
+            "ä.png", [AnnotatedPolygon((0.1, -2), [(0.1 + 0.2, 0), (1e-9, 4), (-3, 4)], line=7, source="mine.csv")]
+        ),
         ImageMask("empty.png"),
     ]
     write_polygons(tmp_path / "polygons.jsonl", masks)
     again = read_polygons(tmp_path / "polygons.jsonl")
     assert again == masks
-    assert again[0][0].line == 7
+    assert (again[0][0].line, again[0][0].source) == (7, "mine.csv")
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"image": "a.png"}', '{"image": "a.png", "polygons": [{"center": 1}]}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"image": "a.png"}',
+        '{"image": "a.png", "polygons": [{"center": 1}]}',
+        '{"image": "a", "polygons": [{"center": [1, 1], "nodes": [[0, 0], [4, 0], [0, 4]], "origin": "b"}]}',
+    ],
 )
 def test_a_damaged_file_of_polygons_is_named(tmp_path, text):
     path = tmp_path / "polygons.jsonl"

@@ -1,4 +1,4 @@
-"""Scripts run the package of the copy of the project they stand in, whatever else is installed."""
+"""Scripts use the package in their own copy of the project, whatever else is installed."""
 
 import shutil
 import subprocess

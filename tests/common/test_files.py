@@ -1,4 +1,4 @@
-"""Outputs are complete or not there, and what was good before stays."""
+"""Outputs are complete or absent, and a failure keeps the previous ones."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_json_refuses_what_it_cannot_say(tmp_path):
+def test_json_refuses_values_that_it_does_not_have(tmp_path):
     write_json(tmp_path / "good.json", {"µ": 1})
     assert json.loads((tmp_path / "good.json").read_text(encoding="utf-8")) == {"µ": 1}
     with pytest.raises(ValueError, match="JSON compliant"):

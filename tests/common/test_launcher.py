@@ -1,4 +1,4 @@
-"""MICROSEG_LAUNCHER: a stage hands itself over to the program that starts it on every device."""
+"""MICROSEG_LAUNCHER: a stage lets another program start it on every device."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_without_a_launcher_the_stage_runs_once_and_here(folder: Path):
     assert [launched for _, launched, _ in ran(folder)] == [None]
 
 
-def test_a_launcher_is_one_text_with_arguments_and_quotes_that_is_split_here_and_not_by_a_shell(folder: Path):
+def test_a_launcher_with_arguments_and_quotes_is_split_here_and_not_by_a_shell(folder: Path):
     done = run_stage(folder, MICROSEG_LAUNCHER=launcher(folder, times=2))
     assert done.returncode == 0, done.stderr
     label, command = json.loads((folder / "record.json").read_text())
@@ -115,7 +115,7 @@ def descendants(process: subprocess.Popen[bytes], folder: Path) -> list[psutil.P
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells nobody that a parent is gone")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report that a parent is gone")
 @pytest.mark.parametrize("end", ["SIGKILL of DVC", "SIGTERM of the stage"])
 def test_nothing_that_was_launched_outlives_dvc_or_the_stage(folder: Path, end: str):
     more = {"MICROSEG_LAUNCHER": launcher(folder, times=1), "TEST_SLEEPS": "1", "DVC_STAGE": "train"}

@@ -1,3 +1,5 @@
+"""Work in several processes: results in order, errors passed on, no orphans."""
+
 import os
 import signal
 import subprocess
@@ -42,7 +44,9 @@ def test_nothing_to_do():
     assert list(map_in_processes(square, [], "squaring")) == []
 
 
-@pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="no process can be kept to some cores")
+@pytest.mark.skipif(
+    not hasattr(psutil.Process, "cpu_affinity"), reason="processes cannot be restricted to some cores"
+)
 def test_cores_that_this_process_may_not_use_do_not_count():
     process = psutil.Process()
     allowed = process.cpu_affinity()
@@ -54,7 +58,7 @@ def test_cores_that_this_process_may_not_use_do_not_count():
     assert usable_cores() == len(allowed)
 
 
-def test_all_cores_count_where_the_system_does_not_keep_processes_to_some(monkeypatch):
+def test_all_cores_count_if_the_system_does_not_restrict_processes(monkeypatch):
     monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)
     assert usable_cores() == psutil.cpu_count()
 

@@ -1,12 +1,13 @@
-"""params.yaml: every mistake is refused by the name of its key."""
+"""params.yaml: every mistake is refused by the name of its key, and old names by the new ones."""
 
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
-from microseg.common.params import PARAMETER_KEYS, read_params
+from microseg.common.params import PARAMETER_KEYS, RENAMED, RENAMED_VALUES, check_key, read_params, read_yaml
 
 MANUAL = Path(__file__).parents[2] / "params.yaml"
 
@@ -40,13 +41,13 @@ def test_every_key_has_a_sentence_above_it():
         ("  lr: 0.004", "  lr: -1", r"train\.lr: .*greater than 0, found -1"),
         ("  lr: 0.004", "  lr: .nan", r"train\.lr: .*finite"),
         ("  lr: 0.004", "", r"train\.lr: missing key"),
-        ("test_size: 20", "test_size: 1.5", r"split: test_size is 1\.5, but a share is below 1"),
-        ("  crop: 128", "  crop: 3", r"train\.crop: .*greater than or equal to 16, found 3"),
-        ("  tile: null", "  tile: 100", r"predict\.tile: .*multiple of 16, found 100"),
+        ("test_size: 20", "test_size: 1.5", r"split: test_size is 1\.5, but a fraction is below 1"),
+        ("  crop_size: 128", "  crop_size: 3", r"train\.crop_size: .*greater than or equal to 16, found 3"),
+        ("  tile_size: null", "  tile_size: 100", r"predict\.tile_size: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
         ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
         ("warmup_epochs: 1", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
-        ("  workers: auto", "  workers: many", r"train\.workers: .*'auto', found 'many'"),
+        ("  num_workers: auto", "  num_workers: many", r"train\.num_workers: .*'auto', found 'many'"),
         ("\nseed: 2021", "\nseed: 2021\nseed: 1", r'duplicate key "seed"'),
         ("\nseed: 2021", "\nseed: [", r"not valid YAML: .*line"),
     ],
@@ -56,21 +57,68 @@ def test_mistakes_are_refused_by_name(tmp_path, old, new, message):
         read_params(changed(tmp_path, old, new))
 
 
-def test_a_rise_that_leaves_no_epoch_for_the_fall_is_refused():
+def of_version_0_1(tmp_path, key, value):
+    """Write the manual with `key` set, in place of the parameter that has replaced it."""
+    content = read_yaml(MANUAL, "missing")
+    for name, change in ((RENAMED.get(key), "remove"), (key, "set")):
+        *sections, leaf = (name or key).split(".")
+        section = content
+        for one in sections:
+            section = section[one]
+        if change == "remove" and name:
+            del section[leaf]
+        elif change == "set":
+            section[leaf] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump(content, file)
+    return path
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_every_renamed_key_is_refused_with_its_new_name(tmp_path, old, new):
+    path = of_version_0_1(tmp_path, old, "anything")
+    with pytest.raises(InputError) as refusal:
+        read_params(path)
+    assert str(refusal.value) == f"{path}: {old} is called {new} now"
+    with pytest.raises(InputError) as refusal:
+        check_key(old)
+    assert str(refusal.value) == f"{old} is called {new} now"
+    assert new in PARAMETER_KEYS
+    assert old not in PARAMETER_KEYS
+
+
+def test_a_renamed_key_beside_the_new_one_is_refused_too(tmp_path):
+    path = changed(tmp_path, "  checkpoint: ", "  keep: last\n  checkpoint: ")
+    with pytest.raises(InputError) as refusal:
+        read_params(path)
+    assert str(refusal.value) == f"{path}: train.keep is called train.checkpoint now"
+
+
+@pytest.mark.parametrize(("key", "old", "new"), [(*setting, new) for setting, new in RENAMED_VALUES.items()])
+def test_every_renamed_value_is_refused_with_its_new_name(tmp_path, key, old, new):
+    path = of_version_0_1(tmp_path, key, old)
+    with pytest.raises(InputError) as refusal:
+        read_params(path)
+    assert str(refusal.value) == f"{path}: {key}: {old} is called {new} now"
+    read_params(MANUAL, {key: new})
+
+
+def test_a_warmup_that_leaves_no_epoch_for_the_decay_is_refused():
     changes = {"train.schedule": "cosine", "train.epochs": 5, "train.warmup_epochs": 5}
     with pytest.raises(InputError, match=r"train: warmup_epochs is 5, which leaves none of 5 epochs .* cosine"):
         read_params(MANUAL, changes)
     assert read_params(MANUAL, changes | {"train.epochs": 6}).train.warmup_epochs == 5
-    # With a constant rate a longer training goes on from a shorter one, whose epochs are all a rise.
+    # With a constant rate, a longer training continues from a shorter one that consists of the warmup alone.
     assert read_params(MANUAL, changes | {"train.schedule": "constant"}).train.warmup_epochs == 5
 
 
-def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
+def test_a_crop_that_is_too_small_for_batch_normalization_is_refused():
     with pytest.raises(
-        InputError, match=r"train: crop is 16, .* set crop to 32 or more, or normalisation to none"
+        InputError, match=r"train: crop_size is 16, .* set crop_size to 32 or more, or norm_layer to none"
     ):
         read_params(MANUAL, {"train.crop_size": 16, "train.norm_layer": "batch"})
-    assert read_params(MANUAL, {"train.crop_size": 16, "train.norm_layer": "none"}).train.crop == 16
+    assert read_params(MANUAL, {"train.crop_size": 16, "train.norm_layer": "none"}).train.crop_size == 16
 
 
 @pytest.mark.parametrize(
@@ -78,30 +126,30 @@ def test_a_crop_of_which_too_little_is_left_to_normalise_is_refused():
     [
         (
             {"architecture": "fpn"},
-            r"architecture is fpn, but encoder plain is a U-Net's own; set architecture to unet",
+            r"architecture is fpn, but encoder plain is part of the U-Net; set architecture to unet",
         ),
         (
             {"encoder_lr_multiplier": 0.5},
-            r"encoder_lr_multiplier is 0\.5, but has no meaning with encoder plain; set it to 1\.0",
+            r"encoder_lr_multiplier is 0\.5, but has no effect with encoder plain; set it to 1\.0",
         ),
-        ({"input_normalization": "imagenet"}, r"input_normalization imagenet has no meaning with encoder plain"),
+        ({"input_normalization": "imagenet"}, r"input_normalization imagenet has no effect with encoder plain"),
         (
             {"encoder": "resnet18", "activation_checkpointing": True},
-            r"activation_checkpointing is for encoder plain",
+            r"activation_checkpointing works only with encoder plain",
         ),
-        ({"encoder": "resnet18", "crop_size": 48}, r"crop is 48, .* set crop to 64 or more"),
+        ({"encoder": "resnet18", "crop_size": 48}, r"crop_size is 48, .* set crop_size to 64 or more"),
         (
             {"encoder": "resnet18", "encoder_lr_multiplier": -1.0},
             r"train\.encoder_lr_multiplier: .*greater than or equal to 0, found -1",
         ),
     ],
 )
-def test_what_an_encoder_cannot_do_is_refused(changes, message):
+def test_combinations_that_an_encoder_does_not_support_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         read_params(MANUAL, {f"train.{key}": value for key, value in changes.items()})
 
 
-def test_another_encoder_takes_any_architecture():
+def test_other_encoders_work_with_any_architecture():
     changes = {"train.encoder": "resnet18", "train.architecture": "fpn", "train.encoder_lr_multiplier": 0.0}
     params = read_params(MANUAL, changes | {"train.input_normalization": "imagenet"}).train
     assert (params.architecture, params.encoder, params.encoder_lr_multiplier) == ("fpn", "resnet18", 0.0)

@@ -1,4 +1,4 @@
-"""Stage scripts as commands: help at once, one clear line for a mistake, nothing left behind."""
+"""Stage scripts as commands: immediate help, one clear line for a mistake, no partial outputs."""
 
 import shutil
 import subprocess

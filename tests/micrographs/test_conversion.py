@@ -1,3 +1,5 @@
+"""Any image that people save becomes an 8-bit grey micrograph, or is refused."""
+
 import zipfile
 
 import numpy as np
@@ -6,17 +8,17 @@ import tifffile
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.micrographs.conversion import bits_in_use, colour_to_grey, count_bits, read_grey, to_8_bit
+from microseg.micrographs.conversion import bits_in_use, count_bits, read_grey, rgb_to_grey, to_8_bit
 from microseg.micrographs.images import read_micrograph
 from microseg.sources.archive import unpack_micrographs
 from microseg.sources.folder import write_folder
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
-COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
+COLOR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
 
 
-def saved(path, picture, **options):
-    Image.fromarray(picture).save(path, **options)
+def saved(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
     return path
 
 
@@ -26,22 +28,22 @@ def test_grey_values_stay_as_they_are(tmp_path, ending):
 
 
 def test_jpeg_stays_close(tmp_path):
-    smooth = np.tile_size(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    smooth = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
     read = read_grey(saved(tmp_path / "a.jpg", smooth, quality=95))
     assert np.abs(read.astype(int) - smooth).max() <= 4
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_grey_stored_as_colour_comes_back_as_grey(tmp_path, ending):
+def test_grey_stored_as_color_becomes_grey_again(tmp_path, ending):
     same = np.stack([GREY] * 3, axis=-1)
     transparent = np.dstack([same, GREY])
     assert np.array_equal(read_grey(saved(tmp_path / f"rgb.{ending}", same)), GREY)
     assert np.array_equal(read_grey(saved(tmp_path / f"rgba.{ending}", transparent)), GREY)
 
 
-def test_colour_becomes_luma_by_hand(tmp_path):
-    expected = np.rint(COLOUR @ np.array([0.2125, 0.7154, 0.0721]))
-    assert np.array_equal(read_grey(saved(tmp_path / "a.png", COLOUR)), expected)
+def test_color_becomes_luma_by_hand(tmp_path):
+    expected = np.rint(COLOR @ np.array([0.2125, 0.7154, 0.0721]))
+    assert np.array_equal(read_grey(saved(tmp_path / "a.png", COLOR)), expected)
 
 
 def test_other_kinds_of_grey(tmp_path):
@@ -104,21 +106,21 @@ def test_white_pixels_are_reported(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("bits", "byteorder"), [(8, "<"), (8, ">"), (16, "<")])
-def test_white_is_zero_is_no_negative(tmp_path, byteorder, bits):
+def test_white_is_zero_is_inverted(tmp_path, byteorder, bits):
     positive = GREY.astype(f"uint{bits}") * (257 if bits == 16 else 1)
     stored = np.iinfo(positive.dtype).max - positive
     tifffile.imwrite(tmp_path / "a.tif", stored, byteorder=byteorder, photometric="miniswhite")
     assert np.array_equal(read_grey(tmp_path / "a.tif"), positive)
 
 
-def test_a_published_colour_picture_becomes_the_same_grey_as_one_of_a_folder(tmp_path):
+def test_a_published_color_image_becomes_the_same_grey_as_one_of_a_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "PNG.zip", "w") as archive:
-        archive.write(saved(tmp_path / "IMG_00001.png", COLOUR), "PNG/IMG_00001.png")
+        archive.write(saved(tmp_path / "IMG_00001.png", COLOR), "PNG/IMG_00001.png")
     (tmp_path / "out").mkdir()
     unpack_micrographs(tmp_path / "PNG.zip", ["IMG_00001.png"], tmp_path / "out")
     unpacked = read_micrograph(tmp_path / "out" / "IMG_00001.png")
     assert np.array_equal(unpacked, read_grey(tmp_path / "IMG_00001.png"))
-    assert np.array_equal(unpacked, colour_to_grey(COLOUR))
+    assert np.array_equal(unpacked, rgb_to_grey(COLOR))
 
 
 def test_a_set_of_16_bit_micrographs_keeps_one_scale(tmp_path):
@@ -136,12 +138,12 @@ def test_a_set_of_16_bit_micrographs_keeps_one_scale(tmp_path):
     assert np.array_equal(read_micrograph(tmp_path / "raw" / "images" / "plain.png"), GREY)
 
 
-def test_what_cannot_be_placed_or_understood_is_refused(tmp_path):
+def test_unusable_images_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "float.tif", GREY.astype(np.float32))
-    with pytest.raises(InputError, match=r"float\.tif: its pixels are of the kind 'F'"):
+    with pytest.raises(InputError, match=r"float\.tif: its pixels have the mode 'F'"):
         read_grey(tmp_path / "float.tif")
     tifffile.imwrite(tmp_path / "pages.tif", np.stack([GREY] * 3), photometric="minisblack")
-    with pytest.raises(InputError, match=r"pages\.tif: holds several pictures"):
+    with pytest.raises(InputError, match=r"pages\.tif: holds several images"):
         read_grey(tmp_path / "pages.tif")
     turned = Image.Exif()
     turned[0x0112] = 6

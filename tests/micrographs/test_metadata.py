@@ -1,4 +1,4 @@
-"""metadata.csv: what it says of each image, and what is wrong with it by line."""
+"""metadata.csv: the values of each image, and mistakes refused by line."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_values_are_text(tmp_path):
         ("name,type\na.png,01\n", r"metadata\.csv, line 1: no column image_url"),
         (TABLE + "c.png,01\n", r"metadata\.csv, line 4: expected 3 fields"),
         (TABLE + "c.png,01,400,9\n", r"metadata\.csv, line 4: expected 3 fields"),
-        (TABLE + "a.png,02,400\n", r"metadata\.csv, line 4: a\.png stands in an earlier line"),
+        (TABLE + "a.png,02,400\n", r"metadata\.csv, line 4: a\.png has an earlier line"),
         ("", r"line 1: no column image_url"),
     ],
 )

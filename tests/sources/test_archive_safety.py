@@ -1,4 +1,4 @@
-"""A damaged or hostile archive is refused with its name, and nothing is ever written outside the folder."""
+"""A damaged or hostile archive is refused by name, and nothing is ever written outside the folder."""
 
 import io
 import stat
@@ -20,7 +20,7 @@ from fuzzing import examples
 NAME = "IMG_00001.png"
 
 
-def picture(mode: str = "L", shape: tuple[int, int] = (24, 32)) -> Image.Image:
+def image_of(mode: str = "L", shape: tuple[int, int] = (24, 32)) -> Image.Image:
     values = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
     return Image.fromarray(values).convert(mode)
 
@@ -51,7 +51,7 @@ def unpack(archive: Path, *names: str) -> dict[str, Path]:
 
 
 def test_only_the_wanted_micrographs_are_kept_byte_for_byte(tmp_path: Path) -> None:
-    content = png(picture())
+    content = png(image_of())
     entries = {
         "PNG/": b"",
         f"PNG/{NAME}": content,
@@ -64,10 +64,10 @@ def test_only_the_wanted_micrographs_are_kept_byte_for_byte(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
-def test_every_8_bit_mode_of_a_grey_picture_gives_the_same_values(tmp_path: Path, mode: str) -> None:
-    image = picture(mode)
+def test_every_8_bit_mode_of_a_grey_image_gives_the_same_values(tmp_path: Path, mode: str) -> None:
+    image = image_of(mode)
     kept = unpack(zipped(tmp_path / "a.zip", {NAME: png(image)}))
-    np.testing.assert_array_equal(read_micrograph(kept[NAME]), np.asarray(picture()))
+    np.testing.assert_array_equal(read_micrograph(kept[NAME]), np.asarray(image_of()))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_every_8_bit_mode_of_a_grey_picture_gives_the_same_values(tmp_path: Path
     ],
 )
 def test_names_that_lead_elsewhere(tmp_path: Path, name: str, problem: str) -> None:
-    archive = zipped(tmp_path / "a.zip", {NAME: png(picture()), name: b"evil"})
+    archive = zipped(tmp_path / "a.zip", {NAME: png(image_of()), name: b"evil"})
     with pytest.raises(InputError, match=problem):
         unpack(archive)
 
@@ -104,7 +104,7 @@ def test_bomb_by_ratio(tmp_path: Path) -> None:
 
 
 def test_bomb_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = png(picture())
+    content = png(image_of())
     archive = zipped(tmp_path / "a.zip", {NAME: content, "IMG_00002.png": content})
     monkeypatch.setattr(archive_module, "LARGEST_SUM", 2 * len(content) - 1)
     with pytest.raises(InputError, match=f"would unpack to {2 * len(content):,} bytes"):
@@ -120,8 +120,8 @@ def test_entry_that_lies_about_its_size(tmp_path: Path) -> None:
         unpack(archive)
 
 
-def test_picture_of_far_too_many_pixels(tmp_path: Path) -> None:
-    content = bytearray(png(picture()))
+def test_image_of_far_too_many_pixels(tmp_path: Path) -> None:
+    content = bytearray(png(image_of()))
     content[16:24] = struct.pack(">II", 60_000, 60_000)
     content[29:33] = struct.pack(">I", zipfile.crc32(content[12:29]))
     with pytest.raises(InputError, match=r"IMG_00001.png: has 60,000 x 60,000 pixels"):
@@ -129,7 +129,7 @@ def test_picture_of_far_too_many_pixels(tmp_path: Path) -> None:
 
 
 def test_missing_micrographs_are_named(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", {NAME: png(picture())})
+    archive = zipped(tmp_path / "a.zip", {NAME: png(image_of())})
     with pytest.raises(InputError, match=r"lacks IMG_00007.png, IMG_00008.png, which the table"):
         unpack(archive, "IMG_00008.png", NAME, "IMG_00007.png")
 
@@ -141,7 +141,7 @@ def test_many_missing_micrographs_are_counted(tmp_path: Path) -> None:
 
 
 def test_micrograph_that_is_there_twice(tmp_path: Path) -> None:
-    content = png(picture())
+    content = png(image_of())
     archive = zipped(tmp_path / "a.zip", {f"PNG/{NAME}": content, f"old/{NAME}": content})
     with pytest.raises(
         InputError, match=r"holds IMG_00001.png twice, as PNG/IMG_00001.png and as old/IMG_00001.png"
@@ -150,7 +150,7 @@ def test_micrograph_that_is_there_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a picture", png(picture())[:-40], b"\xff\xd8\xff\xe0" + bytes(100)]
+    "content", [b"", b"not an image", png(image_of())[:-40], b"\xff\xd8\xff\xe0" + bytes(100)]
 )
 def test_micrograph_that_cannot_be_decoded_is_named(tmp_path: Path, content: bytes) -> None:
     archive = zipped(tmp_path / "a.zip", {f"PNG/{NAME}": content})
@@ -160,18 +160,18 @@ def test_micrograph_that_cannot_be_decoded_is_named(tmp_path: Path, content: byt
 
 def test_16_bit_is_refused_rather_than_clipped(tmp_path: Path) -> None:
     content = png(Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)))
-    with pytest.raises(InputError, match=r"IMG_00001.png: expected 8 bits a channel, found mode I"):
+    with pytest.raises(InputError, match=r"IMG_00001.png: expected 8 bits per channel, found mode I"):
         unpack(zipped(tmp_path / "a.zip", {NAME: content}))
 
 
 def test_unusual_compression_is_refused(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", {NAME: png(picture())}, zipfile.ZIP_LZMA)
+    archive = zipped(tmp_path / "a.zip", {NAME: png(image_of())}, zipfile.ZIP_LZMA)
     with pytest.raises(InputError, match=r"compressed by method 14"):
         unpack(archive)
 
 
 def test_encrypted_entry_is_refused(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", {NAME: png(picture())})
+    archive = zipped(tmp_path / "a.zip", {NAME: png(image_of())})
     content = bytearray(archive.read_bytes())
     content[6] |= 1  # the flag in the local header, then in the directory
     content[content.index(b"PK\x01\x02") + 8] |= 1
@@ -206,7 +206,7 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
 
 
 def test_mutated_archive_gives_the_true_micrographs_or_an_input_error(tmp_path: Path) -> None:
-    contents = {NAME: png(picture()), "IMG_00002.png": png(picture("RGB", (16, 16)))}
+    contents = {NAME: png(image_of()), "IMG_00002.png": png(image_of("RGB", (16, 16)))}
     sound = zipped(tmp_path / "sound.zip", {f"PNG/{name}": content for name, content in contents.items()})
     generator = np.random.default_rng(11)
     target, folder = tmp_path / "a.zip", tmp_path / "images"
@@ -228,10 +228,10 @@ def test_mutated_archive_gives_the_true_micrographs_or_an_input_error(tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {"sound.zip", "a.zip", "images"}
 
 
-def test_mutated_picture_never_escapes_as_another_error(tmp_path: Path) -> None:
-    """Damage inside a picture that its checksum in the archive does not betray."""
+def test_mutated_image_raises_no_other_error(tmp_path: Path) -> None:
+    """Damage inside an image that its checksum in the archive does not reveal."""
     generator = np.random.default_rng(12)
-    sound = png(picture())
+    sound = png(image_of())
     folder = tmp_path / "images"
     folder.mkdir()
     refused = 0

@@ -1,4 +1,4 @@
-"""COCO's frame: (0, 0) is the corner of the first pixel. What a tool outlines comes back pixel for pixel."""
+"""COCO's frame: (0, 0) is the corner of the first pixel. Outlines give the annotated pixels exactly."""
 
 import json
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import read_annotations
 from microseg.common.errors import InputError
-from microseg.sources.coco import fill_parts, mask_of_runs, runs_of_text
+from microseg.sources.coco import decompress_runs, fill_outlines, mask_of_runs
 from microseg.sources.folder import write_folder
 
 from dataset_forms import corner_outlines, write_images
@@ -42,7 +42,7 @@ def blobs(seed, size=SIZE):
     return np.abs(noise) > np.quantile(np.abs(noise), 0.35)
 
 
-def test_a_hundred_random_shapes_come_back(tmp_path):
+def test_a_hundred_random_shapes_are_kept(tmp_path):
     masks = [blobs(seed) for seed in range(100)]
     write_images(tmp_path / "mine", [f"{number}.png" for number in range(100)], SIZE)
     content = {
@@ -63,7 +63,7 @@ def test_a_hundred_random_shapes_come_back(tmp_path):
     assert sum(bool((ndimage.binary_fill_holes(mask) & ~mask).any()) for mask in masks) > 30
 
 
-def test_the_masks_of_real_micrographs_come_back(shared_data, tmp_path):
+def test_the_masks_of_real_micrographs_are_redrawn(shared_data, tmp_path):
     size = (512, 512)
     annotated = read_annotations(shared_data / "superalloy" / "annotations.csv")
     masks = {mask.img_name: create_binary_mask(mask, *size) for mask in annotated}
@@ -73,7 +73,7 @@ def test_the_masks_of_real_micrographs_come_back(shared_data, tmp_path):
         assert np.array_equal(taken_in(tmp_path / str(number), [corner_outlines(mask)], size), mask)
 
 
-# The pixels by hand: those whose centre (column + 0.5, row + 0.5) lies inside.
+# The pixels by hand: those whose center (column + 0.5, row + 0.5) lies inside.
 @pytest.mark.parametrize(
     ("outline", "pixels"),
     [
@@ -83,7 +83,7 @@ def test_the_masks_of_real_micrographs_come_back(shared_data, tmp_path):
         (
             [(0, 0), (4, 0), (0, 4)],
             6,
-        ),  # rows of 3, 2, 1: the diagonal x + y = 4 goes through centres, to its left in
+        ),  # rows of 3, 2, 1: the diagonal x + y = 4 runs through centers, which count as inside
         ([(0, 0), (50, 0), (50, 40), (0, 40)], 2000),
         ([(-5, -5), (3, -5), (3, 3), (-5, 3)], 9),
         ([(2, 2), (6, 6), (6, 2), (2, 6)], 8),  # a bow tie: two triangles of 4 each
@@ -93,13 +93,13 @@ def test_pixels_counted_by_hand(tmp_path, outline, pixels):
     assert taken_in(tmp_path, [[np.ravel(outline).tolist()]]).sum() == pixels
 
 
-def test_two_polygons_that_share_an_edge_share_no_pixel_and_leave_none():
+def test_two_polygons_that_share_an_edge_share_no_pixel_and_miss_none():
     rng = np.random.default_rng(0)
     for _ in range(50):
         corners = np.array([(0, 0), (30, 0), (30, 30), (0, 30)], float)
         start, end = np.array([rng.uniform(0, 30), 0]), np.array([rng.uniform(0, 30), 30])
-        left = fill_parts([np.array([corners[0], start, end, corners[3]])], 30, 30)
-        right = fill_parts([np.array([start, corners[1], corners[2], end])], 30, 30)
+        left = fill_outlines([np.array([corners[0], start, end, corners[3]])], 30, 30)
+        right = fill_outlines([np.array([start, corners[1], corners[2], end])], 30, 30)
         assert np.array_equal(left, ~right)
 
 
@@ -108,15 +108,15 @@ def test_parts_of_one_annotation_are_united(tmp_path):
     assert taken_in(tmp_path, [overlapping]).sum() == 150
 
 
-def test_the_information_bar_is_cut_off_and_what_lies_below_the_image_is_left_to_parse_csv(tmp_path):
+def test_the_information_bar_is_cut_off_and_polygons_below_the_image_are_left_to_parse_csv(tmp_path):
     inside, below = [[5, 30, 10, 30, 10, 38, 5, 38]], [[5, 34, 10, 34, 10, 38, 5, 38]]
     assert taken_in(tmp_path, [inside, below], crop_bottom=8)[:, 5:10].sum() == 2 * 5
 
 
-def test_an_island_without_any_pixel_centre_is_none(tmp_path, caplog):
+def test_an_annotation_without_any_pixel_center_is_no_island(tmp_path, caplog):
     speck = [[3.6, 3.6, 4.4, 3.6, 4.4, 4.4, 3.6, 4.4]]
     assert not taken_in(tmp_path, [speck]).any()
-    assert "1 annotations hold no pixel's centre" in caplog.text
+    assert "1 annotations contain no pixel center" in caplog.text
     assert "annotations.json, annotations.0" in caplog.text
 
 
@@ -129,7 +129,7 @@ def runs(mask):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_run_lengths_come_back(tmp_path, seed):
+def test_run_lengths_are_kept(tmp_path, seed):
     mask = blobs(seed)
     assert np.array_equal(taken_in(tmp_path, [{"size": list(SIZE), "counts": runs(mask)}]), mask)
 
@@ -137,11 +137,11 @@ def test_run_lengths_come_back(tmp_path, seed):
 def test_compressed_run_lengths_by_hand():
     # A 9 x 10 mask whose pixels 6 and 7 down the first column are foreground: 6 background, 2 foreground, 82 rest.
     # 6 -> "6", 2 -> "2", 82 -> 18 + 2 * 32: 18 with more to follow is chr(48 + 18 + 32) = "b", then 2 is "2".
-    assert runs_of_text("62b2") == [6, 2, 82]
+    assert decompress_runs("62b2") == [6, 2, 82]
     mask = mask_of_runs([6, 2, 82], 9, 10)
     assert np.argwhere(mask).tolist() == [[6, 0], [7, 0]]
     # The fourth is the difference to the second: 1 less, with the sign in the fifth bit: chr(48 + 31).
-    assert runs_of_text("62b2" + chr(48 + 31)) == [6, 2, 82, 1]
+    assert decompress_runs("62b2" + chr(48 + 31)) == [6, 2, 82, 1]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_compressed_run_lengths_by_hand():
         ({"size": [40, 50], "counts": [-5, 2005]}, "run lengths"),
         ({"size": [40, 50], "counts": "6~"}, "'~' in compressed run lengths"),
         ({"size": [40, 50], "counts": "b"}, "break off"),
-        ({"size": [50, 40], "counts": [2000]}, r"of the size \[50, 40\], the image has \[40, 50\]"),
+        ({"size": [50, 40], "counts": [2000]}, r"of size \[50, 40\], the image has \[40, 50\]"),
         ({"size": [40, 50]}, "counts: Field required"),
     ],
 )
@@ -160,7 +160,7 @@ def test_damaged_run_lengths_are_refused(tmp_path, segmentation, complaint):
         taken_in(tmp_path, [segmentation])
 
 
-def test_the_helper_outlines_what_it_was_given():
+def test_the_helper_outlines_its_mask():
     square = np.zeros((5, 5), bool)
     square[1:4, 1:4] = True
     assert sorted(zip(*[iter(corner_outlines(square)[0])] * 2, strict=True))[0] == (1, 1)

@@ -1,4 +1,4 @@
-"""Answers that are not the file: never taken for it, and said to the user in so many words."""
+"""Answers that are not the file are never taken for it, and the error says what came instead."""
 
 import datetime
 import hashlib

@@ -1,4 +1,4 @@
-"""An interrupted download continues where it stopped, in the same process or in a later one."""
+"""An interrupted download resumes where it stopped, in the same process or in a later one."""
 
 import hashlib
 import signal
@@ -80,12 +80,12 @@ def test_dropped_connections(server: MisbehavingServer, tmp_path: Path, drop: in
         int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0 for _, wanted in server.requests
     ]
     assert starts == sorted(starts)
-    assert server.served["/data"] <= len(CONTENT) + 2 * transfer.PIECE
+    assert server.served["/data"] <= len(CONTENT) + 2 * transfer.CHUNK
 
 
 def test_connection_that_always_drops_but_gains(server: MisbehavingServer, tmp_path: Path) -> None:
     """Far more drops than attempts: what counts is whether the file grows."""
-    server.plans["/data"] = [drops_after(2 * transfer.PIECE)]
+    server.plans["/data"] = [drops_after(2 * transfer.CHUNK)]
     assert fetch(file_at(server.url("/data")), tmp_path, HASTE).read_bytes() == CONTENT
     assert len(server.requests) > 3 * HASTE.attempts
 
@@ -125,7 +125,7 @@ def test_short_answer_without_a_length_is_continued(server: MisbehavingServer, t
 
 
 def test_slow_trickle_is_survived(server: MisbehavingServer, tmp_path: Path) -> None:
-    """The whole transfer takes many times the longest silence that is allowed."""
+    """The whole transfer takes many times the longest allowed silence."""
     content = CONTENT[:400]
     server.contents["/data"] = content
     server.plans["/data"] = [trickles(piece=10, pause=0.02)]
@@ -174,7 +174,7 @@ def test_pauses_double_up_to_the_longest(
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
-def test_progress_bar_tells_speed_and_time_left(
+def test_progress_bar_shows_speed_and_remaining_time(
     server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("microseg.common.progress.LOG_INTERVAL", 0.0)

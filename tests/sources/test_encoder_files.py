@@ -1,4 +1,4 @@
-"""The table of published encoders is that of segmentation_models_pytorch, and what it lacks is told by name."""
+"""The table of published encoders agrees with segmentation_models_pytorch; unknown encoders are refused."""
 
 import importlib.util
 import re
@@ -33,7 +33,7 @@ def test_weights_from_imagenet_are_those_that_the_library_pins():
 
 
 @pytest.mark.parametrize("weights", PRETRAININGS)
-def test_every_line_is_a_file_of_its_own(weights):
+def test_every_line_is_a_different_file(weights):
     names = encoders_with(weights)
     assert len(names) == len(set(names))
     files = [encoder_file(weights, name) for name in names]
@@ -47,7 +47,7 @@ def test_every_line_is_a_file_of_its_own(weights):
         assert (file.size is None) == (file.sha256 is None)
 
 
-def test_versions_are_those_that_the_authors_program_takes():
+def test_versions_are_those_of_the_authors_program():
     newest = encoder_file("micronet", "resnet50")
     assert newest.address == (
         "https://nasa-public-data.s3.amazonaws.com/microscopy_segmentation_models/"
@@ -60,7 +60,7 @@ def test_versions_are_those_that_the_authors_program_takes():
     assert odd.name == "resnext101_pretrained_microscopynet_v1.0.pth.tar"
 
 
-def test_an_encoder_without_such_weights_is_told_which_have_them():
+def test_an_encoder_without_such_weights_is_refused_with_those_that_have_them():
     with pytest.raises(InputError) as caught:
         encoder_file("micronet", "mit_b0")
     assert "params.yaml: train.encoder_weights: there are no micronet weights for the encoder 'mit_b0'" in str(

@@ -1,4 +1,4 @@
-"""Annotations as CSV, as COCO and as mask images: all give the same masks, or a clear refusal."""
+"""Annotations as CSV, as COCO and as mask images give the same masks, or a clear refusal."""
 
 import json
 
@@ -71,7 +71,7 @@ def test_masks_give_the_masks(source):
     assert_same(taken_in(source), MASKS)
 
 
-def test_masks_of_the_real_micrographs_come_back(shared_data, source):
+def test_masks_of_real_micrographs_are_kept(shared_data, source):
     masks = read_annotations(shared_data / "superalloy" / "annotations.csv")
     folder = source.parent / "real"
     folder.mkdir()
@@ -96,7 +96,7 @@ def test_a_coco_image_without_annotation_is_not_an_empty_one(source):
     assert [mask.img_name for mask in taken_in(source)] == ["a.png"]
 
 
-def test_an_empty_mask_is_an_empty_image_and_no_mask_is_none(source):
+def test_an_empty_mask_is_an_empty_image_and_a_missing_mask_is_not(source):
     write_images(source.parent / "more", ["c.png"], SIZE)
     (source.parent / "more" / "images" / "c.png").rename(source / "images" / "c.png")
     write_mask_form(source, [MASKS[0], ImageMask("b.png")], SIZE)
@@ -120,13 +120,13 @@ def change_coco(source, change):
     ("change", "complaint"),
     [
         (lambda c: c["annotations"][0].update(segmentation=[]), r"annotations\.0: has no polygon"),
-        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "3 numbers, which are no pairs"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "3 numbers is not a list of pairs"),
         (lambda c: c["annotations"][0].update(segmentation=[["1", "2"] * 3]), "should be a valid number"),
         (lambda c: c["annotations"][0].update(image_id=77), "image_id 77 is not among the images"),
         (lambda c: c["annotations"][0].update(category_id=2), "annotations of 2 categories"),
         (lambda c: c["annotations"][0].pop("segmentation"), r"annotations\.0\.segmentation: Field required"),
         (lambda c: c["images"][0].update(height=39), "a.png has 50 x 39 pixels there, the image 50 x 40"),
-        (lambda c: c["images"][1].update(file_name="elsewhere/a.png"), "a.png .* stands there twice"),
+        (lambda c: c["images"][1].update(file_name="elsewhere/a.png"), "a.png .* is listed twice"),
         (lambda c: c["images"][1].update(file_name="b;.png"), "is not the name of an image file"),
         (lambda c: c.pop("images"), "images: Field required"),
         (lambda c: c.update(annotations=[]), "holds no annotation"),
@@ -140,7 +140,7 @@ def test_unusable_coco_is_refused(source, change, complaint):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"images": 1}', "[" * 100_000])
-def test_what_is_no_coco_is_refused(source, text):
+def test_files_that_are_not_coco_are_refused(source, text):
     (source / "annotations.json").write_text(text)
     with pytest.raises(InputError, match=r"annotations\.json: "):
         taken_in(source)
@@ -159,11 +159,11 @@ def test_unusable_masks_are_refused(source):
     write_mask_form(source, MASKS, SIZE)
     path = source / "masks" / "a.png"
     good = path.read_bytes()
-    for picture, complaint in (
+    for pixels, complaint in (
         (np.arange(2000, dtype=np.uint8).reshape(SIZE) % 3, "holds 3 values"),
         (np.zeros((40, 49), np.uint8), "has 49 x 40 pixels, its micrograph 50 x 40"),
     ):
-        Image.fromarray(picture).save(path)
+        Image.fromarray(pixels).save(path)
         with pytest.raises(InputError, match=rf"masks/a\.png: {complaint}"):
             write_folder_again(source)
     path.write_bytes(good)

@@ -1,3 +1,5 @@
+"""The user's own folder becomes a raw dataset; what is missing or damaged in it is named."""
+
 import csv
 
 import numpy as np
@@ -18,8 +20,8 @@ def source(tmp_path):
     """A folder of two micrographs, a.png and b.png of 12 rows and 16 columns, with one polygon each."""
     folder = tmp_path / "mine"
     (folder / "images").mkdir(parents=True)
-    for name, picture in pictures().items():
-        Image.fromarray(picture).save(folder / "images" / name)
+    for name, pixels in micrographs().items():
+        Image.fromarray(pixels).save(folder / "images" / name)
     write_table(folder, LINES)
     return folder
 
@@ -31,7 +33,7 @@ def target(tmp_path):
     return folder
 
 
-def pictures():
+def micrographs():
     rng = np.random.default_rng(0)
     return {name: rng.integers(0, 256, (12, 16), dtype=np.uint8) for name in ("a.png", "b.png")}
 
@@ -43,9 +45,9 @@ def write_table(folder, rows, delimiter=";", name="annotations.csv"):
 
 def test_images_and_annotations_arrive_unchanged(source, target):
     write_folder(target, source, 0)
-    assert sorted(path.name for path in target.iterdir()) == ["annotations.csv", "images", "origins.csv"]
-    for name, picture in pictures().items():
-        assert np.array_equal(read_micrograph(target / "images" / name), picture)
+    assert sorted(path.name for path in target.iterdir()) == ["annotations.csv", "images", "line_map.csv"]
+    for name, pixels in micrographs().items():
+        assert np.array_equal(read_micrograph(target / "images" / name), pixels)
     assert read_annotations(target / "annotations.csv") == read_annotations(source / "annotations.csv")
 
 
@@ -66,16 +68,16 @@ def test_every_line_keeps_its_number(source, target):
     assert (target / "annotations.csv").read_text() == (source / "annotations.csv").read_text()
 
 
-def test_other_endings_become_png_in_pictures_and_tables(source, target):
-    picture = pictures()["a.png"]
+def test_other_suffixes_become_png_in_images_and_tables(source, target):
+    pixels = micrographs()["a.png"]
     (source / "images" / "a.png").unlink()
-    Image.fromarray(picture).save(source / "images" / "a.TIF", format="TIFF")
+    Image.fromarray(pixels).save(source / "images" / "a.TIF", format="TIFF")
     write_table(source, [LINES[0], ["a.TIF", *LINES[1][1:]], LINES[2]])
     write_table(
         source, [["image_url", "type"], ["b.png", "x, y"], ["a.TIF", "z"]], name="metadata.csv", delimiter=";"
     )
     write_folder(target, source, 0)
-    assert np.array_equal(read_micrograph(target / "images" / "a.png"), picture)
+    assert np.array_equal(read_micrograph(target / "images" / "a.png"), pixels)
     assert [mask.img_name for mask in read_annotations(target / "annotations.csv")] == ["a.png", "b.png"]
     with (target / "metadata.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["image_url", "type"], ["b.png", "x, y"], ["a.png", "z"]]
@@ -83,7 +85,7 @@ def test_other_endings_become_png_in_pictures_and_tables(source, target):
 
 def test_the_information_bar_is_cut_off(source, target):
     write_folder(target, source, 5)
-    assert np.array_equal(read_micrograph(target / "images" / "a.png"), pictures()["a.png"][:7])
+    assert np.array_equal(read_micrograph(target / "images" / "a.png"), micrographs()["a.png"][:7])
 
 
 def test_cutting_off_everything_is_refused(source, target):
@@ -126,15 +128,15 @@ def test_a_damaged_png_is_named(source, target, damage):
         case "empty":
             content = bytearray()
         case "text":
-            content = bytearray(b"not a picture")
+            content = bytearray(b"not an image")
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"b\.png: cannot be decoded"):
         write_folder(target, source, 0)
 
 
-def test_two_pictures_of_one_name_are_refused(source, target):
-    Image.fromarray(pictures()["a.png"]).save(source / "images" / "a.tif")
-    with pytest.raises(InputError, match=r"a\.tif: a\.png has the same name but for its ending"):
+def test_two_images_of_one_name_are_refused(source, target):
+    Image.fromarray(micrographs()["a.png"]).save(source / "images" / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif: a\.png has the same name except for the suffix"):
         write_folder(target, source, 0)
 
 

@@ -1,4 +1,4 @@
-"""The published source from end to end, against a stand-in for the published files."""
+"""The published source from end to end, with stand-ins for the published files."""
 
 import hashlib
 import io
@@ -100,7 +100,7 @@ def write(
 def check_raw_dataset(folder: Path) -> None:
     assert (folder / "annotations.csv").read_bytes() == POLYGONS
     assert (folder / "metadata.csv").read_bytes() == METADATA
-    content = ["annotations.csv", "images", "metadata.csv", "origins.csv"]
+    content = ["annotations.csv", "images", "line_map.csv", "metadata.csv"]
     assert sorted(path.name for path in folder.iterdir()) == content
     for table, name in zip(("annotations.csv", "metadata.csv"), CONTENTS, strict=False):
         assert read_line_map(folder / table).place(7) == f"{name}, line 7"
@@ -123,7 +123,7 @@ def test_second_run_uses_what_was_fetched(server: MisbehavingServer) -> None:
 
 
 def test_addresses_are_tried_in_order(server: MisbehavingServer) -> None:
-    """The programs' address is blocked, the redirecting one sends a challenge, the first mirror wrong bytes."""
+    """The address for programs is blocked, the redirecting one sends a challenge, the first mirror wrong bytes."""
     for name in CONTENTS:
         server.plans[f"/api/{name}"] = [status(403)]
         server.plans[f"/files/{name}"] = [empty_202]
@@ -138,13 +138,13 @@ def test_addresses_are_tried_in_order(server: MisbehavingServer) -> None:
     ]
 
 
-def test_another_address_continues_what_one_began(server: MisbehavingServer) -> None:
-    server.plans["/api/images.zip"] = [drops_after(transfer.PIECE), status(403)]
+def test_another_address_resumes_the_download(server: MisbehavingServer) -> None:
+    server.plans["/api/images.zip"] = [drops_after(transfer.CHUNK), status(403)]
     check_raw_dataset(write(server))
-    assert server.requests[-1] == ("/storage/images.zip", f"bytes={transfer.PIECE}-")
+    assert server.requests[-1] == ("/storage/images.zip", f"bytes={transfer.CHUNK}-")
 
 
-def test_when_all_fails_the_error_tells_how_to_fetch_by_hand(server: MisbehavingServer) -> None:
+def test_if_all_addresses_fail_the_error_says_how_to_download_by_hand(server: MisbehavingServer) -> None:
     server.plans["/api/images.zip"] = [status(403)]
     server.plans["/files/images.zip"] = [html_page]
     with pytest.raises(InputError) as caught:
@@ -152,7 +152,7 @@ def test_when_all_fails_the_error_tells_how_to_fetch_by_hand(server: Misbehaving
     message = str(caught.value)
     file = dataset(server).images
     for part in (
-        "images.zip could not be fetched",
+        "images.zip could not be downloaded",
         f"{file.urls[0]}: answered 403",
         f"{file.urls[1]}: answered with an HTML page",
         f"from {file.urls[0]} or {file.urls[1]}",
@@ -171,7 +171,7 @@ def test_every_file_that_fails_is_named_at_once(server: MisbehavingServer) -> No
     server.plans = {f"/{base}/{name}": [status(404)] for base in ("api", "files") for name in CONTENTS}
     with pytest.raises(InputError) as caught:
         write(server)
-    assert all(f"{name} could not be fetched" in str(caught.value) for name in CONTENTS)
+    assert all(f"{name} could not be downloaded" in str(caught.value) for name in CONTENTS)
 
 
 def test_files_placed_by_hand_are_used_whatever_their_name(server: MisbehavingServer) -> None:
@@ -227,7 +227,7 @@ def test_mirror_has_to_be_a_web_address(server: MisbehavingServer, mirror: str) 
 def test_full_disk_is_found_before_anything_is_fetched(
     server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Room is needed for the downloads and, on the same disk, for the images once more."""
+    """Space is needed for the downloads and, on the same disk, for the images once more."""
     sizes = [len(content) for content in CONTENTS.values()]
     needed = sum(sizes) + max(sizes)
     usage = type("Usage", (), {"free": needed - 1})
@@ -239,7 +239,7 @@ def test_full_disk_is_found_before_anything_is_fetched(
     check_raw_dataset(write(server, name="again"))
 
 
-def test_disk_that_fills_up_on_the_way_is_said_so(server: MisbehavingServer) -> None:
+def test_disk_that_fills_up_during_the_download_is_reported(server: MisbehavingServer) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     downloads = Path("home/downloads")

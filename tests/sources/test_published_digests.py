@@ -1,14 +1,14 @@
-"""Sizes, digests and addresses of the published files are those of the files as published."""
+"""Sizes, digests and addresses of the published files are those of figshare."""
 
 from pathlib import Path
 
 from microseg.sources.published import AACHEN_HEERLEN
-from microseg.sources.transfer import misfit
+from microseg.sources.transfer import mismatch
 
 
 def test_published_tables_have_the_pinned_size_and_md5(shared_data: Path) -> None:
     for file in (AACHEN_HEERLEN.polygons, AACHEN_HEERLEN.metadata):
-        assert misfit(shared_data / "aachen_heerlen" / file.name, file) is None
+        assert mismatch(shared_data / "aachen_heerlen" / file.name, file) is None
 
 
 def test_published_files_are_pinned_as_on_figshare() -> None:

@@ -1,4 +1,4 @@
-"""The synthetic source: the published layout and dialect, one seed one dataset, and a task worth learning."""
+"""The synthetic source: published layout and dialect, one dataset per seed, and a task worth learning."""
 
 import ast
 import contextlib
@@ -117,7 +117,7 @@ def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
                 process.kill()
 
 
-def test_a_small_set_is_the_start_of_a_larger_one(tmp_path: Path) -> None:
+def test_a_small_set_is_the_beginning_of_a_larger_one(tmp_path: Path) -> None:
     small, large = draw(tmp_path / "small", images=3), draw(tmp_path / "large", images=6)
     for table in ("annotations.csv", "metadata.csv"):
         assert (large / table).read_bytes().startswith((small / table).read_bytes())
@@ -169,7 +169,7 @@ def test_metadata_has_the_published_columns_and_known_groups(full_size: Path) ->
     assert max(groups.values()) >= 3 * min(groups.values())
 
 
-def test_groups_look_different(full_size: Path) -> None:
+def test_groups_differ_in_brightness(full_size: Path) -> None:
     brightness: dict[tuple[str, str], list[float]] = {}
     for row in read_metadata(full_size):
         micrograph = read_micrograph(full_size / "images" / row["image_url"])

@@ -1,1 +1,1 @@
-"""Polygons and masks, each into the other, and what in the annotations is wrong or odd."""
+"""Polygons and masks, conversion between them, and issues in the annotations."""

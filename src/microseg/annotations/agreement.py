@@ -1,9 +1,9 @@
-"""Which of the points that several annotators marked they agree upon: how the published labels were made.
+"""The points on which several annotators agree: how the published labels were made.
 
-Markers of different annotators agree where each lies within a distance of every other. Markers on which all agree
-are taken first, then those on which one annotator fewer does, down to two; among equally many the closest come
-first. Every marker is used once, and an agreed point is the mean of its markers. Iren et al. (Scientific Data
-8:140, 2021) publish the points of three annotators and the agreed ones: 30 pixels come closest to theirs.
+Markers of different annotators agree if each lies within a distance of every other. Points of all annotators come
+first, then those of one annotator fewer, down to two; among those of equally many, the closest come first. Every
+marker is used once, and an agreed point is the mean of its markers. Iren et al. (Scientific Data 8:140, 2021)
+published the points of three annotators and the agreed ones: a distance of 30 pixels comes closest to theirs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,13 @@ from microseg.common.tables import read_table
 
 Points = NDArray[np.float64]
 
+Group = tuple[tuple[int, int], ...]
+"""Markers that agree, each as (annotator, index)."""
+
 
 @dataclass(frozen=True)
 class AgreedPoint:
-    """A point (x, y) in pixels, and the positions of the annotators who agree upon it."""
+    """A point (x, y) in pixels, and the indices of the annotators who agree on it."""
 
     point: tuple[float, float]
     annotators: tuple[int, ...]
@@ -33,8 +36,8 @@ def agreed_points(markers: Sequence[Points], threshold: float) -> list[AgreedPoi
     """Match the markers of one micrograph.
 
     Args:
-        markers: for each annotator the marked points, (n, 2) of (x, y) in pixels; n may be 0.
-        threshold: the largest Euclidean distance in pixels at which two markers still mean the same, >= 0.
+        markers: the points that each annotator marked, (n, 2) of (x, y) in pixels; n may be 0.
+        threshold: the largest Euclidean distance in pixels at which two markers still agree, >= 0.
 
     Returns:
         The agreed points, those of most annotators first.
@@ -59,13 +62,10 @@ def agreed_points(markers: Sequence[Points], threshold: float) -> list[AgreedPoi
     return agreed
 
 
-Group = tuple[tuple[int, int], ...]
-
-
 def _candidates(
     annotators: tuple[int, ...], distances: dict[tuple[int, int], Points], threshold: float
 ) -> Iterator[tuple[float, Group]]:
-    """Yield each group of one marker (annotator, index) of every annotator within `threshold`, and its spread."""
+    """Yield the spread and the markers of each group of one marker per annotator that are within `threshold`."""
     first, second, *others = annotators
     for i, j in np.argwhere(distances[first, second] <= threshold).tolist():
         groups: list[tuple[float, Group]] = [(float(distances[first, second][i, j]), ((first, i), (second, j)))]
@@ -80,10 +80,14 @@ def _candidates(
 
 
 def read_markers(path: Path, annotators: Sequence[str]) -> dict[str, list[Points]]:
-    """Read a table of points: for each image the points (n, 2) of each annotator, whose columns are named.
+    """Read a table of markers: for each image, the points (n, 2) of each annotator.
+
+    Args:
+        path: the table.
+        annotators: the names of their columns.
 
     Raises:
-        InputError: the table cannot be read, a column is missing, or a field is no list of points.
+        InputError: the table cannot be read, a column is missing, or a field is not a list of points.
     """
     header, rows = read_table(path)
     for column in annotators:

@@ -1,4 +1,4 @@
-"""Pictures of what was annotated: polygons, masks, how much there is, and the issues found."""
+"""Figures of the annotations: polygons, masks, their distributions, and the issues."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -13,18 +13,42 @@ from microseg.annotations.issues import count
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, most_annotated
 from microseg.annotations.quality import KINDS, MOST_ANNOTATED, CheckedAnnotations
-from microseg.plotting import BLUE, ORANGE, show_picture
+from microseg.plotting import BLUE, ORANGE, show_image
 
 Micrograph = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Values = Sequence[float] | NDArray[np.integer] | NDArray[np.floating]
 
-# Pixels shown around a single polygon, so that its outline does not lie on the frame.
+# Pixels shown around a single polygon, so that its outline does not touch the frame.
 MARGIN = 5
 
 
+def annotation_figures(checked: CheckedAnnotations) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of annotations with one or more polygons, each with its file name."""
+    yield "most_annotated.png", plot_most_annotated(most_annotated(checked.masks, MOST_ANNOTATED))
+    distributions: list[tuple[str, Values, str, str]] = [
+        ("polygons_per_image", [len(mask) for mask in checked.masks], "islands of a micrograph", "micrographs"),
+        ("vertices_per_polygon", checked.shapes.vertices, "vertices of a polygon", "polygons"),
+        ("polygon_area", checked.shapes.areas, "area of a polygon in square pixels", "polygons"),
+    ]
+    for name, values, label, unit in distributions:
+        yield f"{name}.png", plot_distribution(values, label, unit)
+    yield "issues.png", plot_issues(count(checked.issues, KINDS))
+
+
+def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
+    """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    names, numbers = [name for name, _ in counts], [number for _, number in counts]
+    axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="annotated islands", title="The most annotated micrographs")
+    return figure
+
+
 def plot_distribution(values: Values, label: str, unit: str) -> Figure:
-    """Show how often each value occurs: `label` names the values, `unit` what has one."""
+    """Show a histogram: `label` names the values, `unit` what is counted."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     array = np.asarray(values)
@@ -37,8 +61,51 @@ def plot_distribution(values: Values, label: str, unit: str) -> Figure:
     return figure
 
 
+def plot_issues(counts: Mapping[str, int]) -> Figure:
+    """Show the number of issues of each kind."""
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    names = [kind.replace("_", " ") for kind in counts]
+    axes.bar_label(axes.barh(names, list(counts.values()), color=ORANGE), padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="places to look at", title="Issues in the annotations")
+    return figure
+
+
+def mask_figures(
+    image_masks: Sequence[ImageMask], fractions: Sequence[float], load: Callable[[str], Micrograph]
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of the masks, each with its file name.
+
+    Args:
+        image_masks: one or more examples to show, each with one or more polygons; the first one is shown large.
+        fractions: the foreground fraction of every mask.
+        load: reads the micrograph of a given name.
+    """
+    images = [load(mask.img_name) for mask in image_masks]
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    masks = [create_binary_mask(mask, *size) for mask, size in zip(image_masks, sizes, strict=True)]
+    names = [mask.img_name for mask in image_masks]
+    yield "micrographs_and_masks.png", plot_sheet(list(zip(names, images, masks, strict=True)))
+    yield "polygon.png", plot_polygon(image_masks[0][0], sizes[0], f"One island of {names[0]}")
+    yield "annotated_micrograph.png", plot_image_and_mask(images[0], image_masks[0])
+    yield "foreground_fraction.png", plot_distribution(fractions, "foreground fraction", "micrographs")
+
+
+def plot_sheet(examples: Sequence[tuple[str, Micrograph, Mask]]) -> Figure:
+    """Show micrographs beside their masks, one row for each (name, micrograph, mask): the study's Figure 7."""
+    figure = Figure(figsize=(8, 0.6 + 3.1 * len(examples)), layout="constrained")
+    rows = figure.subplots(len(examples), 2, squeeze=False)
+    for (left, right), (name, image, mask) in zip(rows, examples, strict=True):
+        _show(left, image)
+        _show(right, mask)
+        left.set_title(name, fontsize=9)
+        right.set_title(f"mask, {mask.mean():.1%} of the micrograph", fontsize=9)
+    return figure
+
+
 def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -> Figure:
-    """Show one polygon's vertices beside the shape they fill in a mask of `size`: the study's Figure 4."""
+    """Show the vertices of one polygon beside the shape it fills in a mask of `size`: the study's Figure 4."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     points, shape = figure.subplots(1, 2)
     mask = create_binary_mask(ImageMask("", [polygon]), *size)
@@ -49,7 +116,7 @@ def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -
     points.set(title="vertices", xlabel="x in pixels", ylabel="y in pixels", aspect="equal")
     left, top = np.clip(polygon.nodes.min(axis=0) - MARGIN, 0, (size[1] - 1, size[0] - 1)).astype(int)
     right, bottom = np.maximum(polygon.nodes.max(axis=0) + MARGIN, 0).astype(int) + 1
-    show_picture(shape, mask[top:bottom, left:right], left, top)
+    show_image(shape, mask[top:bottom, left:right], left, top)
     shape.set(title="filled shape", xlabel="x in pixels")
     for axes in (points, shape):
         axes.set_xlim(x.min() - MARGIN, x.max() + MARGIN)
@@ -66,83 +133,13 @@ def plot_image_and_mask(image: Micrograph, image_mask: ImageMask) -> Figure:
     for polygon in image_mask.polygons:
         axes.add_patch(Polygon(polygon.nodes, facecolor=to_rgba(ORANGE, 0.25), edgecolor=ORANGE, linewidth=1.2))
         axes.plot(*polygon.center, "x", color=ORANGE)
-    # An outline may reach outside; the micrograph shows what there is.
+    # An outline may reach outside; the figure ends at the border of the micrograph.
     axes.set_xlim(-0.5, image.shape[1] - 0.5)
     axes.set_ylim(image.shape[0] - 0.5, -0.5)
     axes.set_title(f"{image_mask.img_name}, {len(image_mask)} annotated islands")
     return figure
 
 
-def plot_sheet(examples: Sequence[tuple[str, Micrograph, Mask]]) -> Figure:
-    """Show micrographs beside their masks, a row each of (name, micrograph, mask): the study's Figure 7."""
-    figure = Figure(figsize=(8, 0.6 + 3.1 * len(examples)), layout="constrained")
-    rows = figure.subplots(len(examples), 2, squeeze=False)
-    for (left, right), (name, image, mask) in zip(rows, examples, strict=True):
-        _show(left, image)
-        _show(right, mask)
-        left.set_title(name, fontsize=9)
-        right.set_title(f"mask, {mask.mean():.1%} of the micrograph", fontsize=9)
-    return figure
-
-
-def mask_figures(
-    image_masks: Sequence[ImageMask], fractions: Sequence[float], load: Callable[[str], Micrograph]
-) -> Iterator[tuple[str, Figure]]:
-    """Draw the pictures of the masks, each with its file name.
-
-    Args:
-        image_masks: the examples to show, at least one, each with at least one polygon; the first is shown large.
-        fractions: share of foreground of every mask there is.
-        load: reads the micrograph of a given name.
-    """
-    images = [load(mask.img_name) for mask in image_masks]
-    sizes = [(image.shape[0], image.shape[1]) for image in images]
-    masks = [create_binary_mask(mask, *size) for mask, size in zip(image_masks, sizes, strict=True)]
-    names = [mask.img_name for mask in image_masks]
-    yield "micrographs_and_masks.png", plot_sheet(list(zip(names, images, masks, strict=True)))
-    yield "polygon.png", plot_polygon(image_masks[0][0], sizes[0], f"One island of {names[0]}")
-    yield "annotated_micrograph.png", plot_image_and_mask(images[0], image_masks[0])
-    yield (
-        "foreground_fraction.png",
-        plot_distribution(fractions, "foreground as a share of the micrograph", "micrographs"),
-    )
-
-
-def _show(axes: Axes, picture: Micrograph | Mask) -> None:
-    show_picture(axes, picture)
+def _show(axes: Axes, image: Micrograph | Mask) -> None:
+    show_image(axes, image)
     axes.set_axis_off()
-
-
-def annotation_figures(checked: CheckedAnnotations) -> Iterator[tuple[str, Figure]]:
-    """Draw the pictures of a table of annotations with at least one polygon, each with its file name."""
-    yield "most_annotated.png", plot_most_annotated(most_annotated(checked.masks, MOST_ANNOTATED))
-    distributions: list[tuple[str, Values, str, str]] = [
-        ("polygons_per_image", [len(mask) for mask in checked.masks], "islands of a micrograph", "micrographs"),
-        ("vertices_per_polygon", checked.shapes.vertices, "vertices of a polygon", "polygons"),
-        ("polygon_area", checked.shapes.areas, "area of a polygon in square pixels", "polygons"),
-    ]
-    for name, values, label, unit in distributions:
-        yield f"{name}.png", plot_distribution(values, label, unit)
-    yield "findings.png", plot_issues(count(checked.findings, KINDS))
-
-
-def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
-    """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
-    axes = figure.subplots()
-    names, numbers = [name for name, _ in counts], [number for _, number in counts]
-    axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
-    axes.invert_yaxis()
-    axes.set(xlabel="annotated islands", title="The most annotated micrographs")
-    return figure
-
-
-def plot_issues(counts: Mapping[str, int]) -> Figure:
-    """Show how many findings there are of each kind."""
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
-    axes = figure.subplots()
-    names = [kind.replace("_", " ") for kind in counts]
-    axes.bar_label(axes.barh(names, list(counts.values()), color=ORANGE), padding=3)
-    axes.invert_yaxis()
-    axes.set(xlabel="places to look at", title="Findings in the annotations")
-    return figure

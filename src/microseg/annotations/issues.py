@@ -1,4 +1,4 @@
-"""Findings: where something in the annotations is wrong or deserves a look."""
+"""Issues: places in the annotations that are wrong or worth a look."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,12 +18,14 @@ INVALID = {
     NO_IMAGE: "put the image there or delete the line",
     OUTSIDE: "fix or delete the polygon, or lower download.crop_bottom",
 }
-"""The kinds of findings that leave nothing to use, each with its remedy."""
+"""The kinds of issues that make an annotation unusable, each with its remedy."""
+
+COLUMNS = ("issue", "image", "line", "detail", "source")
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One place to look at: `line` is that of the table of annotations, None where a whole image is meant."""
+    """One place to look at: `line` is that of the table of annotations, None if the whole image is meant."""
 
     kind: str
     image: str
@@ -31,43 +33,48 @@ class Issue:
     detail: str
 
 
-def refuse_invalid(findings: Sequence[Issue], on_invalid: Literal["error", "skip"], origins: LineMap) -> None:
-    """Raise an InputError for the invalid finding on the earliest line, unless such are to be skipped.
+def refuse_invalid(issues: Sequence[Issue], on_invalid: Literal["error", "skip"], line_map: LineMap) -> None:
+    """Check that no annotation is unusable, unless such annotations are to be skipped.
 
-    It names the place in the user's own file, which `origins` knows.
+    Raises:
+        InputError: there is an invalid issue; the message has the earliest one, with its place in the user's own
+            file.
     """
-    invalid = sorted((finding for finding in findings if finding.kind in INVALID), key=lambda one: one.line or 0)
+    invalid = sorted((issue for issue in issues if issue.kind in INVALID), key=lambda issue: issue.line or 0)
     if invalid and on_invalid == "error":
         first = invalid[0]
         others = f" ({len(invalid) - 1} more like this)" if len(invalid) > 1 else ""
-        place, remedy = origins.place(first.line), INVALID[first.kind]
+        place, remedy = line_map.place(first.line), INVALID[first.kind]
         raise InputError(f"{place}: {first.detail}{others}; {remedy}, or set parse_csv.on_invalid to skip")
 
 
-def refuse_emptiness(masks: Iterable[ImageMask], origins: LineMap) -> None:
-    """Raise an InputError where no micrograph has a usable polygon."""
+def refuse_emptiness(masks: Iterable[ImageMask], line_map: LineMap) -> None:
+    """Raise an InputError if no micrograph has a usable polygon."""
     if not any(len(mask) for mask in masks):
-        raise InputError(f"{origins.place()}: no usable polygon at all; annotate some islands")
+        raise InputError(f"{line_map.place()}: no usable polygon at all; annotate some islands")
 
 
-def count(findings: Iterable[Issue], kinds: Sequence[str]) -> dict[str, int]:
-    """Return how many findings there are of each of `kinds`, zeros included."""
-    counts = Counter(finding.kind for finding in findings)
+def count(issues: Iterable[Issue], kinds: Sequence[str]) -> dict[str, int]:
+    """Return the number of issues of each of `kinds`, including zeros."""
+    counts = Counter(issue.kind for issue in issues)
     return {kind: counts[kind] for kind in kinds}
 
 
-def write_issues(path: Path, findings: Iterable[Issue], origin_of: Callable[[int], str | None]) -> None:
-    """Write the list that a person goes through: finding, image, line, detail, and origin.
+def write_issues(path: Path, issues: Iterable[Issue], source: Callable[[int], str | None]) -> None:
+    """Write the list that a person goes through, with the columns COLUMNS.
 
-    The line is that of data/raw/annotations.csv; its origin, the place in the user's own files, is empty where
-    that table was not made from such files.
+    Args:
+        path: the table.
+        issues: its rows.
+        source: returns the place of a line of data/raw/annotations.csv in the user's own files, None if that table
+            was not made from other files.
     """
     import pandas as pd
 
     rows = [
-        (one.kind, one.image, one.line, one.detail, None if one.line is None else origin_of(one.line))
-        for one in findings
+        (issue.kind, issue.image, issue.line, issue.detail, None if issue.line is None else source(issue.line))
+        for issue in issues
     ]
-    table = pd.DataFrame(rows, columns=["finding", "image", "line", "detail", "origin"])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     with output_file(path) as partial:
         table.astype({"line": "Int64"}).to_csv(partial, index=False, lineterminator="\n")

@@ -1,10 +1,10 @@
 """From polygons to binary masks.
 
-The convention at the boundary: (0, 0) is the centre of the top left pixel, and vertices are rounded to the nearest
-pixel centre (halves up). A pixel whose centre lies inside the outline or on it belongs to the island; so do pixels
-beside it that the outline only crosses. No pixel whose centre is a whole pixel or more away from the outline is
-ever on the wrong side. Where an outline crosses itself the even-odd rule holds; islands that overlap are united,
-so a polygon that stands twice in the table changes nothing.
+The convention at the boundary: (0, 0) is the center of the top left pixel, and vertices are rounded to the nearest
+pixel center (halves up). Pixels with their center inside or on the outline belong to the island, and so do pixels
+beside it that the outline only crosses. No pixel whose center is a whole pixel or more away from the outline is on
+the wrong side. If an outline crosses itself, the even-odd rule applies. Islands that overlap are united, so a
+polygon that is listed twice changes nothing.
 """
 
 from collections import Counter
@@ -24,6 +24,11 @@ from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.common.parallel import map_in_processes
 from microseg.micrographs.images import image_size, write_mask
 
+OVERLAP = "overlap"
+
+Corners = NDArray[np.float64]
+"""Corners (x, y) of boxes."""
+
 
 def create_binary_mask(image_mask: ImageMask, height: int, width: int) -> NDArray[np.bool_]:
     """Draw all islands of a micrograph, clipped at its border.
@@ -37,67 +42,20 @@ def create_binary_mask(image_mask: ImageMask, height: int, width: int) -> NDArra
         A mask (height, width), True inside the islands.
     """
     mask = np.zeros((height, width), np.uint8)
-    # Pillow draws straight into the array: fetching new memory for a picture of its own and for a copy of it would
-    # take several times as long as the drawing.
+    # Pillow draws straight into the array: allocating an image of its own and copying it would take several times
+    # as long as the drawing.
     canvas = Image.frombuffer("L", (width, height), mask, "raw", "L", 0, 1)
     canvas.readonly = 0
     draw = ImageDraw.Draw(canvas)
     for polygon in image_mask.polygons:
-        # Pillow would cut fractions off, towards zero: a shift of the island. Its fill includes the outline.
+        # Pillow truncates fractions towards zero, which would shift the island. Its fill includes the outline.
         draw.polygon(np.floor(polygon.nodes + 0.5).ravel().tolist(), fill=1)
     return mask.view(np.bool_)
 
 
-def reaches_outside(polygon: AnnotatedPolygon, height: int, width: int) -> float:
-    """Return how many pixels a polygon reaches beyond the outermost pixel centres, 0 where it does not."""
-    lowest, highest = polygon.nodes.min(axis=0), polygon.nodes.max(axis=0)
-    beyond = max(*(-lowest), *(highest - (width - 1, height - 1)))
-    return max(0.0, float(beyond))
-
-
-OVERLAP = "overlap"
-
-Corners = NDArray[np.float64]
-
-
-def find_overlaps(image_mask: ImageMask, height: int, width: int) -> Iterator[Issue]:
-    """Find every two polygons that share pixels, and how many, in a micrograph of `height` x `width` pixels."""
-    polygons = image_mask.polygons
-    # The outermost pixels that are drawn, which lie where the vertices are rounded to.
-    pixels = [np.floor(polygon.nodes + 0.5) for polygon in polygons]
-    lows = np.array([vertices.min(axis=0) for vertices in pixels]).reshape(-1, 2)
-    highs = np.array([vertices.max(axis=0) for vertices in pixels]).reshape(-1, 2)
-    for first, second in _neighbours(lows, highs):
-        low = np.maximum(np.maximum(lows[first], lows[second]), 0)
-        high = np.minimum(np.minimum(highs[first], highs[second]), (width - 1, height - 1))
-        if (low > high).any():
-            continue
-        shared = _shared_pixels(polygons[first], polygons[second], low, high)
-        if shared:
-            detail = f"shares {shared} pixels with {polygons[first].place}"
-            yield Issue(OVERLAP, image_mask.img_name, polygons[second].line, detail)
-
-
-def _neighbours(lows: Corners, highs: Corners) -> list[tuple[int, int]]:
-    """Return every two of n boxes, given by their corners (n, 2), that touch: the earlier one first, sorted."""
-    boxes = shapely.box(lows[:, 0], lows[:, 1], highs[:, 0], highs[:, 1])
-    pairs = shapely.STRtree(boxes).query(boxes).T
-    return sorted((first, second) for first, second in pairs.tolist() if first < second)
-
-
-def _shared_pixels(one: AnnotatedPolygon, other: AnnotatedPolygon, low: Corners, high: Corners) -> int:
-    """Return how many pixels two polygons share between two corners (x, y)."""
-    columns, rows = (high - low + 1).astype(int).tolist()
-    first, second = (
-        create_binary_mask(ImageMask("", [AnnotatedPolygon(polygon.center, polygon.nodes - low)]), rows, columns)
-        for polygon in (one, other)
-    )
-    return int((first & second).sum())
-
-
 @dataclass(frozen=True)
 class MaskSummary:
-    """What is known of one mask: size, share of foreground, polygons that the border cuts, and overlaps."""
+    """What is known about one mask: size, foreground fraction, number of clipped polygons, and overlaps."""
 
     image: str
     height: int
@@ -108,12 +66,12 @@ class MaskSummary:
 
 
 def rasterize_masks(image_masks: Sequence[ImageMask], images: Path, folder: Path) -> Iterator[MaskSummary]:
-    """Write a mask for each micrograph of `image_masks` into the existing `folder`, of the size of its image.
+    """Write a mask for each micrograph of `image_masks` into the existing `folder`, with the size of its image.
 
     Args:
         image_masks: the polygons.
-        images: the folder of the micrographs, of which only the sizes are read.
-        folder: where the masks go, under the names of the images.
+        images: the folder of the micrographs; only their sizes are read.
+        folder: where to write the masks, under the names of the images.
 
     Yields:
         The summary of each mask, in the order of `image_masks`.
@@ -133,8 +91,50 @@ def _write_mask(images: Path, folder: Path, image_mask: ImageMask) -> MaskSummar
     return MaskSummary(image_mask.img_name, height, width, np.count_nonzero(mask) / mask.size, clipped, overlaps)
 
 
+def reaches_outside(polygon: AnnotatedPolygon, height: int, width: int) -> float:
+    """Return how many pixels a polygon reaches beyond the outermost pixel centers, 0 if it does not."""
+    lowest, highest = polygon.nodes.min(axis=0), polygon.nodes.max(axis=0)
+    beyond = max(*(-lowest), *(highest - (width - 1, height - 1)))
+    return max(0.0, float(beyond))
+
+
+def find_overlaps(image_mask: ImageMask, height: int, width: int) -> Iterator[Issue]:
+    """Find all pairs of polygons that share pixels, and how many, in a micrograph of `height` x `width` pixels."""
+    polygons = image_mask.polygons
+    # What is drawn reaches as far as the rounded vertices.
+    rounded = [np.floor(polygon.nodes + 0.5) for polygon in polygons]
+    lows = np.array([vertices.min(axis=0) for vertices in rounded]).reshape(-1, 2)
+    highs = np.array([vertices.max(axis=0) for vertices in rounded]).reshape(-1, 2)
+    for first, second in _touching_pairs(lows, highs):
+        low = np.maximum(np.maximum(lows[first], lows[second]), 0)
+        high = np.minimum(np.minimum(highs[first], highs[second]), (width - 1, height - 1))
+        if (low > high).any():
+            continue
+        shared = _shared_pixels(polygons[first], polygons[second], low, high)
+        if shared:
+            detail = f"shares {shared} pixels with {polygons[first].place}"
+            yield Issue(OVERLAP, image_mask.img_name, polygons[second].line, detail)
+
+
+def _touching_pairs(lows: Corners, highs: Corners) -> list[tuple[int, int]]:
+    """Return all pairs of n boxes, given by their corners (n, 2), that touch: the earlier one first, sorted."""
+    boxes = shapely.box(lows[:, 0], lows[:, 1], highs[:, 0], highs[:, 1])
+    pairs = shapely.STRtree(boxes).query(boxes).T
+    return sorted((first, second) for first, second in pairs.tolist() if first < second)
+
+
+def _shared_pixels(one: AnnotatedPolygon, other: AnnotatedPolygon, low: Corners, high: Corners) -> int:
+    """Return how many pixels two polygons share between two corners (x, y)."""
+    columns, rows = (high - low + 1).astype(int).tolist()
+    first, second = (
+        create_binary_mask(ImageMask("", [AnnotatedPolygon(polygon.center, polygon.nodes - low)]), rows, columns)
+        for polygon in (one, other)
+    )
+    return int((first & second).sum())
+
+
 def mask_metrics(summaries: Sequence[MaskSummary]) -> dict[str, Any]:
-    """Return the numbers that stand for at least one mask."""
+    """Return summary numbers of one or more masks."""
     sizes = Counter((summary.height, summary.width) for summary in summaries)
     fractions = np.array([summary.foreground_fraction for summary in summaries])
     return {

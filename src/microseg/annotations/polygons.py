@@ -1,11 +1,11 @@
-"""The polygons that annotators drew on micrographs, and the table they are published in.
+"""The polygons that annotators drew on micrographs, and the table in which they are published.
 
 A line of the table is `image_url;point;polygon`: the file name of a micrograph, a point inside one island such as
 `(627, 319)`, and the island's outline such as `[(720, 288), (725, 294), (731, 300)]`. A line that has a name but
-neither point nor polygon (`IMG_00001.png;;`) says that the micrograph was annotated and shows no island.
+neither point nor polygon (`IMG_00001.png;;`) declares that the micrograph was annotated and shows no island.
 
-Coordinates are pixels, x to the right and y down; (0, 0) is the centre of the top left pixel. They may lie outside
-the micrograph. The stages pass polygons on as JSON, one micrograph a line.
+Coordinates are pixels, x to the right and y down; (0, 0) is the center of the top left pixel. They may lie outside
+the micrograph. The stages exchange polygons as JSON, one micrograph per line.
 """
 
 import json
@@ -25,6 +25,8 @@ from microseg.micrographs.line_map import LineMap
 
 HEADER = ("image_url", "point", "polygon")
 FEWEST_VERTICES = 3
+LARGEST_COORDINATE = 1_000_000
+LONGEST_QUOTE = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,21 +36,21 @@ class AnnotatedPolygon:
     Attributes:
         center: the point (x, y) that stands for the island.
         nodes: the vertices in order, a read-only float array (n, 2) of (x, y), n >= 3; the last joins the first.
-        line: the line of the table that it was read from, None where it comes from no table.
-        origin: where the user's own files hold it, None where they are that table itself.
+        line: the line of the table that it was read from, None if it was not read from a table.
+        source: where the user's own files hold it, None if that table is the user's own.
     """
 
     center: tuple[float, float]
     nodes: NDArray[np.float64]
     line: int | None = None
-    origin: str | None = None
+    source: str | None = None
 
     def __init__(
         self,
         center: Sequence[float] | NDArray[np.float64],
         nodes: ArrayLike,
         line: int | None = None,
-        origin: str | None = None,
+        source: str | None = None,
     ) -> None:
         x, y = center
         vertices = np.array(nodes, dtype=np.float64)
@@ -58,12 +60,12 @@ class AnnotatedPolygon:
         object.__setattr__(self, "center", (float(x), float(y)))
         object.__setattr__(self, "nodes", vertices)
         object.__setattr__(self, "line", line)
-        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "source", source)
 
     @property
     def place(self) -> str:
-        """Where the polygon stands, for a person who looks for it."""
-        return self.origin or f"line {self.line}"
+        """The place where a user finds the polygon."""
+        return self.source or f"line {self.line}"
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -73,7 +75,7 @@ class AnnotatedPolygon:
         return x, y
 
     def __eq__(self, other: object) -> bool:
-        """Compare what was annotated; where it was read from does not matter."""
+        """Compare point and vertices; the line and the source do not matter."""
         if not isinstance(other, AnnotatedPolygon):
             return NotImplemented
         return self.center == other.center and np.array_equal(self.nodes, other.nodes)
@@ -102,7 +104,7 @@ class ImageMask:
 
 @dataclass(frozen=True)
 class UnusableLine:
-    """A line of the table that cannot be used: its number, what it holds as the image's name, and why."""
+    """A line of the table that cannot be used: its number, its image name, and the reason."""
 
     line: int
     image: str
@@ -110,10 +112,10 @@ class UnusableLine:
 
 
 def read_annotations(csv_path: Path | str) -> list[ImageMask]:
-    """Read a table of polygons; the micrographs come in the order in which the table names them first.
+    """Read a table of polygons; the micrographs come in the order in which the table first names them.
 
     Raises:
-        InputError: the file cannot be read, is empty or has another header, or a line cannot be used: it is named.
+        InputError: the file cannot be read, is empty or has another header, or a line cannot be used.
     """
     masks, unusable = scan_annotations(csv_path)
     for problem in unusable:
@@ -125,56 +127,45 @@ def read_annotations(csv_path: Path | str) -> list[ImageMask]:
 
 
 def scan_annotations(
-    csv_path: Path | str, origins: LineMap | None = None
+    csv_path: Path | str, line_map: LineMap | None = None
 ) -> tuple[list[ImageMask], list[UnusableLine]]:
-    """Read a table of polygons like `read_annotations`, but return the unusable lines beside the usable ones.
+    """Read a table of polygons like `read_annotations`, but return unusable lines instead of raising an error.
 
     Args:
         csv_path: the table.
-        origins: where its lines come from, None where from nowhere else.
+        line_map: maps its lines to the files that it was made from, None if it was not made from other files.
+
+    Returns:
+        The usable polygons by micrograph, and the unusable lines.
 
     Raises:
         InputError: the file cannot be read, is empty, has another header, or has no line below it.
     """
     path = Path(csv_path)
-    origins = origins or LineMap(path)
+    line_map = line_map or LineMap(path)
     lines = read_lines(path)
     _, header = next(lines, (0, ""))
     if not header:
         raise InputError(
-            f"{origins.place()}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
+            f"{line_map.place()}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
         )
     delimiter = delimiter_of(header)
     if not _is_header(header, delimiter):
-        raise InputError(f"{origins.place(1)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
+        raise InputError(f"{line_map.place(1)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
     masks: dict[str, ImageMask] = {}
-    unusable = []
+    unusable: list[UnusableLine] = []
     for number, line in lines:
         try:
-            name, polygon = _parse_line(split_line(line, delimiter), number, origins.of(number))
+            name, polygon = _parse_line(split_line(line, delimiter), number, line_map.source(number))
         except ValueError as error:
             unusable.append(UnusableLine(number, line.split(delimiter)[0].strip(' "')[:80], str(error)))
             continue
-        mask = masks.get(name)
-        if mask is None:
-            mask = masks[name] = ImageMask(name)
+        mask = masks.setdefault(name, ImageMask(name))
         if polygon is not None:
             mask.add_polygon(polygon)
     if not masks and not unusable:
-        raise InputError(f"{origins.place()}: no annotation below the header; add one polygon a line")
+        raise InputError(f"{line_map.place()}: no annotation below the header; add one polygon a line")
     return list(masks.values()), unusable
-
-
-def most_annotated(masks: Iterable[ImageMask], n: int) -> list[tuple[str, int]]:
-    """Return the `n` micrographs with the most islands and their numbers; equal ones stay in the order given."""
-    counts = [(mask.img_name, len(mask)) for mask in masks]
-    return sorted(counts, key=lambda pair: pair[1], reverse=True)[:n]
-
-
-def is_file_name(name: str) -> bool:
-    """Say whether `name` names a file in a folder and nothing outside it, on any system and in any table."""
-    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
-    return plain and not set(name) & set('/\\:*?"<>|;')
 
 
 def _is_header(line: str, delimiter: str) -> bool:
@@ -184,64 +175,67 @@ def _is_header(line: str, delimiter: str) -> bool:
         return False
 
 
-def _parse_line(fields: list[str], line: int, origin: str | None) -> tuple[str, AnnotatedPolygon | None]:
-    """Return a line's image and its polygon, None where it says that there is none; ValueError says why not."""
+def _parse_line(fields: list[str], line: int, source: str | None) -> tuple[str, AnnotatedPolygon | None]:
+    """Return a line's image and polygon, None if it declares that there is none; ValueError with the reason."""
     if len(fields) != len(HEADER):
         raise ValueError(f"{len(fields)} fields instead of 3 (image; point; polygon)")
     name, point, polygon = fields[0].strip(), fields[1], fields[2]
     if not is_file_name(name):
-        raise ValueError(f"{shortened(name)} is not the name of an image file")
+        raise ValueError(f"{_shortened(name)} is not the name of an image file")
     if not point.strip() and not polygon.strip():
         return name, None
-    center, nodes = parse_point(point, "the point"), parse_points(polygon, "the polygon")
+    center, nodes = _parse_point(point, "the point"), parse_points(polygon, "the polygon")
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
-    return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, origin)
+    return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, source)
 
 
-LONGEST_QUOTE = 60
-LARGEST_COORDINATE = 1_000_000
+def is_file_name(name: str) -> bool:
+    """Return whether `name` is valid as the name of a file in a folder, on every system and in every table."""
+    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
+    return plain and not set(name) & set('/\\:*?"<>|;')
 
-# Possessive quantifiers (++) make the expressions take linear time on any text. Groups have none: before Python
-# 3.11.5 they would match what they should not (python/cpython issue 106052), and as there is but one way to match
-# a group, going back over it is quick. What the expressions accept is JSON once the round brackets are gone, and
-# json reads numbers twice as fast as float() does one by one.
+
+# Possessive quantifiers (++) let the expressions take linear time on any text. Groups have none: before Python
+# 3.11.5 they could match too much (python/cpython issue 106052), and since a group matches in only one way,
+# backtracking over it is quick. Without parentheses, the accepted texts are JSON, and json parses numbers twice as
+# fast as float().
 _NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?+[0-9]++)?"
 _POINT = rf"\( *+{_NUMBER} *+, *+{_NUMBER} *+\)"
 _POINT_FIELD = re.compile(rf" *+{_POINT} *+")
 _LIST_FIELD = re.compile(rf" *+\[ *+(?:{_POINT}(?: *+, *+{_POINT})*)? *+\] *+")
-_WITHOUT_ROUND_BRACKETS = str.maketrans("()", "  ")
+_WITHOUT_PARENTHESES = str.maketrans("()", "  ")
 
 
-def parse_point(text: str, what: str) -> list[float]:
-    """Return the two numbers of a point; where it is none a ValueError, which calls the text `what`."""
+def _parse_point(text: str, what: str) -> list[float]:
+    """Return the two numbers of a point; ValueError, which calls the text `what`, if it is not a point."""
     if not _POINT_FIELD.fullmatch(text):
-        raise ValueError(f"{what} {shortened(text)} is not a pair of numbers such as (627, 319)")
+        raise ValueError(f"{what} {_shortened(text)} is not a pair of numbers such as (627, 319)")
     return _numbers(f"[{text}]", what)
 
 
 def parse_points(text: str, what: str) -> list[float]:
-    """Return the numbers x, y, x, y, ... of a list of points, which may be empty; ValueError where it is none."""
+    """Return the numbers x, y, x, y, ... of a list of points, maybe empty; ValueError if it is not such a list."""
     if not _LIST_FIELD.fullmatch(text):
         example = "[(720, 288), (725, 294)]"
-        raise ValueError(f"{what} {shortened(text)} is not a list of pairs of numbers such as {example}")
+        raise ValueError(f"{what} {_shortened(text)} is not a list of pairs of numbers such as {example}")
     return _numbers(text, what)
 
 
-def shortened(text: str) -> str:
-    """Return a text in quotation marks, its beginning only where it is long."""
+def _shortened(text: str) -> str:
+    """Return a text in quotation marks, only the beginning of a long one."""
     return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}...")
 
 
 def _numbers(text: str, what: str) -> list[float]:
-    numbers: list[float] = json.loads(text.translate(_WITHOUT_ROUND_BRACKETS))
+    numbers: list[float] = json.loads(text.translate(_WITHOUT_PARENTHESES))
     if max(numbers, default=0) > LARGEST_COORDINATE or min(numbers, default=0) < -LARGEST_COORDINATE:
         raise ValueError(f"{what} has a coordinate beyond {LARGEST_COORDINATE:,} pixels")
     return numbers
 
 
 def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:
-    """Write the polygons of all micrographs, in the order given."""
+    """Write the polygons of all micrographs as JSON, one micrograph per line, in the given order."""
     with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for mask in masks:
             polygons = [_record(polygon) for polygon in mask.polygons]
@@ -250,14 +244,14 @@ def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:
 
 def _record(polygon: AnnotatedPolygon) -> dict[str, Any]:
     record = {"center": polygon.center, "nodes": polygon.nodes.tolist(), "line": polygon.line}
-    return record if polygon.origin is None else {**record, "origin": polygon.origin}
+    return record if polygon.source is None else {**record, "source": polygon.source}
 
 
 def read_polygons(path: Path) -> list[ImageMask]:
     """Read what `write_polygons` wrote.
 
     Raises:
-        InputError: there is no such file, or a line of it is not what `write_polygons` writes.
+        InputError: there is no such file, or a line was not written by `write_polygons`.
     """
     masks = []
     try:
@@ -272,10 +266,12 @@ def read_polygons(path: Path) -> list[ImageMask]:
 def _read_line(line: str, place: str) -> ImageMask:
     try:
         record = json.loads(line)
-        polygons = [
-            AnnotatedPolygon(polygon["center"], polygon["nodes"], polygon["line"], polygon.get("origin"))
-            for polygon in record["polygons"]
-        ]
-        return ImageMask(record["image"], polygons)
+        return ImageMask(record["image"], [AnnotatedPolygon(**polygon) for polygon in record["polygons"]])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{place}: not a line of polygons ({error}); rerun the stage parse_csv") from error
+
+
+def most_annotated(masks: Iterable[ImageMask], n: int) -> list[tuple[str, int]]:
+    """Return the `n` micrographs with the most islands and their numbers; ties keep the given order."""
+    counts = [(mask.img_name, len(mask)) for mask in masks]
+    return sorted(counts, key=lambda pair: pair[1], reverse=True)[:n]

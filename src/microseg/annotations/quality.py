@@ -1,4 +1,4 @@
-"""The shape of polygons: vertices, area, crossings, and where their points lie."""
+"""The quality of annotations: everything wrong or odd in them, and the tables and numbers that summarize them."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,75 +13,6 @@ from microseg.annotations.issues import INVALID, NO_IMAGE, OUTSIDE, UNUSABLE_LIN
 from microseg.annotations.masks import create_binary_mask, reaches_outside
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, UnusableLine, most_annotated
 
-
-@dataclass(frozen=True)
-class Shapes:
-    """What is known of n polygons, an array of n values each.
-
-    Attributes:
-        vertices: how many there are, a repeated first one included.
-        areas: square pixels that the outline encloses, by the coordinates and not by the pixels drawn.
-        flat: whether all vertices lie on one line or in one point.
-        point_distances: pixels from the island's point to its polygon; 0 where it lies inside or on the outline.
-        crossings: where and how the outline crosses or touches itself, empty where it does not.
-    """
-
-    vertices: NDArray[np.intp]
-    areas: NDArray[np.float64]
-    flat: NDArray[np.bool_]
-    point_distances: NDArray[np.float64]
-    crossings: list[str]
-
-
-def measure_shapes(polygons: Sequence[AnnotatedPolygon]) -> Shapes:
-    """Measure any number of polygons. Outlines that cross themselves count by the even-odd rule."""
-    vertices = np.array([len(polygon) for polygon in polygons], np.intp)
-    # Closed outlines, for a ring of shapely has at least four points.
-    rings = [np.vstack([polygon.nodes, polygon.nodes[:1]]) for polygon in polygons]
-    owners = np.repeat(np.arange(len(rings)), vertices + 1)
-    outlines = shapely.linearrings(np.concatenate([np.empty((0, 2)), *rings]), indices=owners)
-    areas = shapely.polygons(outlines)
-    points = shapely.points(np.array([polygon.center for polygon in polygons]).reshape(-1, 2))
-    inside = shapely.intersects(areas, points)
-    distances = np.where(inside, 0.0, shapely.distance(outlines, points))
-    flat = shapely.area(shapely.convex_hull(areas)) == 0
-    reasons = shapely.is_valid_reason(areas)
-    crossings = [
-        "" if line or "elf-inter" not in reason else reason for line, reason in zip(flat, reasons, strict=True)
-    ]
-    return Shapes(vertices, shapely.area(areas), flat, distances, crossings)
-
-
-GROUP_COLUMNS = ("type", "temperature")
-"""The columns of the published table that together say how a steel was made."""
-
-MOST_VALUES = 20
-"""A column with more values than this measures or names something; it does not group."""
-
-Groups = dict[str, list[tuple[str, int]]]
-
-
-def group_sizes(names: Sequence[str], metadata: Mapping[str, Mapping[str, str]]) -> Groups:
-    """Return for each grouping column its values and how many of the micrographs `names` have each, sorted.
-
-    `metadata` maps an image's name to its row. Where there are both, type and temperature also count together,
-    under "type, temperature". Micrographs without metadata are left out.
-    """
-    rows = [metadata[name] for name in names if name in metadata]
-    if not rows:
-        return {}
-    columns: list[tuple[str, ...]] = [(column,) for column in list(rows[0])[1:]]
-    if set(GROUP_COLUMNS) <= set(rows[0]):
-        columns.append(GROUP_COLUMNS)
-    groups: Groups = {}
-    for combined in columns:
-        counts = Counter(", ".join(row[column] for column in combined) for row in rows)
-        if len(counts) <= MOST_VALUES:
-            groups[", ".join(combined)] = sorted(counts.items())
-    return groups
-
-
-MOST_ANNOTATED = 15
 KINDS = (
     UNUSABLE_LINE,
     NO_IMAGE,
@@ -96,16 +27,46 @@ KINDS = (
     "closed_outline",
     "fractional_coordinates",
 )
-"""All kinds of findings in a table of annotations; those that leave nothing to use come first."""
+"""All kinds of issues in a table of annotations, first those that make an annotation unusable."""
+
+MOST_ANNOTATED = 15
+"""How many of the most annotated micrographs are listed."""
+
+GROUP_COLUMNS = ("type", "temperature")
+"""The columns of the published table that together describe how a steel was made."""
+
+MOST_VALUES = 20
+"""A column with more different values than this holds measurements or names, not groups."""
+
+Groups = dict[str, list[tuple[str, int]]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Measurements of n polygons, arrays of n values.
+
+    Attributes:
+        vertices: their number, including a repeated first one.
+        areas: the enclosed square pixels, computed from the coordinates, not from the pixels drawn.
+        flat: whether all vertices lie on one line or in one point.
+        point_distances: pixels from the island's point to its polygon; 0 if it lies inside or on the outline.
+        crossings: where and how the outline crosses or touches itself; "" if it does not.
+    """
+
+    vertices: NDArray[np.intp]
+    areas: NDArray[np.float64]
+    flat: NDArray[np.bool_]
+    point_distances: NDArray[np.float64]
+    crossings: list[str]
 
 
 @dataclass(frozen=True)
 class CheckedAnnotations:
-    """The usable annotations with the shapes of their polygons in the same order, and all findings."""
+    """The usable annotations, the shapes of their polygons in the same order, and all issues."""
 
     masks: list[ImageMask]
     shapes: Shapes
-    findings: list[Issue]
+    issues: list[Issue]
 
 
 def check_annotations(
@@ -114,40 +75,28 @@ def check_annotations(
     sizes: Mapping[str, tuple[int, int]],
     described: Collection[str] | None,
 ) -> CheckedAnnotations:
-    """Look through all annotations.
+    """Find all issues of the annotations.
 
-    An image of which a polygon is unusable and none is usable is left out: an empty mask would be a lie.
+    An image with unusable polygons but no usable one is excluded: an empty mask would be wrong.
 
     Args:
         masks: the usable lines of the table.
         unusable: the other lines.
-        sizes: height and width of every image there is.
-        described: the images that metadata.csv names; None where there is no such table.
+        sizes: height and width of every image.
+        described: the images that metadata.csv names; None if there is no such table.
     """
-    findings = [Issue(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
-    findings += [finding for mask in masks for finding in _misplaced(mask, sizes)]
-    usable = _usable(masks, findings)
+    issues = [Issue(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
+    issues += [issue for mask in masks for issue in _misplaced(mask, sizes)]
+    usable = _usable(masks, issues)
     shapes = measure_shapes([polygon for mask in usable for polygon in mask.polygons])
-    findings += _odd_shapes(usable, shapes)
-    findings += [finding for mask in usable for finding in _odd_places(mask, *sizes[mask.img_name])]
-    findings += _unpaired(masks, usable, sizes, described)
-    return CheckedAnnotations(usable, shapes, findings)
-
-
-def _usable(masks: Sequence[ImageMask], invalid: Sequence[Issue]) -> list[ImageMask]:
-    """Return the masks without their invalid polygons, and without those that have nothing but invalid ones."""
-    invalid_lines = {finding.line for finding in invalid if finding.line is not None}
-    invalid_images = {finding.image for finding in invalid}
-    usable = []
-    for mask in masks:
-        polygons = [polygon for polygon in mask.polygons if polygon.line not in invalid_lines]
-        if polygons or mask.img_name not in invalid_images:
-            usable.append(ImageMask(mask.img_name, polygons))
-    return usable
+    issues += _odd_shapes(usable, shapes)
+    issues += [issue for mask in usable for issue in _odd_positions(mask, *sizes[mask.img_name])]
+    issues += _unpaired(masks, usable, sizes, described)
+    return CheckedAnnotations(usable, shapes, issues)
 
 
 def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
-    """Find polygons without an image, or with nothing of them inside it."""
+    """Find polygons without an image, or completely outside of it."""
     name = mask.img_name
     if name not in sizes:
         detail = f"{name} is annotated, but there is no such image"
@@ -160,6 +109,38 @@ def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterato
         if beyond and not create_binary_mask(ImageMask(name, [polygon]), height, width).any():
             detail = f"the polygon lies outside {name}, which has {width} x {height} pixels"
             yield Issue(OUTSIDE, name, polygon.line, detail)
+
+
+def _usable(masks: Sequence[ImageMask], invalid: Sequence[Issue]) -> list[ImageMask]:
+    """Return the masks without their invalid polygons; masks with only invalid polygons are excluded."""
+    invalid_lines = {issue.line for issue in invalid if issue.line is not None}
+    invalid_images = {issue.image for issue in invalid}
+    usable = []
+    for mask in masks:
+        polygons = [polygon for polygon in mask.polygons if polygon.line not in invalid_lines]
+        if polygons or mask.img_name not in invalid_images:
+            usable.append(ImageMask(mask.img_name, polygons))
+    return usable
+
+
+def measure_shapes(polygons: Sequence[AnnotatedPolygon]) -> Shapes:
+    """Measure polygons, by the even-odd rule if an outline crosses itself."""
+    vertices = np.array([len(polygon) for polygon in polygons], np.intp)
+    # Closed outlines, because a ring of shapely needs at least four points.
+    rings = [np.vstack([polygon.nodes, polygon.nodes[:1]]) for polygon in polygons]
+    owners = np.repeat(np.arange(len(rings)), vertices + 1)
+    outlines = shapely.linearrings(np.concatenate([np.empty((0, 2)), *rings]), indices=owners)
+    areas = shapely.polygons(outlines)
+    points = shapely.points(np.array([polygon.center for polygon in polygons]).reshape(-1, 2))
+    inside = shapely.intersects(areas, points)
+    distances = np.where(inside, 0.0, shapely.distance(outlines, points))
+    flat = shapely.area(shapely.convex_hull(areas)) == 0
+    reasons = shapely.is_valid_reason(areas)
+    crossings = [
+        "" if is_flat or "elf-inter" not in reason else reason
+        for is_flat, reason in zip(flat, reasons, strict=True)
+    ]
+    return Shapes(vertices, shapely.area(areas), flat, distances, crossings)
 
 
 def _odd_shapes(masks: Sequence[ImageMask], shapes: Shapes) -> Iterator[Issue]:
@@ -175,7 +156,7 @@ def _odd_shapes(masks: Sequence[ImageMask], shapes: Shapes) -> Iterator[Issue]:
             yield Issue("point_outside_its_polygon", name, polygon.line, f"by {distance:.1f} pixels")
 
 
-def _odd_places(mask: ImageMask, height: int, width: int) -> Iterator[Issue]:
+def _odd_positions(mask: ImageMask, height: int, width: int) -> Iterator[Issue]:
     first_places: dict[bytes, str] = {}
     for polygon in mask.polygons:
         name, line = mask.img_name, polygon.line
@@ -198,7 +179,7 @@ def _unpaired(
     images: Collection[str],
     described: Collection[str] | None,
 ) -> Iterator[Issue]:
-    """Find images that no line of the annotations names, and used ones that no line of the metadata names."""
+    """Find images without a line in the annotations, and used images without a line in the metadata."""
     annotated = {mask.img_name for mask in masks}
     for name in images:
         if name not in annotated:
@@ -209,8 +190,8 @@ def _unpaired(
 
 
 def annotation_metrics(checked: CheckedAnnotations) -> dict[str, Any]:
-    """Return the numbers that stand for a checked table of annotations with at least one polygon."""
-    counts = count(checked.findings, KINDS)
+    """Return summary numbers of checked annotations with one or more polygons."""
+    counts = count(checked.issues, KINDS)
     return {
         "images": len(checked.masks),
         "polygons": len(checked.shapes.areas),
@@ -219,8 +200,18 @@ def annotation_metrics(checked: CheckedAnnotations) -> dict[str, Any]:
         "vertices_per_polygon": _distribution(checked.shapes.vertices),
         "polygon_area": _distribution(checked.shapes.areas),
         "most_annotated": dict(most_annotated(checked.masks, MOST_ANNOTATED)),
-        "findings": counts,
+        "issues": counts,
         "skipped": sum(counts[kind] for kind in INVALID),
+    }
+
+
+def _distribution(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
+    array = np.asarray(values)
+    return {
+        "min": array.min().item(),
+        "median": float(np.median(array)),
+        "mean": float(array.mean()),
+        "max": array.max().item(),
     }
 
 
@@ -231,7 +222,7 @@ def annotation_tables(
 
     Args:
         checked: the annotations.
-        metadata: each image's row of metadata.csv, by name; empty where there is no such table.
+        metadata: the row of each image in metadata.csv, by name; empty if there is no such table.
     """
     counts = Counter(len(mask) for mask in checked.masks)
     rows: list[tuple[object, ...]] = [(number, counts[number]) for number in range(max(counts) + 1)]
@@ -245,11 +236,24 @@ def annotation_tables(
     yield "groups.csv", ("column", "value", "micrographs"), rows
 
 
-def _distribution(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
-    array = np.asarray(values)
-    return {
-        "min": array.min().item(),
-        "median": float(np.median(array)),
-        "mean": float(array.mean()),
-        "max": array.max().item(),
-    }
+def group_sizes(names: Sequence[str], metadata: Mapping[str, Mapping[str, str]]) -> Groups:
+    """Count micrographs by the values of each grouping column, sorted by value.
+
+    If there are both, type and temperature are also counted together, as "type, temperature".
+
+    Args:
+        names: the micrographs to count; those without metadata are omitted.
+        metadata: the row of each image, by name.
+    """
+    rows = [metadata[name] for name in names if name in metadata]
+    if not rows:
+        return {}
+    columns: list[tuple[str, ...]] = [(column,) for column in list(rows[0])[1:]]
+    if set(GROUP_COLUMNS) <= set(rows[0]):
+        columns.append(GROUP_COLUMNS)
+    groups: Groups = {}
+    for combined in columns:
+        counts = Counter(", ".join(row[column] for column in combined) for row in rows)
+        if len(counts) <= MOST_VALUES:
+            groups[", ".join(combined)] = sorted(counts.items())
+    return groups

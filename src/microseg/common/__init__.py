@@ -1,1 +1,1 @@
-"""What every room may use: commands, errors, files, parameters, processes, progress, random numbers, tables."""
+"""What every package may use: commands, errors, files, parameters, processes, progress, random numbers, tables."""

@@ -1,4 +1,4 @@
-"""What every stage script shares: its command line, its log lines, and its way of refusing bad input."""
+"""The command line of every stage script, its log format, and its exit on wrong input."""
 
 import argparse
 import logging
@@ -16,14 +16,15 @@ from microseg.common.errors import InputError
 from microseg.common.params import Params, read_params
 
 DVC_STAGE = "DVC_STAGE"
-"""The environment variable in which DVC names the stage whose command it starts."""
+"""The environment variable in which DVC names the stage whose command it runs."""
 
 LAUNCHER = "MICROSEG_LAUNCHER"
 """The environment variable with the program, such as "srun --exact", that starts a stage on every device.
 
-It is split into words as a POSIX shell does, whatever the shell of the user."""
+It is split into words by the rules of a POSIX shell, whatever shell the user has."""
+
 LAUNCHED = "MICROSEG_LAUNCHED"
-"""Set in the processes that the launcher starts."""
+"""The environment variable that is set in the processes that the launcher starts."""
 
 
 def run_stage(
@@ -33,11 +34,14 @@ def run_stage(
     *,
     on_every_device: bool = False,
 ) -> None:
-    """Parse the command line, read params.yaml, run `main`; exit with status 1 and one line on an InputError.
+    """Parse the command line, read params.yaml and run `main`; exit with status 1 and one line on an InputError.
 
-    `arguments` maps the name of each path the stage takes to its help text; `raw-images` is given as
-    `--raw-images PATH` and reaches `main` as `raw_images`. A stage that runs `on_every_device` is handed over to
-    the program that MICROSEG_LAUNCHER names, if any.
+    Args:
+        main: takes the parsed command line and the parameters.
+        description: the first lines of the help.
+        arguments: the help text of each path that the stage takes; "raw-images" is given as `--raw-images PATH`
+            and reaches `main` as `raw_images`.
+        on_every_device: let the program that MICROSEG_LAUNCHER names, if any, start the stage.
     """
     parser = argparse.ArgumentParser(description=description)
     for name, help_text in arguments.items():
@@ -56,7 +60,7 @@ def run_stage(
     try:
         if on_every_device:
             _hand_over_to_launcher()
-        _end_with_dvc()
+        _exit_with_dvc()
         main(parsed, read_params(parsed.params))
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -65,12 +69,12 @@ def run_stage(
 
 
 def _hand_over_to_launcher() -> None:
-    """Let the launcher start the same script again, and end as it ends; without a launcher, do nothing.
+    """Let the launcher start this script again, and exit with its status; without a launcher, do nothing.
 
-    This process stays: where DVC is gone, or this process is told to end, it ends the launcher.
+    This process waits, and ends the launcher if DVC is gone or this process is told to end.
 
     Raises:
-        InputError: MICROSEG_LAUNCHER cannot be split into words, or names no program that can be started.
+        InputError: MICROSEG_LAUNCHER cannot be split into words, or its program cannot be started.
     """
     if LAUNCHED in os.environ:
         return
@@ -86,7 +90,7 @@ def _hand_over_to_launcher() -> None:
     except OSError as error:
         raise InputError(f"{LAUNCHER}: {launcher[0]} cannot be started ({error.strerror}); correct it") from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _end_with_dvc(process.terminate)
+    _exit_with_dvc(process.terminate)
     try:
         sys.exit(process.wait())
     except KeyboardInterrupt:
@@ -95,11 +99,11 @@ def _hand_over_to_launcher() -> None:
         raise
 
 
-def _end_with_dvc(tidy_up: Callable[[], None] = lambda: None) -> None:
-    """End this process, after `tidy_up`, when the DVC that started it is gone.
+def _exit_with_dvc(clean_up: Callable[[], None] = lambda: None) -> None:
+    """Exit, after `clean_up`, when the DVC that started this process is gone.
 
-    A killed DVC leaves the commands of its stages running. Such a leftover would finish later, perhaps in the
-    middle of the next run, and put its outputs in the place of newer ones.
+    A killed DVC leaves the commands of its stages running. Such an orphan would finish later, perhaps in the
+    middle of the next run, and overwrite newer outputs.
     """
     if DVC_STAGE not in os.environ:
         return
@@ -108,7 +112,7 @@ def _end_with_dvc(tidy_up: Callable[[], None] = lambda: None) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
-        tidy_up()
+        clean_up()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,8 +1,4 @@
-"""Outputs that are either complete or absent, digests, and the folders that outlive a run.
-
-Every output is written beside its final path and then renamed. Tables are written by Python's csv module: rows
-come one at a time, and pandas would have to hold them all.
-"""
+"""Outputs that are either complete or absent, digests, and folders that outlive a run."""
 
 import csv
 import hashlib
@@ -15,6 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from microseg.common.errors import InputError
+
+HOME_VARIABLE = "MICROSEG_HOME"
+"""The environment variable with the folder to use instead of `.microseg/` of the project."""
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file moves to `path` when the block ends without an error."""
+    partial = _partial(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        remove(partial)
+
+
+@contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces `path` when the block ends without an error."""
+    partial = _partial(path)
+    remove(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        remove(path)
+        partial.rename(path)
+    finally:
+        remove(partial)
 
 
 def _partial(path: Path) -> Path:
@@ -29,42 +55,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def output_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; move what was written to `path` once the block has ended without an error."""
-    partial = _partial(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(partial)
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        remove(partial)
-
-
-@contextmanager
-def output_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; it takes the place of `path` once the block has ended without an error."""
-    partial = _partial(path)
-    remove(partial)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        remove(path)
-        partial.rename(path)
-    finally:
-        remove(partial)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON, refusing the NaN and Infinity that JSON does not have."""
+    """Write `content` as indented JSON; ValueError for NaN and Infinity, which JSON does not have."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with output_file(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a comma-separated table with `header` as its first line."""
+    """Write a comma-separated table row by row, so that long tables need not fit in memory."""
     with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -72,19 +71,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 digest of a file's content, 64 hexadecimal digits."""
+    """Return the SHA-256 digest of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-ENVIRONMENT_VARIABLE = "MICROSEG_HOME"
-
-
 def project_root(start: Path | None = None) -> Path:
-    """Return the DVC project that holds `start` (default: the working directory), outside of any `start` itself.
+    """Return the DVC project that holds `start` (default: the working directory), or `start` if there is none.
 
-    DVC runs queued and temporary experiments in copies below `.dvc/tmp/exps` of a project; for them it is the
-    project that was copied, which all of its experiments share.
+    DVC runs queued and temporary experiments in copies of the project below its `.dvc/tmp/exps`. For such a copy,
+    this is the original project, which all its experiments share.
     """
     here = (start or Path.cwd()).resolve()
     projects = [folder for folder in (here, *here.parents) if (folder / ".dvc" / "config").is_file()]
@@ -93,22 +89,22 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def shared_folder(name: str) -> Path:
-    """Return (and make) the folder `name` for what outlives a run, such as "downloads" or "checkpoints".
+    """Return (and create) the folder `name` for what outlives a run, such as "downloads" or "checkpoints".
 
-    It lies in `.microseg/` of the project, which git ignores, or where the environment variable MICROSEG_HOME
-    points, so that several clones or machines can use one.
+    It is in `.microseg/` of the project, which git ignores, or in the folder that MICROSEG_HOME names, so that
+    several clones or machines can share it.
     """
-    home = os.environ.get(ENVIRONMENT_VARIABLE)
+    home = os.environ.get(HOME_VARIABLE)
     folder = (Path(home) if home else project_root() / ".microseg") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def limit_bytes(variable: str, default_gigabytes: float) -> float:
-    """Return how many bytes a shared folder may take, by an environment variable in gigabytes or a default.
+    """Return how many bytes a shared folder may take: an environment variable in gigabytes, or a default.
 
     Raises:
-        InputError: the variable is set to something that is no number.
+        InputError: the variable is set, but not to a number.
     """
     text = os.environ.get(variable, str(default_gigabytes))
     try:

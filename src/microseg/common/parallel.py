@@ -1,4 +1,4 @@
-"""Work spread over the processor's cores."""
+"""Distributing work over the cores of the processor."""
 
 import multiprocessing
 import os
@@ -14,10 +14,10 @@ from microseg.common.progress import progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A process takes a second or two to start: it has to get enough work to be worth that.
+# A process takes a second or two to start, which has to be worth it.
 ITEMS_FOR_A_PROCESS = 32
 
-# Handing over a few items at a time costs less than one by one and still keeps all workers busy to the end.
+# A few items at a time are cheaper to hand over than single ones, and still keep all workers busy to the end.
 ITEMS_AT_A_TIME = 4
 
 
@@ -28,13 +28,13 @@ def map_in_processes(
 
     Args:
         function: a function at the top level of a module, or a `functools.partial` of one.
-        items: what to work on.
-        description: what the progress bar says.
-        workers: number of processes; None for one on each core, fewer where there are few items. One worker is
-            this process itself.
+        items: the arguments.
+        description: the label of the progress bar.
+        workers: number of processes; None for one per core, fewer for few items. One worker is this process
+            itself.
 
     Raises:
-        Exception: what `function` raised for the first item that failed; items not yet begun are left out.
+        Exception: what `function` raised for the first item that failed; items not yet started are dropped.
     """
     count = workers or min(usable_cores(), len(items) // ITEMS_FOR_A_PROCESS)
     if count <= 1:
@@ -42,21 +42,21 @@ def map_in_processes(
         return
     # A fresh interpreter for each worker behaves the same on every system and inherits no locked threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_exit_with_parent) as pool:
         results = pool.map(function, items, chunksize=ITEMS_AT_A_TIME)
         yield from progress(results, description, total=len(items))
 
 
 def usable_cores() -> int:
-    """Return on how many cores this process may run, where the system says so, else how many there are."""
+    """Return how many cores this process may use, or how many there are if the system does not say."""
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):
         return len(process.cpu_affinity())
     return psutil.cpu_count() or 1
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when its parent is killed, instead of waiting for work for ever."""
+def _exit_with_parent() -> None:
+    """Let a worker exit when its parent is killed, instead of waiting for work forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""The typed, frozen, validated view of params.yaml, whose comments say what each key means."""
+"""params.yaml as typed, frozen and validated sections; its comments say what each key means."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,20 +6,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError, nearest
 
-Share = Annotated[float, Field(ge=0, le=1)]
+PARAMS = Path("params.yaml")
+"""The parameter file, as seen from the top folder of the project, in which commands run."""
+
+PLAIN_ENCODER = "plain"
+"""The name of the U-Net's own encoder."""
+
+# At the narrowest level the plain network has a sixteenth of the height and width, the others half of that.
+SMALLEST_NORMALIZED_CROP = 32
+SMALLEST_ENCODED_CROP = 64
+
 Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-SizeOrShare = Annotated[int | float, Field(ge=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
+    """The base of all sections: frozen, no unknown keys, no silent type conversion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -37,7 +45,7 @@ class DownloadParams(Section):
 
     source: Literal["synthetic", "folder", "published"]
     path: str
-    crop_bottom: NotNegative
+    crop_bottom: NonNegative
     manual_dir: str | None
     mirrors: list[str]
     synthetic: SyntheticParams
@@ -58,22 +66,27 @@ class RasterizeMasksParams(Section):
 class SplitParams(Section):
     """Parameters of the stage split."""
 
-    test_size: SizeOrShare
+    test_size: Annotated[int | float, Field(ge=0)]
     sample_size: Annotated[int, Field(ge=2)] | None
     validation_size: Annotated[int | float, Field(gt=0)]
     group_by: list[str]
     folds: Annotated[int, Field(ge=2)] | None
-    fold: NotNegative
+    fold: NonNegative
     from_column: str | None
 
     @model_validator(mode="after")
-    def _shares_are_below_one(self) -> Self:
+    def _fractions_are_below_one(self) -> Self:
         for key in ("test_size", "validation_size"):
             size = getattr(self, key)
             if isinstance(size, float) and size >= 1:
                 raise ValueError(
-                    f"{key} is {size}, but a share is below 1; write a number without a point for a count"
+                    f"{key} is {size}, but a fraction is below 1; for a number of micrographs, write it without a "
+                    "decimal point"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_method_of_splitting(self) -> Self:
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}")
         if self.from_column is not None and self.folds is not None:
@@ -83,16 +96,160 @@ class SplitParams(Section):
         return self
 
 
-# The narrowest level of the plain network has a sixteenth of the height and width, that of others half as much.
-SMALLEST_NORMALIZED_CROP = 32
-SMALLEST_ENCODED_CROP = 64
+class AugmentParams(Section):
+    """Parameters of the random changes to training crops."""
 
-PLAIN_ENCODER = "plain"
-"""The name of the encoder that is the U-Net's own."""
+    flips: Literal["d4", "hflip", "none"]
+    brightness: Fraction
+    contrast: float = Field(ge=0, lt=1)
+    noise_std: Fraction
+    blur_sigma: float = Field(ge=0, le=10)
+    gamma: float = Field(ge=0, le=10)
+    scale_jitter: Fraction
+    random_erasing: Fraction
 
 
-PARAMS = Path("params.yaml")
-"""The parameters of the project in whose top folder a command runs."""
+class TrainParams(Section):
+    """Parameters of the stage train."""
+
+    seed: NonNegative
+    architecture: str
+    encoder: str
+    encoder_weights: str
+    encoder_lr_multiplier: float = Field(ge=0)
+    base_channels: Count
+    norm_layer: Literal["batch", "none"]
+    epochs: Count
+    downsample: float = Field(ge=1)
+    crop_size: Annotated[int, Field(ge=16)] | None
+    crops_per_micrograph: Count
+    foreground_oversampling: Fraction
+    batch_size: Count
+    accumulate_grad_batches: Count
+    loss: Literal["bce", "dice_bce"]
+    lr: float = Field(gt=0)
+    schedule: Literal["constant", "wsd", "cosine", "one_cycle"]
+    warmup_epochs: NonNegative
+    decay_fraction: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    max_grad_norm: Annotated[float, Field(gt=0)] | None
+    validate_every: Count
+    early_stopping_patience: Count | None
+    checkpoint: Literal["best", "last"]
+    checkpoint_epochs: list[Count]
+    pixel_size_um: Annotated[float, Field(gt=0)] | None
+    input_normalization: Literal["zscore", "imagenet", "none"]
+    augment: AugmentParams
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
+    activation_checkpointing: bool
+    compile: bool
+    num_workers: NonNegative | Literal["auto"]
+    accelerator: Literal["auto", "cpu", "cuda"]
+    devices: Count
+    num_nodes: Count
+
+    @model_validator(mode="after")
+    def _encoder_fits_the_network(self) -> Self:
+        if self.encoder != PLAIN_ENCODER:
+            if self.activation_checkpointing:
+                raise ValueError(
+                    "activation_checkpointing works only with encoder plain; set it to false; to save memory, "
+                    "lower batch_size and raise accumulate_grad_batches"
+                )
+            return self
+        if self.architecture != "unet":
+            raise ValueError(
+                f"architecture is {self.architecture}, but encoder plain is part of the U-Net; set architecture "
+                "to unet, or encoder to one of segmentation_models_pytorch's, such as resnet34"
+            )
+        if self.encoder_lr_multiplier != 1:
+            raise ValueError(
+                f"encoder_lr_multiplier is {self.encoder_lr_multiplier}, but has no effect with encoder plain; "
+                "set it to 1.0"
+            )
+        if self.input_normalization == "imagenet":
+            raise ValueError(
+                "input_normalization imagenet has no effect with encoder plain; set it to zscore or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_are_large_enough_for_batch_normalization(self) -> Self:
+        crop = self.crop_size
+        if self.encoder != PLAIN_ENCODER and crop is not None and crop < SMALLEST_ENCODED_CROP:
+            raise ValueError(
+                f"crop_size is {crop}, which leaves a single value for the batch normalization of encoder "
+                f"{self.encoder} at its narrowest level; set crop_size to {SMALLEST_ENCODED_CROP} or more"
+            )
+        if self.norm_layer == "batch" and crop is not None and crop < SMALLEST_NORMALIZED_CROP:
+            raise ValueError(
+                f"crop_size is {crop}, which leaves a single value for norm_layer batch at the narrowest level of "
+                f"the network; set crop_size to {SMALLEST_NORMALIZED_CROP} or more, or norm_layer to none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training(self) -> Self:
+        if self.warmup_epochs and self.schedule == "one_cycle":
+            raise ValueError(
+                "warmup_epochs has no effect with schedule one_cycle, which has its own warmup; set it to 0"
+            )
+        # A constant rate may still be rising at the end of a short training: a longer one continues from there.
+        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the decay "
+                "of schedule cosine; set it to less than epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_crops_are_jittered_in_scale(self) -> Self:
+        if self.augment.scale_jitter and self.crop_size is None:
+            raise ValueError(
+                "augment.scale_jitter has no effect on whole micrographs; set crop_size to a number, or "
+                "augment.scale_jitter to 0"
+            )
+        return self
+
+
+class PredictParams(Section):
+    """Parameters of the stage predict."""
+
+    subset: Literal["measured", "all"]
+    temperature_scaling: bool
+    tile_size: Annotated[int, Field(ge=16, multiple_of=16)] | None
+    tile_overlap: float = Field(ge=0, lt=1)
+    tta: Literal["d4", "hflip", "none"]
+
+
+class PostprocessParams(Section):
+    """Parameters of the stage postprocess."""
+
+    sigmoid_threshold: float = Field(gt=0, lt=1)
+    morphology_threshold: float | Literal["otsu"]
+    opening_radius: NonNegative
+    closing_radius: NonNegative
+
+
+class EvaluateParams(Section):
+    """Parameters of the stage evaluate."""
+
+    examples: int = Field(ge=1, le=20)
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: NonNegative
+    download: DownloadParams
+    parse_csv: ParseCsvParams
+    rasterize_masks: RasterizeMasksParams
+    split: SplitParams
+    train: TrainParams
+    predict: PredictParams
+    postprocess: PostprocessParams
+    evaluate: EvaluateParams
 
 
 RENAMED = {
@@ -122,7 +279,7 @@ RENAMED = {
     "predict.overlap": "predict.tile_overlap",
     "predict.symmetries": "predict.tta",
 }
-"""Parameters that had another name before version 0.2, and what they are called now."""
+"""Keys that were renamed in version 0.2, with their new names."""
 
 RENAMED_VALUES = {
     ("train.schedule", "rise_hold_fall"): "wsd",
@@ -132,172 +289,15 @@ RENAMED_VALUES = {
     ("predict.tta", "all"): "d4",
     ("predict.tta", "mirror"): "hflip",
 }
-"""Values that had another name before version 0.2."""
-
-
-class AugmentParams(Section):
-    """Parameters of the random changes made to training crops."""
-
-    flips: Literal["d4", "hflip", "none"]
-    brightness: Share
-    contrast: float = Field(ge=0, lt=1)
-    noise_std: Share
-    blur_sigma: float = Field(ge=0, le=10)
-    gamma: float = Field(ge=0, le=10)
-    scale_jitter: Share
-    random_erasing: Share
-
-
-class TrainParams(Section):
-    """Parameters of the stage train."""
-
-    seed: NotNegative
-    architecture: str
-    encoder: str
-    encoder_weights: str
-    encoder_lr_multiplier: float = Field(ge=0)
-    base_channels: Count
-    norm_layer: Literal["batch", "none"]
-    epochs: Count
-    downsample: float = Field(ge=1)
-    crop_size: Annotated[int, Field(ge=16)] | None
-    crops_per_micrograph: Count
-    foreground_oversampling: Share
-    batch_size: Count
-    accumulate_grad_batches: Count
-    loss: Literal["bce", "dice_bce"]
-    lr: float = Field(gt=0)
-    schedule: Literal["constant", "wsd", "cosine", "one_cycle"]
-    warmup_epochs: NotNegative
-    decay_fraction: float = Field(gt=0, le=1)
-    weight_decay: float = Field(ge=0)
-    ema_decay: float = Field(ge=0, lt=1)
-    max_grad_norm: Annotated[float, Field(gt=0)] | None
-    validate_every: Count
-    early_stopping_patience: Count | None
-    checkpoint: Literal["best", "last"]
-    checkpoint_epochs: list[Count]
-    pixel_size_um: Annotated[float, Field(gt=0)] | None
-    input_normalization: Literal["zscore", "imagenet", "none"]
-    augment: AugmentParams
-    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
-    activation_checkpointing: bool
-    compile: bool
-    num_workers: NotNegative | Literal["auto"]
-    accelerator: Literal["auto", "cpu", "cuda"]
-    devices: Count
-    num_nodes: Count
-
-    @model_validator(mode="after")
-    def _warmup_ends_before_training(self) -> Self:
-        if self.warmup_epochs and self.schedule == "one_cycle":
-            raise ValueError(
-                "warmup_epochs has no meaning with schedule one_cycle, which has a warm-up of its own; set it to 0"
-            )
-        # A constant rate may still be rising where a shorter training ends: a longer one goes on from there.
-        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
-            raise ValueError(
-                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the decay "
-                "of schedule cosine; set it to less than epochs"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _only_crops_are_jittered_in_scale(self) -> Self:
-        if self.augment.scale_jitter and self.crop_size is None:
-            raise ValueError(
-                "augment.scale_jitter has no meaning for whole micrographs; set crop_size to a number, or "
-                "augment.scale_jitter to 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _a_batch_has_more_than_one_value_a_channel(self) -> Self:
-        crop = self.crop_size
-        if self.encoder != PLAIN_ENCODER and crop is not None and crop < SMALLEST_ENCODED_CROP:
-            raise ValueError(
-                f"crop_size is {crop}, which leaves nothing for the batch normalizations of encoder "
-                f"{self.encoder} to normalize where it is narrowest; set crop_size to {SMALLEST_ENCODED_CROP} "
-                "or more"
-            )
-        if self.norm_layer == "batch" and crop is not None and crop < SMALLEST_NORMALIZED_CROP:
-            raise ValueError(
-                f"crop_size is {crop}, of which one single value is left where the network is narrowest: nothing "
-                f"for norm_layer batch to normalize; set crop_size to {SMALLEST_NORMALIZED_CROP} or more, or "
-                "norm_layer to none"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _the_plain_network_is_a_unet(self) -> Self:
-        if self.encoder != PLAIN_ENCODER:
-            if self.activation_checkpointing:
-                raise ValueError(
-                    "activation_checkpointing is for encoder plain only; set it to false; to save memory, lower "
-                    "batch_size and raise accumulate_grad_batches"
-                )
-            return self
-        if self.architecture != "unet":
-            raise ValueError(
-                f"architecture is {self.architecture}, but encoder plain is a U-Net's own; set architecture to "
-                "unet, or encoder to one of segmentation_models_pytorch's, such as resnet34"
-            )
-        if self.encoder_lr_multiplier != 1:
-            raise ValueError(
-                f"encoder_lr_multiplier is {self.encoder_lr_multiplier}, but has no meaning with encoder plain; "
-                "set it to 1.0"
-            )
-        if self.input_normalization == "imagenet":
-            raise ValueError(
-                "input_normalization imagenet has no meaning with encoder plain; set it to zscore or none"
-            )
-        return self
-
-
-class PredictParams(Section):
-    """Parameters of the stage predict."""
-
-    subset: Literal["measured", "all"]
-    temperature_scaling: bool
-    tile_size: Annotated[int, Field(ge=16, multiple_of=16)] | None
-    tile_overlap: float = Field(ge=0, lt=1)
-    tta: Literal["d4", "hflip", "none"]
-
-
-class PostprocessParams(Section):
-    """Parameters of the stage postprocess."""
-
-    sigmoid_threshold: float = Field(gt=0, lt=1)
-    morphology_threshold: float | Literal["otsu"]
-    opening_radius: NotNegative
-    closing_radius: NotNegative
-
-
-class EvaluateParams(Section):
-    """Parameters of the stage evaluate."""
-
-    examples: int = Field(ge=1, le=20)
-
-
-class Params(Section):
-    """All of params.yaml."""
-
-    seed: NotNegative
-    download: DownloadParams
-    parse_csv: ParseCsvParams
-    rasterize_masks: RasterizeMasksParams
-    split: SplitParams
-    train: TrainParams
-    predict: PredictParams
-    postprocess: PostprocessParams
-    evaluate: EvaluateParams
+"""Values that were renamed in version 0.2, by key and old value."""
 
 
 def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Params:
-    """Read and check a parameter file; `changes`, such as {"train.epochs": 5}, take the place of what it says.
+    """Read and check a parameter file after replacing values by `changes`, such as {"train.epochs": 5}.
 
     Raises:
-        InputError: there is no such file, it is not YAML, or a key is unknown, missing, mistyped or out of range.
+        InputError: there is no such file, it is not YAML, or a key is unknown, renamed, missing, mistyped or out
+            of range; one line per problem.
     """
     content = read_yaml(path, "no such parameter file; run from the top folder of the project")
     for key, value in (changes or {}).items():
@@ -306,8 +306,46 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = [describe(dict(problem), PARAMETER_KEYS) for problem in _without_successors(error.errors())]
+        problems = map(_describe, _without_new_names_of_old_keys([*map(dict, error.errors())]))
         raise InputError("\n       ".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def read_yaml(path: Path, missing: str) -> object:
+    """Return the content of a YAML file; `missing` is the error message if there is no such file.
+
+    DVC reads params.yaml with the same library: 1e-4 is a number for both, and a duplicate key an error. PyYAML,
+    which knows only YAML 1.1, would read 1e-4 as text.
+
+    Raises:
+        InputError: there is no such file, or it is not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: {missing}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _set(content: Any, path: Sequence[str], value: object) -> None:
+    """Set one value in nested sections; validation reports anything that is not a section."""
+    for name in path[:-1]:
+        content = content.get(name) if isinstance(content, dict) else None
+    if isinstance(content, dict):
+        content[path[-1]] = value
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted keys: {"train": {"epochs": 20}} becomes {"train.epochs": 20}."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def flat_params(params: Params) -> dict[str, Any]:
+    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
+    return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
 
 
 def _leaf_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
@@ -326,66 +364,36 @@ PARAMETER_KEYS = tuple(_leaf_keys(Params))
 
 
 def check_key(key: str) -> None:
-    """Raise an InputError that names the nearest parameter where there is none called `key`."""
+    """Raise an InputError with the new or the nearest name if there is no parameter `key`."""
     if key in RENAMED:
         raise InputError(f"{key} is called {RENAMED[key]} now")
     if key not in PARAMETER_KEYS:
         raise InputError(f"{key}: unknown key; did you mean {nearest(key, PARAMETER_KEYS)}?")
 
 
-def flat_params(params: Params) -> dict[str, Any]:
-    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
-    return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
-
-
-def _set(content: Any, path: list[str], value: object) -> None:
-    # What is not a section is left for the validation to complain about.
-    for name in path[:-1]:
-        content = content.get(name) if isinstance(content, dict) else None
-    if isinstance(content, dict):
-        content[path[-1]] = value
-
-
-def _without_successors(problems: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """Leave out that a new name is missing where the old one is there."""
+def _without_new_names_of_old_keys(problems: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Omit that a key is missing if it is there under its old name, which is reported already."""
     locations = [".".join(map(str, problem["loc"])) for problem in problems]
-    successors = {RENAMED[location] for location in locations if location in RENAMED}
+    reported = {RENAMED[location] for location in locations if location in RENAMED}
     for location, problem in zip(locations, problems, strict=True):
-        if not (problem["type"] == "missing" and location in successors):
+        if not (problem["type"] == "missing" and location in reported):
             yield problem
 
 
-def describe(problem: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Return a problem that pydantic found as a sentence; `keys` are all parameters."""
+def _describe(problem: Mapping[str, Any]) -> str:
+    """Return a problem that pydantic found as a sentence for the user."""
     location = ".".join(str(part) for part in problem["loc"]) or "the whole file"
     if location in RENAMED:
         return f"{location} is called {RENAMED[location]} now"
     if problem["type"] == "literal_error" and (location, problem["input"]) in RENAMED_VALUES:
         return f"{location}: {problem['input']} is called {RENAMED_VALUES[location, problem['input']]} now"
     if problem["type"] == "extra_forbidden":
-        return f"{location}: unknown key; did you mean {nearest(location, keys)}?"
+        return f"{location}: unknown key; did you mean {nearest(location, PARAMETER_KEYS)}?"
     if problem["type"] == "missing":
         return f"{location}: missing key; add it, with a value as the manual in params.yaml describes it"
     if problem["type"] == "value_error":
         return f"{location}: {problem['ctx']['error']}"
-    # Where several types are allowed pydantic adds the name of the one it tried: the key is what the user knows.
-    key = next((key for key in keys if f"{location}.".startswith(f"{key}.")), location)
+    # For a union of types, pydantic appends the type that it tried: only the key means something to the user.
+    key = next((key for key in PARAMETER_KEYS if f"{location}.".startswith(f"{key}.")), location)
     message = problem["msg"]
     return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
-
-
-def read_yaml(path: Path, missing: str) -> object:
-    """Return what a YAML file holds.
-
-    DVC reads params.yaml with this library too: 1e-4 is a number for both, and a key given twice an error. For
-    PyYAML, which knows YAML 1.1 only, 1e-4 would be a text.
-
-    Raises:
-        InputError: there is no such file, which is said in the words of `missing`, or it is not YAML.
-    """
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: {missing}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

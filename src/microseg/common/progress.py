@@ -1,4 +1,4 @@
-"""Progress bars with an estimate of the time left, quiet where nobody watches."""
+"""Progress bars with an estimate of the remaining time, quieter in log files than in terminals."""
 
 import sys
 from collections.abc import Iterable
@@ -23,13 +23,18 @@ def progress(
     unit: str = "micrograph",
     shown: bool = True,
 ) -> "tqdm[Item]":
-    """Iterate over `items` behind a progress bar on standard error; `total` where `items` has no length.
+    """Iterate over `items` behind a progress bar on standard error.
 
-    Of several processes that work together one passes `shown`, the others draw no bar.
+    Args:
+        items: what to iterate over.
+        description: the label of the bar.
+        total: their number, if `items` has no length.
+        unit: what one of them is called.
+        shown: False for all but one of the processes that work together.
     """
     return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval(), disable=not shown)
 
 
 def byte_progress(description: str, total: int, done: int) -> "tqdm[NoReturn]":
-    """Return a progress bar of bytes with speed and time left, starting at `done`; its `update` moves it."""
+    """Return a progress bar of bytes with speed and remaining time, starting at `done`; its `update` moves it."""
     return tqdm(desc=description, total=total, initial=done, unit="B", unit_scale=True, mininterval=_interval())

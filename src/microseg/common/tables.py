@@ -1,6 +1,6 @@
-"""Delimited text tables as people save them: semicolons, commas or tabs, any line ends, byte order mark or not.
+"""Delimited text tables as people save them: semicolons, commas or tabs, any line ends, with or without a BOM.
 
-They are not read by pandas because an error has to name the line of the user's file that is wrong.
+They are not read by pandas because error messages have to name the line of the user's file.
 """
 
 import csv
@@ -11,7 +11,7 @@ from microseg.common.errors import InputError
 
 DELIMITERS = (";", ",", "\t")
 
-# A traced outline can be longer than the 131,072 characters that the csv module takes a field for.
+# A polygonized outline can be longer than 131,072 characters, the default limit of the csv module for a field.
 LONGEST_FIELD = 100_000_000
 
 
@@ -34,12 +34,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def delimiter_of(header: str) -> str:
-    """Return the delimiter that a table's first line uses most: a semicolon, a comma or a tab."""
+    """Return the delimiter that occurs most often in the header of a table: a semicolon, a comma or a tab."""
     return max(DELIMITERS, key=header.count)
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
-    """Split one line of a table into its fields; ValueError where its quotes do not match."""
+    """Split one line of a table into its fields; ValueError if its quotation marks do not match."""
     if '"' not in line:
         return line.split(delimiter)
     csv.field_size_limit(LONGEST_FIELD)
@@ -53,7 +53,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Read a table with a header line.
 
     Returns:
-        The names of the columns, and for every line its number and its fields, as many as there are columns.
+        The names of the columns, and the number and the fields of every line, as many as there are columns.
 
     Raises:
         InputError: no such file, not UTF-8 text, empty, or a line with more or fewer fields than the header.

@@ -1,1 +1,1 @@
-"""Pictures in and out, and what is known of each micrograph."""
+"""Reading and writing images, and what is known about each micrograph."""

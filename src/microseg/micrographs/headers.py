@@ -1,4 +1,4 @@
-"""What microscopes and image programs write into the headers of pictures: pixel size and information bar."""
+"""What microscopes and image programs write into image headers: pixel size and height of the information bar."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,26 +13,30 @@ from microseg.micrographs.pixel_size import MICROMETRES, TOLERANCE, PixelSize
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 
-# Resolution tags of 72 or 300 dots per inch are meant for printers: pixels of micrographs are smaller than this.
+# Resolution tags of 72 or 300 dots per inch are for printers; pixels of micrographs are smaller than this.
 LARGEST_PIXEL_UM = 10.0
 
+TESCAN_TAG = 50431
+TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*([-+\d.eE]+)", re.MULTILINE)
+
 Sizes = tuple[float, float, str]
-"""Width and height of a pixel in micrometres, and where that stands."""
+"""Width and height of a pixel in micrometres, and where they are stated."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a picture says; None where it says nothing."""
+    """What the header of an image states; None for what it does not state."""
 
     pixel_size: PixelSize | None = None
     bar_height: int | None = None
-    """Rows at the bottom that show the information bar and not the specimen."""
+    """Rows at the bottom that show the information bar instead of the specimen."""
 
 
 def read_header(path: Path) -> Header:
-    """Read pixel size and information bar from the header of a TIFF, or from TESCAN's .hdr beside any picture.
+    """Read pixel size and information bar from the header of a TIFF, or from TESCAN's .hdr file beside any image.
 
-    Where several programs have left their headers, that of the microscope goes before those of image programs.
+    If several programs have left their headers, that of the microscope takes priority over those of image
+    programs.
 
     Raises:
         InputError: the pixels are not square.
@@ -45,9 +49,9 @@ def read_header(path: Path) -> Header:
     except TiffFileError:
         pass
     except (KeyError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError):
-        # A header that is not as its makers describe it says nothing; the picture itself is read elsewhere.
+        # A header that breaks its own format states nothing; the pixels are read elsewhere.
         sizes = None
-    sizes = sizes or tescan_sizes(path)
+    sizes = sizes or _tescan_file(path)
     return Header(_square(path, sizes) if sizes else None, bar)
 
 
@@ -57,7 +61,7 @@ def _square(path: Path, sizes: Sizes) -> PixelSize | None:
         return None
     if abs(height / width - 1) > TOLERANCE:
         raise InputError(
-            f"{path}: {source} says pixels of {width:.6g} x {height:.6g} um; resample the picture to square ones"
+            f"{path}: {source} says pixels of {width:.6g} x {height:.6g} um; resample the image to square pixels"
         )
     return PixelSize(width, source)
 
@@ -79,7 +83,7 @@ def _fei_bar(tiff: TiffFile) -> int | None:
 
 
 def _zeiss(tiff: TiffFile) -> Iterator[Sizes]:
-    # ap_pixel_size, its neighbour, is the size of a pixel on the microscope's screen.
+    # The entry ap_pixel_size is the size of a pixel on the microscope's screen.
     entry = (tiff.sem_metadata or {}).get("ap_image_pixel_size")
     if entry and len(entry) == 3 and entry[2] in MICROMETRES:
         size = float(entry[1]) * MICROMETRES[entry[2]]
@@ -91,6 +95,29 @@ def _olympus(tiff: TiffFile) -> Iterator[Sizes]:
     if "pixelsizex" in metadata:
         width = float(metadata["pixelsizex"])
         yield width * 1e6, float(metadata.get("pixelsizey", width)) * 1e6, "Olympus SIS header, pixelsizex"
+
+
+def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
+    content = tiff.pages.first.tags.valueof(TESCAN_TAG)
+    text = content.decode("latin-1") if isinstance(content, bytes) else content or ""
+    sizes = _tescan_sizes(text, "TESCAN header, PixelSizeX")
+    if sizes:
+        yield sizes
+
+
+def _tescan_file(image: Path) -> Sizes | None:
+    """Read the header file beside an image: for `steel.tif` that is `steel.hdr` or `steel-tif.hdr`."""
+    for name in (f"{image.stem}.hdr", f"{image.stem}-{image.suffix[1:]}.hdr"):
+        header = image.with_name(name)
+        if header.is_file():
+            return _tescan_sizes(header.read_text(encoding="latin-1"), f"{name}, PixelSizeX")
+    return None
+
+
+def _tescan_sizes(text: str, source: str) -> Sizes | None:
+    """Find the pixel size in the text of a header, in lines such as "PixelSizeX=1.2e-08" (metres)."""
+    sizes = {axis: float(number) * 1e6 for axis, number in TESCAN_PIXEL_SIZE.findall(text)}
+    return (sizes["X"], sizes.get("Y", sizes["X"]), source) if "X" in sizes else None
 
 
 def _ome(tiff: TiffFile) -> Iterator[Sizes]:
@@ -114,7 +141,7 @@ def _imagej(tiff: TiffFile) -> Iterator[Sizes]:
 
 
 def _resolution_tags(tiff: TiffFile) -> Iterator[Sizes]:
-    # ImageJ writes its own unit into its description and leaves that of the tag without meaning.
+    # ImageJ writes its unit into its description; the unit of the tag then means nothing.
     unit = RESOLUTION_UNITS.get(int(tiff.pages.first.tags.valueof(296, default=1)))
     if unit and not tiff.is_imagej:
         width, height = (length * MICROMETRES[unit] for length in _pixel_lengths(tiff))
@@ -129,42 +156,13 @@ def _pixel_lengths(tiff: TiffFile) -> tuple[float, float]:
     return per_across / across, per_down / down
 
 
-def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
-    found = tescan_sizes(tiff.pages.first.tags.valueof(50431))
-    if found:
-        yield found
-
-
 READERS: tuple[Callable[[TiffFile], Iterator[Sizes]], ...] = (
-    *(_fei, _zeiss, _olympus, _tescan, _ome, _imagej, _resolution_tags),
+    _fei,
+    _zeiss,
+    _olympus,
+    _tescan,
+    _ome,
+    _imagej,
+    _resolution_tags,
 )
-
-
-SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*([-+\d.eE]+)", re.MULTILINE)
-
-
-def tescan_sizes(content: Path | bytes | str | None) -> tuple[float, float, str] | None:
-    """Return width and height of a pixel in micrometres and where that stands; None where it stands nowhere.
-
-    Args:
-        content: the value of the tag 50431, or the path of a picture that may have its header beside it: of
-            `steel.tif` it is `steel.hdr` or `steel-tif.hdr`.
-    """
-    if isinstance(content, Path):
-        return _beside(content)
-    text = content.decode("latin-1") if isinstance(content, bytes) else content or ""
-    return _sizes(text, "TESCAN header, PixelSizeX")
-
-
-def _beside(picture: Path) -> tuple[float, float, str] | None:
-    for name in (f"{picture.stem}.hdr", f"{picture.stem}-{picture.suffix[1:]}.hdr"):
-        header = picture.with_name(name)
-        if header.is_file():
-            return _sizes(header.read_text(encoding="latin-1"), f"{name}, PixelSizeX")
-    return None
-
-
-def _sizes(text: str, source: str) -> tuple[float, float, str] | None:
-    # The lengths stand in metres, in lines such as "PixelSizeX=1.2e-08".
-    sizes = {axis: float(number) * 1e6 for axis, number in SIZE.findall(text)}
-    return (sizes["X"], sizes.get("Y", sizes["X"]), source) if "X" in sizes else None
+"""In order of priority: microscopes, then image programs, then the plain tags."""

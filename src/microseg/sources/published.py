@@ -1,4 +1,4 @@
-"""The published source: the Aachen-Heerlen annotated steel microstructure dataset, fetched from figshare.
+"""The source "published": the Aachen-Heerlen annotated steel microstructure dataset, downloaded from figshare.
 
 Iren, D., Ackermann, M., Gorfer, J. et al.: Aachen-Heerlen annotated steel microstructure dataset. Scientific
 Data 8:140 (2021), doi 10.1038/s41597-021-00926-7. Published under CC0.
@@ -22,16 +22,16 @@ from microseg.sources.transfer import (
     TransferError,
     bytes_missing,
     fetch,
-    misfit,
+    mismatch,
     require_free_space,
 )
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """The three files of a published dataset: two tables and the zip archive of the micrographs."""
+    """The three files of a published dataset: two tables and the zip archive of its micrographs."""
 
     polygons: PublishedFile
     metadata: PublishedFile
@@ -43,7 +43,7 @@ class PublishedDataset:
 
 
 def _on_figshare(number: int, name: str, size: int, md5: str) -> PublishedFile:
-    # The first address is made for programs; the second may answer a program with a firewall's challenge.
+    # The first address is meant for programs; the second may answer them with a firewall challenge.
     urls = (
         f"https://api.figshare.com/v2/file/download/{number}",
         f"https://ndownloader.figshare.com/files/{number}",
@@ -74,19 +74,19 @@ def write_published(
 ) -> None:
     """Fill the empty `folder` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
 
-    Only the micrographs that the table of polygons names are kept. Downloads stay in the project's shared folder
-    "downloads": they outlive the outputs of a stage, serve all experiments, and continue after a crash.
+    Only the micrographs that the table of polygons names are unpacked. Downloads stay in the project's shared
+    folder "downloads": they outlive the outputs of the stage, serve all experiments, and resume after a crash.
 
     Args:
         folder: an existing empty folder.
-        mirrors: base addresses to try after the publisher's; the name of the file is appended.
-        manual_dir: a folder with files fetched by hand, relative to the project; used where size and MD5 fit.
-        dataset: what to fetch.
+        mirrors: base addresses to try after the publisher's; the file name is appended.
+        manual_dir: a folder with files downloaded by hand, relative to the project; used if size and MD5 match.
+        dataset: what to download.
         patience: how long to bear with a server.
 
     Raises:
-        InputError: a parameter is unusable, a file cannot be had (the message says how to fetch it by hand), the
-            disk is too small, or the archive is damaged or hostile.
+        InputError: a parameter is unusable, a file cannot be downloaded (the message says how to do it by hand),
+            the disk is too small, or the archive is damaged or hostile.
     """
     by_hand = _manual_folder(manual_dir)
     files = [_with_mirrors(file, mirrors) for file in dataset.files()]
@@ -102,7 +102,7 @@ def write_published(
 def _manual_folder(manual_dir: str | None) -> Path | None:
     if manual_dir is None:
         return None
-    # Temporary experiments run in a copy of the project, which has no files placed by hand.
+    # Temporary experiments run in a copy of the project without the files placed by hand.
     folder = project_root() / Path(manual_dir).expanduser()
     if not folder.is_dir():
         raise InputError(f"params.yaml: download.manual_dir: {folder}: no such folder; make it or set null")
@@ -121,54 +121,54 @@ def _with_mirrors(file: PublishedFile, mirrors: list[str]) -> PublishedFile:
 
 
 def _obtain(files: list[PublishedFile], by_hand: Path | None, destination: Path, patience: Patience) -> list[Path]:
-    """Return where each file lies; one InputError names all that cannot be had."""
+    """Return the path of each file; one InputError names all that cannot be downloaded."""
     downloads = shared_folder("downloads")
     placed = [_placed_by_hand(file, by_hand) for file in files]
     to_fetch = [file for file, path in zip(files, placed, strict=True) if path is None]
     _check_disk(downloads, destination, to_fetch, unpacked=max(file.size for file in files))
-    # One round by hand has to be enough: a file that cannot be had does not stop the others.
+    # One round by hand has to suffice: a file that fails does not stop the others.
     paths, problems = [], []
     for file, path in zip(files, placed, strict=True):
         try:
             paths.append(path or fetch(file, downloads, patience))
         except TransferError as error:
-            problems.append(_how_to_fetch_by_hand(file, error, by_hand))
+            problems.append(_instructions_by_hand(file, error, by_hand))
     if problems:
         raise InputError("\n       ".join(problems))
     return paths
 
 
 def _placed_by_hand(file: PublishedFile, folder: Path | None) -> Path | None:
-    """Return the path of `file` in a folder of the user, under whatever name a browser gave it; None if absent."""
+    """Return the path of `file` in the user's folder, whatever name a browser gave it; None if it is not there."""
     if folder is None:
         return None
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        problem = misfit(path, file)
+        problem = mismatch(path, file)
         if problem is None:
             return path
         if path.name == file.name:
-            logger.warning("%s %s: not used; fetch it again or remove it", path, problem)
+            log.warning("%s %s: not used; download it again or remove it", path, problem)
     return None
 
 
 def _check_disk(downloads: Path, destination: Path, to_fetch: list[PublishedFile], unpacked: int) -> None:
-    # The micrographs are stored as they are in the archive, so it is as large as the folder it becomes.
+    # Micrographs are stored uncompressed in the archive, so it is as large as the folder it is unpacked to.
     missing = sum(bytes_missing(file, downloads) for file in to_fetch)
     same_disk = downloads.stat().st_dev == destination.stat().st_dev
     require_free_space(downloads, missing + unpacked if same_disk else missing)
     require_free_space(destination, unpacked)
 
 
-def _how_to_fetch_by_hand(file: PublishedFile, error: TransferError, by_hand: Path | None) -> str:
-    place = (
+def _instructions_by_hand(file: PublishedFile, error: TransferError, by_hand: Path | None) -> str:
+    destination = (
         f"put it into {by_hand} (download.manual_dir)"
         if by_hand
         else "put it into a folder and name that folder in params.yaml as download.manual_dir"
     )
     return (
-        f"{file.name} could not be fetched ({error}). Fetch it by hand, for example with a browser, from "
+        f"{file.name} could not be downloaded ({error}). Download it by hand, for example with a browser, from "
         f"{' or '.join(file.urls)}, check that it has {file.size:,} bytes and {file.algorithm} {file.digest}, "
-        f"{place}, and start again."
+        f"{destination}, and start again."
     )
 
 

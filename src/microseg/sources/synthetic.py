@@ -1,8 +1,8 @@
-"""The embedded default source: seeded micrographs of an invented bainitic steel, no network needed.
+"""The source "synthetic", the default: seeded micrographs of an invented bainitic steel, without network access.
 
-They are laid out and annotated as the published micrographs are (Iren et al., Scientific Data 8:140, 2021), and
-drawn so that segmenting them is a task of the same kind: martensite-austenite islands differ from the lath-like
-matrix and from bright films and carbides by shape, rim and texture, hardly by brightness.
+Layout and annotations follow the published micrographs (Iren et al., Scientific Data 8:140, 2021), and segmenting
+them is a task of the same kind: martensite-austenite islands differ from the lath-like matrix and from bright
+films and carbides by shape, rim and texture, hardly by brightness.
 """
 
 import csv
@@ -24,17 +24,17 @@ METADATA_HEADER = ("image_url", "type", "temperature", "direction", "distance", 
 
 
 class Group(NamedTuple):
-    """Micrographs of one steel type and transformation temperature, and how many among 100 are of it."""
+    """A steel type and transformation temperature, how many of 100 micrographs are of it, and its style."""
 
     type: str
     temperature: int
-    share: int
+    percentage: int
     style: Style
 
 
 # fmt: off
-# A lower temperature gives finer laths and more films and carbides. "1" and "01" are two steels, as published.
-# Style: lath width and contrast, grain size, brightness, island grain and offset, films, carbides, noise.
+# Lower temperatures give finer laths and more films and carbides. "1" and "01" are two steels, as published.
+# Style: lath width, lath contrast, grain size, brightness, island grain, island offset, films, carbides, noise.
 GROUPS = (
     Group("1",    400, 14, Style( 7.0, 0.060, 130, 0.36, 4.0, 0.10, 0.70, 260, 0.030)),
     Group("1",    500, 18, Style(11.0, 0.064, 160, 0.38, 5.0, 0.09, 0.50, 120, 0.030)),
@@ -53,9 +53,9 @@ GROUPS = (
 def write_synthetic(folder: Path, synthetic: SyntheticParams, seed: int, workers: int | None = None) -> None:
     """Draw micrographs into the existing, empty `folder` with their `annotations.csv` and `metadata.csv`.
 
-    The same seed gives the same bytes with any number of `workers` (processes; None for as many as pay). A
-    micrograph depends on the seed, its number and its size alone, so that a set of 100 is the start of a set of
-    1,700.
+    The same seed gives the same bytes with any number of `workers` (processes; None for as many as are worth
+    starting). A micrograph depends only on the seed, its number and its size, so a set of 100 is the beginning of
+    a set of 1,700.
     """
     (folder / "images").mkdir()
     draw = partial(_draw, folder / "images", synthetic.height, synthetic.width, seed)
@@ -73,11 +73,11 @@ def write_synthetic(folder: Path, synthetic: SyntheticParams, seed: int, workers
 
 
 def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tuple[list[str], tuple[object, ...]]:
-    """Draw one micrograph; return its lines of annotations.csv and its row of metadata.csv."""
+    """Draw one micrograph; return its lines in annotations.csv and its row in metadata.csv."""
     rng = generator(seed, "synthetic", number)
     name = f"IMG_{number:05d}.png"
-    shares = np.array([group.share for group in GROUPS])
-    group = GROUPS[rng.choice(len(GROUPS), p=shares / shares.sum())]
+    percentages = np.array([group.percentage for group in GROUPS])
+    group = GROUPS[rng.choice(len(GROUPS), p=percentages / percentages.sum())]
     grains = draw_grains(rng, (height, width), group.style.grain_size)
     layout = Layout(height, width)
     islands = place_islands(rng, layout, grains.direction_at)
@@ -87,7 +87,7 @@ def _draw(images: Path, height: int, width: int, seed: int, number: int) -> tupl
 
 
 def _annotation_line(name: str, island: Outline) -> str:
-    """Write one island as the published table does, floats only where a click is not on a whole pixel."""
+    """Write one island like the published table: floats only if a click is not on a whole pixel."""
     clicks = island.clicks.astype(int) if np.all(island.clicks % 1 == 0) else island.clicks
     nodes = ", ".join(f"({x}, {y})" for x, y in clicks.tolist())
     return f"{name};{island.center};[{nodes}]\r\n"

@@ -1,4 +1,4 @@
-"""Outlines of the synthetic islands: blocky shapes, laid out without overlap, clicked as by hand."""
+"""Outlines of synthetic islands: blocky shapes, placed without overlap, clicked as if by hand."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw
 
 Points = NDArray[np.float64]
 
-# Counts refer to a micrograph of this many pixels (1024 x 768); other sizes hold proportionally more or fewer.
+# Counts refer to a micrograph of this many pixels (1024 x 768); other sizes have proportionally more or fewer.
 REFERENCE_PIXELS = 1024 * 768
 MOST_ISLANDS = 22
 LARGEST_FOREGROUND = 0.35
 SMALLEST_AREA = 300.0
 MOST_CLICKS = 200
-# Overlap is looked up on a canvas this many times coarser than the micrograph.
+# Overlap is tested on a canvas this many times coarser than the micrograph.
 LAYOUT_STEP = 4
 PLACING_ATTEMPTS = 12
 
@@ -30,17 +30,17 @@ class Outline:
 
 
 class Layout:
-    """The part of a micrograph that is already taken, so that no two regions touch."""
+    """The area of a micrograph that is already occupied, so that no two regions touch."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
         size = (math.ceil(width / LAYOUT_STEP), math.ceil(height / LAYOUT_STEP))
-        self._taken = Image.new("1", size)
+        self._occupied = Image.new("1", size)
 
     def place(
         self, rng: np.random.Generator, area: float, direction_at: Callable[[float, float], float]
     ) -> Outline | None:
-        """Find room for one region of about `area` pixels, a smaller one where that is not to be had.
+        """Find a place for one region of about `area` pixels, or for a smaller one; None if there is none.
 
         `direction_at` gives the angle in radians along which regions at (x, y) are stretched.
         """
@@ -49,18 +49,18 @@ class Layout:
             direction = direction_at(x, y) + rng.normal(0, 0.3)
             shape = blocky_shape(rng, max(area * 0.9**attempt, SMALLEST_AREA), direction)
             clicks = clicked_by_hand(rng, shape + np.array([x, y]), self.height, self.width)
-            if len(clicks) >= 4 and polygon_area(clicks) >= SMALLEST_AREA / 3 and self._take(clicks):
+            if len(clicks) >= 4 and polygon_area(clicks) >= SMALLEST_AREA / 3 and self._occupy(clicks):
                 return Outline((int(x), int(y)), clicks)
         return None
 
-    def _take(self, clicks: Points) -> bool:
-        """Take the region and a margin around it, unless some of that is taken already."""
-        candidate = Image.new("1", self._taken.size)
+    def _occupy(self, clicks: Points) -> bool:
+        """Occupy the region and a margin around it, unless some of it is occupied already."""
+        candidate = Image.new("1", self._occupied.size)
         corners = [(x / LAYOUT_STEP, y / LAYOUT_STEP) for x, y in clicks.tolist()]
         ImageDraw.Draw(candidate).polygon(corners, fill=1, outline=1, width=3)
-        if np.any(np.asarray(candidate) & np.asarray(self._taken)):
+        if np.any(np.asarray(candidate) & np.asarray(self._occupied)):
             return False
-        self._taken.paste(1, mask=candidate)
+        self._occupied.paste(1, mask=candidate)
         return True
 
 
@@ -70,26 +70,26 @@ def place_islands(
     """Place the annotated islands of one micrograph, at least one.
 
     Their number (1 to 22, 5 on average) and areas (log-normal, median near 7,000 pixels) follow the published
-    annotations of bainitic steel, and so does the share of the micrograph that they cover.
+    annotations of bainitic steel, and so does the fraction of the micrograph that they cover.
     """
     pixels = layout.height * layout.width
     at_reference = min(1 + int(rng.negative_binomial(2.2, 0.335)), MOST_ISLANDS)
     number = max(round(at_reference * pixels / REFERENCE_PIXELS), 1)
     median_area = 7400 * rng.lognormal(0, 0.4)
     islands: list[Outline] = []
-    room = LARGEST_FOREGROUND * pixels
+    free = LARGEST_FOREGROUND * pixels
     for area in np.clip(median_area * rng.lognormal(0, 0.85, number), SMALLEST_AREA, 0.25 * pixels):
-        island = layout.place(rng, min(float(area), room), direction_at) if room > SMALLEST_AREA else None
+        island = layout.place(rng, min(float(area), free), direction_at) if free > SMALLEST_AREA else None
         if island is not None:
             islands.append(island)
-            room -= polygon_area(island.clicks)
+            free -= polygon_area(island.clicks)
     return islands
 
 
 def place_blocks(
     rng: np.random.Generator, layout: Layout, direction_at: Callable[[float, float], float]
 ) -> Iterator[Outline]:
-    """Place blocks of an island's shape that are none: they are drawn without rim and not annotated."""
+    """Place blocks that have the shape of islands but are drawn without a rim and not annotated."""
     for _ in range(rng.poisson(4 * layout.height * layout.width / REFERENCE_PIXELS)):
         block = layout.place(rng, float(np.clip(5000 * rng.lognormal(0, 0.6), 500, 20000)), direction_at)
         if block is not None:
@@ -99,8 +99,8 @@ def place_blocks(
 def blocky_shape(rng: np.random.Generator, area: float, direction: float) -> Points:
     """Return an angular, partly notched shape around the origin with an enclosed area near `area`, (n, 2).
 
-    It is star-shaped before its edges are roughened, stretched along `direction` (radians), and its vertices
-    lie about 15 pixels apart, the spacing of the published clicks.
+    It is stretched along `direction` (radians) and star-shaped before its edges are roughened; its vertices are
+    about 15 pixels apart, like the published clicks.
     """
     corners = int(rng.integers(5, 9) + rng.poisson(min(area / 6000, 14)))
     angles = (np.arange(corners) + rng.uniform(-0.38, 0.38, corners)) * 2 * np.pi / corners
@@ -115,7 +115,7 @@ def blocky_shape(rng: np.random.Generator, area: float, direction: float) -> Poi
 
 
 def _roughen(rng: np.random.Generator, shape: Points, spacing: float) -> Points:
-    """Divide each edge into pieces of about `spacing` pixels and shift the new vertices across it."""
+    """Divide each edge into pieces of about `spacing` pixels and shift the new vertices across the edge."""
     ends = np.roll(shape, -1, axis=0)
     spacing = max(spacing, float(np.hypot(*(ends - shape).T).sum()) / MOST_CLICKS)
     pieces = []
@@ -133,8 +133,8 @@ def _roughen(rng: np.random.Generator, shape: Points, spacing: float) -> Points:
 def clicked_by_hand(rng: np.random.Generator, shape: Points, height: int, width: int) -> Points:
     """Return the clicks of an annotator around `shape`: whole pixels, none twice in a row.
 
-    What lies outside the micrograph is clicked at its border, now and then a pixel or two beyond it. One polygon
-    in 200 has fractions of pixels, as from a zoomed view, and one in 200 ends with its first click again.
+    Vertices outside the micrograph are clicked at its border, now and then a pixel or two beyond it. One polygon
+    in 200 has fractions of pixels, as from a zoomed view, and one in 200 repeats its first click at the end.
     """
     slip = rng.choice(3, p=[0.93, 0.04, 0.03])
     clicks = np.clip(shape, -slip, np.array([width, height]) - 1 + slip)

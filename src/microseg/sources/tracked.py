@@ -1,7 +1,7 @@
-"""Refusing what is one's own, micrographs or weights, where DVC could not bring it back.
+"""Refusing micrographs and weights of one's own that neither DVC nor git tracks.
 
-A stage whose dependency is missing is run again, and DVC removes its outputs first: a colleague who has pulled
-data/raw but cannot get the folder it was made from would lose it, and every result with it.
+DVC reruns a stage whose dependency is missing, and removes its outputs first. A colleague who has pulled data/raw
+but cannot get the folder it was made from would lose it, and every result with it.
 """
 
 import subprocess
@@ -15,9 +15,13 @@ CONTENT = ("images", "annotations.csv", "annotations.json", "masks", "metadata.c
 
 
 def require_tracked(folder: Path) -> None:
-    """Raise an InputError, with the command to type, where neither DVC nor git keeps what `folder` holds.
+    """Check that DVC or git tracks everything that the folder source reads in `folder`.
 
-    Outside of a DVC project anything goes.
+    Outside of a DVC project nothing has to be tracked; a missing folder is left to its reader.
+
+    Raises:
+        InputError: the folder lies outside the project, or something in it is not tracked. The message has the
+            command to type.
     """
     project = _project()
     if project is None or not folder.is_dir():
@@ -25,40 +29,41 @@ def require_tracked(folder: Path) -> None:
     if not folder.resolve().is_relative_to(project.resolve()):
         inside = f"data/{folder.resolve().name}"
         raise InputError(
-            f"{folder}: lies outside the project, so that a colleague could not get it; type: dvc add {folder} "
+            f"{folder}: lies outside the project, so colleagues cannot get it; type: dvc add {folder} "
             f"--out {inside} and set download.path to {inside}"
         )
-    loose = [folder / name for name in CONTENT if (folder / name).exists()]
-    loose = [path for path in loose if not (_kept_by_dvc(path, project) or _kept_by_git(path))]
-    if loose:
+    present = [folder / name for name in CONTENT if (folder / name).exists()]
+    untracked = [path for path in present if not (_dvc_tracks(path, project) or _git_tracks(path))]
+    if untracked:
         raise InputError(
-            f"{loose[0]}: neither DVC nor git keeps it, so that a colleague could not get it; type: dvc add "
-            f"{' '.join(path.as_posix() for path in loose)} and start again"
+            f"{untracked[0]}: neither DVC nor git tracks it, so colleagues cannot get it; type: dvc add "
+            f"{' '.join(path.as_posix() for path in untracked)} and start again"
         )
 
 
 def is_tracked(path: Path) -> bool:
-    """Return whether DVC or git keeps a file or folder; outside of a DVC project anything goes."""
+    """Return whether DVC or git tracks a file or folder; True for everything outside of a DVC project."""
     project = _project()
-    return project is None or _kept_by_dvc(path, project) or _kept_by_git(path)
+    return project is None or _dvc_tracks(path, project) or _git_tracks(path)
 
 
 def _project() -> Path | None:
     here = Path.cwd()
-    return next((place for place in (here, *here.parents) if (place / ".dvc" / "config").is_file()), None)
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc" / "config").is_file()), None)
 
 
-def _kept_by_dvc(path: Path, project: Path) -> bool:
-    return any(place.with_name(f"{place.name}.dvc").is_file() for place in _upwards(path.absolute(), project))
+def _dvc_tracks(path: Path, project: Path) -> bool:
+    return any(one.with_name(f"{one.name}.dvc").is_file() for one in _upwards(path.absolute(), project))
 
 
 def _upwards(path: Path, project: Path) -> Iterator[Path]:
+    """Yield `path` and the folders that hold it, up to but without `project`."""
     while path != project and path != path.parent:
         yield path
         path = path.parent
 
 
-def _kept_by_git(path: Path) -> bool:
+def _git_tracks(path: Path) -> bool:
     try:
         listed = subprocess.run(["git", "ls-files", "--error-unmatch", path], capture_output=True, check=False)
     except FileNotFoundError:

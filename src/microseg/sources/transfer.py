@@ -1,4 +1,4 @@
-"""Fetching files over HTTP: resumed where they were interrupted, checked by size and digest."""
+"""Downloading files over HTTP: resumed after an interruption, checked by size and digest."""
 
 import errno
 import hashlib
@@ -20,12 +20,19 @@ from urllib3.util import Retry
 from microseg.common.errors import InputError
 from microseg.common.progress import byte_progress
 
+log = logging.getLogger(__name__)
+
+# Small enough that a killed process loses next to nothing, large enough to cost no time.
+CHUNK = 16 * 1024
+# Statuses that mean "not now" (RFC 9110, RFC 6585); every other answer without the file means "not from me".
+TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
 
 @dataclass(frozen=True)
 class PublishedFile:
     """A file known in advance: its name, size in bytes, digest (hexadecimal), and addresses, best first.
 
-    Without a digest, which only a first download lacks, the size alone decides.
+    Without a digest, which only a file downloaded for the first time may lack, the size alone decides.
     """
 
     name: str
@@ -35,40 +42,18 @@ class PublishedFile:
     algorithm: Literal["md5", "sha256"] = "md5"
 
 
-def misfit(path: Path, file: PublishedFile) -> str | None:
-    """Say in which way the file at `path` is not `file`; None where size and digest fit."""
-    size = path.stat().st_size
-    if size != file.size:
-        return f"has {size:,} bytes instead of {file.size:,}"
-    if file.digest is None:
-        return None
-    with path.open("rb") as content:
-        # MD5, where it is what the publisher gives, guards against accidents, not against attackers.
-        digest = hashlib.file_digest(content, lambda: hashlib.new(file.algorithm, usedforsecurity=False))
-    found = digest.hexdigest()
-    return None if found == file.digest else f"has {file.algorithm} {found} instead of {file.digest}"
-
-
-logger = logging.getLogger(__name__)
-
-# Small enough that a killed process loses next to nothing, large enough to cost no time.
-PIECE = 16 * 1024
-# Answers that say "not now" (RFC 9110, RFC 6585); every other answer without the file says "not from me".
-PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
 @dataclass(frozen=True)
 class Patience:
     """How long to bear with a server; times in seconds."""
 
     connect_timeout: float = 15.0
-    # The longest silence: slow is fine, stalled is not.
+    # The longest silence: a slow server is fine, a stalled one is not.
     read_timeout: float = 60.0
-    # Failures in a row, without a hundredth of the file gained, after which an address is given up.
+    # An address is given up after this many failures in a row without one percent of the file gained.
     attempts: int = 5
-    # The pause after the first failure, doubled after each further one.
+    # The pause after the first failure; it doubles with each further one.
     first_pause: float = 1.0
-    # The longest pause, also where the server asks for a longer one.
+    # The longest pause, even if the server asks for a longer one.
     longest_pause: float = 120.0
 
 
@@ -76,7 +61,7 @@ PATIENCE = Patience()
 
 
 class TransferError(Exception):
-    """No address gave the file; `reasons` says why, one sentence an address."""
+    """No address provided the file; `reasons` has one sentence per address."""
 
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("; ".join(reasons))
@@ -84,50 +69,33 @@ class TransferError(Exception):
 
 
 class _RefusedError(Exception):
-    """An address does not have the file, so that asking it again is useless."""
+    """An address does not have the file; asking it again is useless."""
 
 
 class _InterruptedError(Exception):
-    """The transfer broke off and is worth continuing, after `pause` seconds where the server named a time."""
+    """The transfer broke off and is worth resuming, after `pause` seconds if the server named a time."""
 
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
 
 
-def bytes_missing(file: PublishedFile, folder: Path) -> int:
-    """Return how many bytes of `file` still have to be fetched into `folder`."""
-    if (folder / file.name).is_file():
-        return 0
-    return max(file.size - _size(_part(folder, file)), 0)
-
-
-def require_free_space(folder: Path, needed: int) -> None:
-    """Raise InputError where the disk of `folder` has fewer than `needed` bytes left."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise InputError(
-            f"{folder}: {needed / 1e9:.2f} GB of disk space are needed and {free / 1e9:.2f} GB are free; "
-            "make room, then start again"
-        )
-
-
 def fetch(file: PublishedFile, folder: Path, patience: Patience = PATIENCE) -> Path:
-    """Return the path of `file` in `folder`, fetched from the first of its addresses that has it.
+    """Return the path of `file` in `folder`, downloaded from the first of its addresses that has it.
 
-    Processes that want the same file wait for the one that fetches it.
+    Processes that want the same file wait for the one that downloads it.
 
     Raises:
-        TransferError: no address gave the file. What has arrived stays in the `.part` file.
+        TransferError: no address provided the file. What has arrived stays in the `.part` file.
         InputError: the disk is full.
     """
     complete, part = folder / file.name, _part(folder, file)
     with FileLock(folder / f"{file.name}.lock"):
         if complete.is_file():
-            problem = misfit(complete, file)
+            problem = mismatch(complete, file)
             if problem is None:
                 return complete
-            logger.warning("%s %s: fetching it again", complete, problem)
+            log.warning("%s %s: downloading it again", complete, problem)
             complete.unlink()
         try:
             _fetch_from_any(file, part, patience)
@@ -135,10 +103,41 @@ def fetch(file: PublishedFile, folder: Path, patience: Patience = PATIENCE) -> P
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise InputError(
-                f"{part}: the disk is full; make room and start again, it continues where it stopped"
+                f"{part}: the disk is full; free some space and start again, the download resumes where it stopped"
             ) from error
         part.replace(complete)
     return complete
+
+
+def mismatch(path: Path, file: PublishedFile) -> str | None:
+    """Return how the file at `path` differs from `file`; None if size and digest match."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"has {size:,} bytes instead of {file.size:,}"
+    if file.digest is None:
+        return None
+    with path.open("rb") as content:
+        # MD5, if that is what the publisher gives, guards against accidents, not against attackers.
+        digest = hashlib.file_digest(content, lambda: hashlib.new(file.algorithm, usedforsecurity=False))
+    found = digest.hexdigest()
+    return None if found == file.digest else f"has {file.algorithm} {found} instead of {file.digest}"
+
+
+def bytes_missing(file: PublishedFile, folder: Path) -> int:
+    """Return how many bytes of `file` are still to be downloaded into `folder`."""
+    if (folder / file.name).is_file():
+        return 0
+    return max(file.size - _size(_part(folder, file)), 0)
+
+
+def require_free_space(folder: Path, needed: int) -> None:
+    """Raise InputError if the disk of `folder` has fewer than `needed` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"{folder}: {needed / 1e9:.2f} GB of disk space are needed and {free / 1e9:.2f} GB are free; "
+            "free some space, then start again"
+        )
 
 
 def _part(folder: Path, file: PublishedFile) -> Path:
@@ -156,7 +155,7 @@ def _fetch_from_any(file: PublishedFile, part: Path, patience: Patience) -> None
             try:
                 _fetch_from(url, file, part, patience, session)
             except _RefusedError as error:
-                logger.warning("%s from %s: %s", file.name, url, error)
+                log.warning("%s from %s: %s", file.name, url, error)
                 reasons.append(f"{url}: {error}")
             else:
                 return
@@ -164,21 +163,21 @@ def _fetch_from_any(file: PublishedFile, part: Path, patience: Patience) -> None
 
 
 def _fetch_from(url: str, file: PublishedFile, part: Path, patience: Patience, session: requests.Session) -> None:
-    """Complete `part` from one address; _RefusedError where that address is of no use."""
-    alien_beginning = _size(part) > 0
+    """Complete `part` from one address; _RefusedError if that address is of no use."""
+    resumed = _size(part) > 0  # its beginning may come from another address, or be damaged
     gained, failures = _size(part), 0
     while True:
         try:
             if _size(part) < file.size:
                 _request(url, file, part, patience, session)
-            problem = misfit(part, file)
+            problem = mismatch(part, file)
             if problem is None:
                 return
             part.unlink()
-            if not alien_beginning:
+            if not resumed:
                 raise _RefusedError(f"what it sends {problem}")
-            logger.warning("%s %s: fetching it once more from its beginning", part, problem)
-            alien_beginning, gained = False, 0
+            log.warning("%s %s: downloading it once more from the beginning", part, problem)
+            resumed, gained = False, 0
         except _InterruptedError as error:
             if _size(part) - gained >= file.size / 100:
                 gained, failures = _size(part), 0
@@ -186,12 +185,12 @@ def _fetch_from(url: str, file: PublishedFile, part: Path, patience: Patience, s
             if failures == patience.attempts:
                 raise _RefusedError(f"{error} ({failures} attempts)") from error
             pause = min(max(patience.first_pause * 2 ** (failures - 1), error.pause), patience.longest_pause)
-            logger.info("%s from %s: %s; trying again in %.0f s", file.name, url, error, pause)
+            log.info("%s from %s: %s; trying again in %.0f s", file.name, url, error, pause)
             sleep(pause)
 
 
 def _request(url: str, file: PublishedFile, part: Path, patience: Patience, session: requests.Session) -> None:
-    """Ask once for what is missing and add it to `part`."""
+    """Ask once for the missing bytes and append them to `part`."""
     done = _size(part)
     headers = {"Accept-Encoding": "identity"}
     if done:
@@ -205,14 +204,14 @@ def _request(url: str, file: PublishedFile, part: Path, patience: Patience, sess
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise _RefusedError(f"its identity cannot be verified: {cause}") from error
         raise _InterruptedError(f"the connection failed: {cause}") from error
-    except (RequestException, ValueError) as error:  # a redirect to no address gives a bare ValueError
+    except (RequestException, ValueError) as error:  # a redirect to no address raises a bare ValueError
         raise _RefusedError(str(error)) from error
 
 
 def _first_byte(response: requests.Response, file: PublishedFile, done: int) -> int:
-    """Return where in the file the body of `response` starts: 0 or `done`. Raises where it is not the file."""
+    """Return where in the file the body of `response` starts: 0 or `done`. Raises if it is not the file."""
     answer = f"answered {response.status_code} {response.reason}"
-    if response.status_code in PASSING_STATUS:
+    if response.status_code in TEMPORARY_STATUS:
         raise _InterruptedError(answer, _requested_pause(response))
     if response.status_code not in (200, 206):
         raise _RefusedError(f"{answer} instead of the file")
@@ -237,20 +236,20 @@ def _requested_pause(response: requests.Response) -> float:
 
 
 def _append(response: requests.Response, file: PublishedFile, part: Path, start: int) -> None:
-    """Write the body to `part` from `start` on, piece by piece as it arrives."""
+    """Write the body to `part` from `start` on, chunk by chunk as it arrives."""
     with part.open("ab" if start else "wb") as output, byte_progress(file.name, file.size, start) as bar:
-        for piece in response.iter_content(PIECE):
-            if bar.n + len(piece) > file.size:
+        for chunk in response.iter_content(CHUNK):
+            if bar.n + len(chunk) > file.size:
                 raise _RefusedError(f"sends more than {file.size} bytes")
-            output.write(piece)
+            output.write(chunk)
             output.flush()
-            bar.update(len(piece))
+            bar.update(len(chunk))
     if bar.n < file.size:
         raise _InterruptedError(f"the answer ended after {bar.n:,} of {file.size:,} bytes")
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the bottom of a chain of errors: ConnectionRefusedError rather than what wraps it."""
+    """Return the innermost of a chain of errors: ConnectionRefusedError rather than what wraps it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error

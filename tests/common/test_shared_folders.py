@@ -1,3 +1,5 @@
+"""Folders that outlive a run belong to the project, and experiments in copies of the project share them."""
+
 import pytest
 
 from microseg.common.files import project_root, shared_folder
@@ -20,7 +22,7 @@ def test_the_root_is_the_nearest_project(project):
     assert project_root(project / "data" / "raw") == project
 
 
-def test_copies_for_experiments_share_the_root_of_the_project_they_are_copies_of(project):
+def test_copies_for_experiments_have_the_root_of_the_original_project(project):
     copy = make_project(project / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1234")
     assert project_root(copy) == project
 
@@ -29,7 +31,7 @@ def test_outside_any_project_it_is_the_folder_itself(tmp_path):
     assert project_root(tmp_path) == tmp_path
 
 
-def test_what_outlives_a_run_lies_in_the_project_or_where_the_variable_says(project, tmp_path, monkeypatch):
+def test_shared_folders_are_in_the_project_or_where_the_variable_says(project, tmp_path, monkeypatch):
     monkeypatch.delenv("MICROSEG_HOME", raising=False)
     monkeypatch.chdir(project)
     assert shared_folder("checkpoints") == project / ".microseg" / "checkpoints"

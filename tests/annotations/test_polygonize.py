@@ -1,3 +1,5 @@
+"""Polygonized masks are drawn as exactly the same masks again."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,12 +18,12 @@ def redrawn(mask):
 
 @settings(max_examples=60, deadline=None)
 @given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.booleans()))
-def test_any_mask_comes_back_from_its_polygons(mask):
+def test_any_mask_is_redrawn_from_its_polygons(mask):
     assert np.array_equal(redrawn(mask), mask)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_large_noisy_masks_come_back(seed):
+def test_large_noisy_masks_are_redrawn(seed):
     rng = np.random.default_rng(seed)
     mask = rng.random((120, 90)) < rng.uniform(0.2, 0.95)
     assert np.array_equal(redrawn(mask), mask)
@@ -48,5 +50,5 @@ def test_a_region_with_a_hole_is_cut_in_two():
     assert np.array_equal(redrawn(mask), mask)
 
 
-def test_nothing_to_trace():
+def test_an_empty_mask_has_no_polygon():
     assert list(polygonize(np.zeros((5, 5), bool))) == []

@@ -1,4 +1,4 @@
-"""One's own micrographs are used only where DVC or git keeps them; the error says what to type."""
+"""Your own micrographs are used only if DVC or git tracks them; the error says what to type."""
 
 import contextlib
 import re
@@ -12,7 +12,7 @@ from microseg.sources.tracked import require_tracked
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project of git and, by its looks, of DVC; the working directory lies in it."""
+    """An empty project of git and, seemingly, of DVC; the working directory lies in it."""
     project = tmp_path / "project"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc" / "config").touch()
@@ -28,13 +28,13 @@ def fill(folder):
     (folder / "annotations.csv").touch()
 
 
-def test_a_folder_that_nothing_keeps_is_refused(project):
+def test_an_untracked_folder_is_refused(project):
     message = "type: dvc add data/inbox/images data/inbox/annotations.csv and start again"
-    with pytest.raises(InputError, match=f"data/inbox/images: neither DVC nor git keeps it, .*{message}"):
+    with pytest.raises(InputError, match=f"data/inbox/images: neither DVC nor git tracks it, .*{message}"):
         require_tracked(project.joinpath("data/inbox").relative_to(project))
 
 
-def test_what_dvc_keeps_is_used_and_what_is_left_is_named(project):
+def test_content_that_dvc_tracks_is_used_and_the_rest_is_named(project):
     (project / "data" / "inbox" / "images.dvc").touch()
     with pytest.raises(InputError, match=r"type: dvc add data/inbox/annotations\.csv and"):
         require_tracked(project.joinpath("data/inbox").relative_to(project))
@@ -42,12 +42,12 @@ def test_what_dvc_keeps_is_used_and_what_is_left_is_named(project):
     require_tracked(project.joinpath("data/inbox").relative_to(project))
 
 
-def test_a_folder_that_dvc_keeps_as_a_whole_is_used(project):
+def test_a_folder_that_dvc_tracks_as_a_whole_is_used(project):
     (project / "data" / "inbox.dvc").touch()
     require_tracked(project / "data" / "inbox")
 
 
-def test_a_table_that_git_keeps_is_used(project):
+def test_a_table_that_git_tracks_is_used(project):
     (project / "data" / "inbox" / "images.dvc").touch()
     subprocess.run(["git", "add", "data/inbox/annotations.csv"], check=True)
     require_tracked(project / "data" / "inbox")

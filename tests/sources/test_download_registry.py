@@ -1,4 +1,4 @@
-"""A file without a published digest: recorded when it first comes, and no other taken afterwards."""
+"""Files without a published digest: the first download is recorded, and any other file refused later."""
 
 import hashlib
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from microseg.common.errors import InputError
 from microseg.sources.download_registry import fetch_recorded
-from microseg.sources.transfer import PIECE, Patience, TransferError
+from microseg.sources.transfer import CHUNK, Patience, TransferError
 
 from misbehaving_server import (
     Answer,
@@ -42,12 +42,12 @@ def server(tmp_path: Path) -> Iterator[MisbehavingServer]:
         yield server
 
 
-def bring(server: MisbehavingServer, folder: Path) -> Path:
+def download(server: MisbehavingServer, folder: Path) -> Path:
     return fetch_recorded("w.pth", server.url("/weights"), folder / "downloads", folder / TABLE, HASTE)
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Return what lies among the downloads, but for locks."""
+    """Return the names of the downloads, without locks."""
     return sorted(path.name for path in (folder / "downloads").iterdir() if path.suffix != ".lock")
 
 
@@ -66,7 +66,7 @@ def in_version(tag: str, drop_after: int | None = None) -> Answer:
 
 
 def test_size_and_digest_of_the_first_download_are_recorded(server: MisbehavingServer, tmp_path: Path) -> None:
-    assert bring(server, tmp_path).read_bytes() == CONTENT
+    assert download(server, tmp_path).read_bytes() == CONTENT
     digest = hashlib.sha256(CONTENT).hexdigest()
     table = f"address,bytes,sha256\n{server.url('/weights')},100000,{digest}\n"
     assert (tmp_path / TABLE).read_text() == table
@@ -74,16 +74,16 @@ def test_size_and_digest_of_the_first_download_are_recorded(server: MisbehavingS
 
 
 def test_what_was_fetched_is_not_fetched_again(server: MisbehavingServer, tmp_path: Path) -> None:
-    bring(server, tmp_path)
+    download(server, tmp_path)
     server.requests.clear()
-    assert bring(server, tmp_path).read_bytes() == CONTENT
+    assert download(server, tmp_path).read_bytes() == CONTENT
     assert server.requests == []
 
 
 def test_a_colleague_who_has_the_table_gets_the_same_file(server: MisbehavingServer, tmp_path: Path) -> None:
-    bring(server, tmp_path).unlink()
+    download(server, tmp_path).unlink()
     before = (tmp_path / TABLE).read_text()
-    assert bring(server, tmp_path).read_bytes() == CONTENT
+    assert download(server, tmp_path).read_bytes() == CONTENT
     assert (tmp_path / TABLE).read_text() == before
 
 
@@ -97,58 +97,56 @@ def test_a_colleague_who_has_the_table_gets_the_same_file(server: MisbehavingSer
 def test_another_file_than_the_recorded_is_refused(
     server: MisbehavingServer, tmp_path: Path, answer: Answer, reason: str
 ) -> None:
-    bring(server, tmp_path).unlink()
+    download(server, tmp_path).unlink()
     before = (tmp_path / TABLE).read_text()
     server.plans["/weights"] = [answer]
-    with pytest.raises(
-        TransferError, match=rf"{reason}.*{TABLE} says what the file was when it was first fetched"
-    ):
-        bring(server, tmp_path)
+    with pytest.raises(TransferError, match=rf"{reason}.*{TABLE} records the file as it was first downloaded"):
+        download(server, tmp_path)
     assert (tmp_path / TABLE).read_text() == before
     assert left_behind(tmp_path) == []
 
 
-def test_without_its_line_what_is_published_now_is_taken(server: MisbehavingServer, tmp_path: Path) -> None:
-    bring(server, tmp_path).unlink()
+def test_without_its_record_the_current_file_is_accepted(server: MisbehavingServer, tmp_path: Path) -> None:
+    download(server, tmp_path).unlink()
     (tmp_path / TABLE).unlink()
     server.contents["/weights"] = NEWER
-    assert bring(server, tmp_path).read_bytes() == NEWER
+    assert download(server, tmp_path).read_bytes() == NEWER
 
 
 def test_other_lines_stay(server: MisbehavingServer, tmp_path: Path) -> None:
     other = f"https://z.example/other,5,{'a' * 64}"
     (tmp_path / TABLE).write_text(f"address,bytes,sha256\n{other}\n")
-    bring(server, tmp_path)
+    download(server, tmp_path)
     lines = (tmp_path / TABLE).read_text().splitlines()
     assert len(lines) == 3
     assert lines[2] == other
 
 
-def test_goes_on_where_the_connection_broke_off(server: MisbehavingServer, tmp_path: Path) -> None:
-    server.plans["/weights"] = [well_behaved, drops_after(PIECE), well_behaved]
-    assert bring(server, tmp_path).read_bytes() == CONTENT
-    assert server.requests[-1] == ("/weights", f"bytes={PIECE}-")
+def test_resumes_after_a_broken_connection(server: MisbehavingServer, tmp_path: Path) -> None:
+    server.plans["/weights"] = [well_behaved, drops_after(CHUNK), well_behaved]
+    assert download(server, tmp_path).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/weights", f"bytes={CHUNK}-")
 
 
-def test_a_later_process_goes_on(server: MisbehavingServer, tmp_path: Path) -> None:
-    server.plans["/weights"] = [in_version("one"), in_version("one", PIECE), status(403)]
+def test_a_later_process_resumes(server: MisbehavingServer, tmp_path: Path) -> None:
+    server.plans["/weights"] = [in_version("one"), in_version("one", CHUNK), status(403)]
     with pytest.raises(TransferError, match="answered 403"):
-        bring(server, tmp_path)
+        download(server, tmp_path)
     assert not (tmp_path / TABLE).exists()
     server.plans["/weights"] = [in_version("one")]
-    assert bring(server, tmp_path).read_bytes() == CONTENT
-    assert server.requests[-1] == ("/weights", f"bytes={PIECE}-")
+    assert download(server, tmp_path).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/weights", f"bytes={CHUNK}-")
 
 
-def test_a_later_process_starts_over_where_the_server_has_another_version(
+def test_a_later_process_starts_over_if_the_server_has_another_version(
     server: MisbehavingServer, tmp_path: Path
 ) -> None:
-    server.plans["/weights"] = [in_version("one"), in_version("one", PIECE), status(403)]
+    server.plans["/weights"] = [in_version("one"), in_version("one", CHUNK), status(403)]
     with pytest.raises(TransferError):
-        bring(server, tmp_path)
+        download(server, tmp_path)
     server.contents["/weights"] = NEWER
     server.plans["/weights"] = [in_version("two")]
-    assert bring(server, tmp_path).read_bytes() == NEWER
+    assert download(server, tmp_path).read_bytes() == NEWER
     assert (tmp_path / TABLE).read_text().endswith(f"{hashlib.sha256(NEWER).hexdigest()}\n")
 
 
@@ -160,7 +158,7 @@ def test_a_later_process_starts_over_where_the_server_has_another_version(
         (status(503), "answered 503", 3),
         (empty_202, "answered 202", 1),
         (html_page, "HTML page", 1),
-        (sends_without_length(CONTENT), "does not say how large the file is", 1),
+        (sends_without_length(CONTENT), "does not announce the size of the file", 1),
         (redirects_to("http://[::1"), "Invalid IPv6 URL", 1),
     ],
 )
@@ -169,7 +167,7 @@ def test_a_server_that_does_not_offer_the_file(
 ) -> None:
     server.plans["/weights"] = [answer]
     with pytest.raises(TransferError, match=reason):
-        bring(server, tmp_path)
+        download(server, tmp_path)
     assert len(server.requests) == requests
     assert left_behind(tmp_path) == []
     assert not (tmp_path / TABLE).exists()
@@ -178,7 +176,7 @@ def test_a_server_that_does_not_offer_the_file(
 def test_a_server_that_stops_short_of_what_it_announced(server: MisbehavingServer, tmp_path: Path) -> None:
     server.plans["/weights"] = [well_behaved, status(200)]
     with pytest.raises(TransferError, match="announces 2 bytes instead of 100000"):
-        bring(server, tmp_path)
+        download(server, tmp_path)
     assert not (tmp_path / TABLE).exists()
 
 
@@ -187,7 +185,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     with misbehaving_server() as server:
         pass
     with pytest.raises(TransferError, match=r"/weights: the connection failed: \[Errno \d+\] Connection refused"):
-        bring(server, tmp_path)
+        download(server, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -205,16 +203,16 @@ def test_a_damaged_table_is_named_with_its_line(
 ) -> None:
     (tmp_path / TABLE).write_text(text)
     with pytest.raises(InputError, match=rf"digests\.csv, line {line}: expected"):
-        bring(server, tmp_path)
+        download(server, tmp_path)
     assert server.requests == []
     assert (tmp_path / TABLE).read_text() == text
 
 
-def test_two_that_want_the_file_at_once_fetch_it_once(server: MisbehavingServer, tmp_path: Path) -> None:
-    threads = [threading.Thread(target=bring, args=(server, tmp_path)) for _ in range(2)]
+def test_simultaneous_requests_download_the_file_once(server: MisbehavingServer, tmp_path: Path) -> None:
+    threads = [threading.Thread(target=download, args=(server, tmp_path)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(server.requests) == 2  # how large it is, then the file
+    assert len(server.requests) == 2  # its size, then the file
     assert len((tmp_path / TABLE).read_text().splitlines()) == 2

@@ -1,4 +1,4 @@
-"""Weights of one's own are used where DVC or git keeps them; the error says what to type."""
+"""Your own weights are used only if DVC or git tracks them; the error says what to type."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ WORDS = ("none", "imagenet")
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """An empty project of git and, by its looks, of DVC; the working directory lies in it."""
+    """An empty project of git and, seemingly, of DVC; the working directory lies in it."""
     project = tmp_path / "project"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc" / "config").touch()
@@ -30,16 +30,16 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["w.pth", "model"])
-def test_what_nothing_keeps_is_refused(name):
+def test_untracked_weights_are_refused(name):
     message = (
-        f"neither DVC nor git keeps data/weights/{name}, .* type: dvc add data/weights/{name} and start again"
+        f"neither DVC nor git tracks data/weights/{name}, .* type: dvc add data/weights/{name} and start again"
     )
     with pytest.raises(InputError, match=f"params.yaml: train.encoder_weights: {message}"):
         tracked_path(f"data/weights/{name}", OWN, WORDS)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "model"])
-def test_what_dvc_or_git_keeps_is_used(name):
+def test_weights_that_dvc_or_git_tracks_are_used(name):
     (OWN / f"{name}.dvc").touch()
     assert tracked_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
     (OWN / f"{name}.dvc").unlink()
@@ -57,7 +57,7 @@ def test_a_link_into_the_cache_is_used(project):
 @pytest.mark.parametrize(
     ("value", "name"), [("../mine.pth", "mine.pth"), ("models", "models"), ("data/weights", "weights")]
 )
-def test_what_lies_elsewhere_is_refused(project, value, name):
+def test_weights_elsewhere_are_refused(project, value, name):
     (project.parent / "mine.pth").touch()
     (project / "models").mkdir()
     message = f"type: dvc add {value} --out data/weights/{name} and set the parameter to data/weights/{name}"
@@ -65,7 +65,7 @@ def test_what_lies_elsewhere_is_refused(project, value, name):
         tracked_path(value, OWN, WORDS)
 
 
-def test_outside_of_a_project_nobody_has_to_keep_them(project):
+def test_outside_of_a_project_they_need_not_be_tracked(project):
     with contextlib.chdir(project.parent):
         own = Path("project") / OWN
         (project / ".dvc" / "config").unlink()
@@ -87,12 +87,14 @@ def test_a_folder_without_a_model_is_refused():
         ("weights/model", "data/weights/model"),
     ],
 )
-def test_what_is_not_there_suggests_what_is(value, meant):
-    with pytest.raises(InputError, match=rf"'{value}' is neither one of none, imagenet nor a .* mean {meant}\?"):
+def test_missing_weights_suggest_similar_ones(value, meant):
+    with pytest.raises(
+        InputError, match=rf"'{value}' is neither one of none, imagenet nor an existing .* mean {meant}\?"
+    ):
         tracked_path(value, OWN, WORDS)
 
 
-def test_what_only_dvc_has_is_to_be_pulled():
+def test_weights_that_only_dvc_has_are_to_be_pulled():
     (OWN / "w.pth").rename(OWN / "other.pth")
     (OWN / "w.pth.dvc").touch()
     with pytest.raises(
@@ -101,7 +103,7 @@ def test_what_only_dvc_has_is_to_be_pulled():
         tracked_path("data/weights/w.pth", OWN, WORDS)
 
 
-def test_the_digest_of_a_model_is_that_of_its_list_of_files(tmp_path):
+def test_the_digest_of_a_model_is_that_of_the_list_of_its_files(tmp_path):
     folder = tmp_path / "model"
     (folder / "more").mkdir(parents=True)
     (folder / "unet.json").write_bytes(b"{}")

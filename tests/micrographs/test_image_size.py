@@ -1,4 +1,4 @@
-"""Mosaics are read; what claims to be larger than any micrograph is refused before it is decoded."""
+"""Mosaics are read; an image that claims to be larger than any micrograph is refused before it is decoded."""
 
 import io
 import struct
@@ -11,12 +11,12 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
-from microseg.micrographs.images import image_size, open_picture, read_mask, read_micrograph
+from microseg.micrographs.images import image_size, open_image, read_mask, read_micrograph
 from microseg.sources.archive import unpack_micrographs
 
 
 def claiming(width, height):
-    """Return a PNG of one pixel whose header claims another size, with a true checksum."""
+    """Return a PNG of one pixel whose header claims another size, with a valid checksum."""
     content = io.BytesIO()
     Image.new("L", (1, 1)).save(content, format="PNG")
     png = content.getvalue()
@@ -24,7 +24,7 @@ def claiming(width, height):
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
-def test_a_mosaic_beyond_pillow_s_own_limit_is_opened(tmp_path):
+def test_a_mosaic_beyond_the_limit_of_pillow_is_opened(tmp_path):
     (tmp_path / "a.png").write_bytes(claiming(15_000, 12_000))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -32,24 +32,24 @@ def test_a_mosaic_beyond_pillow_s_own_limit_is_opened(tmp_path):
 
 
 @pytest.mark.parametrize("read", [image_size, read_micrograph, read_mask, read_grey])
-def test_a_size_beyond_ours_is_refused_in_our_own_words(tmp_path, read):
+def test_a_size_beyond_our_limit_is_refused(tmp_path, read):
     (tmp_path / "a.png").write_bytes(claiming(50_000, 40_001))
-    words = r"a\.png: has 50,000 x 40,001 pixels, and at most 2,000,000,000 in all are read; cut it"
-    with pytest.raises(InputError, match=words):
+    message = r"a\.png: has 50,000 x 40,001 pixels, the limit is 2,000,000,000 in all; cut it"
+    with pytest.raises(InputError, match=message):
         read(tmp_path / "a.png")
 
 
 def test_the_limit_itself_is_allowed(tmp_path):
     path = tmp_path / "a.png"
     Image.new("L", (30, 20), 7).save(path)
-    with open_picture(path, path, limit=600) as picture:
-        assert picture.size == (30, 20)
-    with pytest.raises(InputError, match="at most 599 in all"), open_picture(path, path, limit=599):
+    with open_image(path, path, limit=600) as image:
+        assert image.size == (30, 20)
+    with pytest.raises(InputError, match="the limit is 599 in all"), open_image(path, path, limit=599):
         pass
 
 
 def test_the_published_archive_keeps_a_tighter_limit(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("PNG/IMG_00001.png", claiming(10_000, 10_000))
-    with pytest.raises(InputError, match=r"IMG_00001\.png: has 10,000 x 10,000 pixels, and at most 67,108,864"):
+    with pytest.raises(InputError, match=r"IMG_00001\.png: has 10,000 x 10,000 pixels, the limit is 67,108,864"):
         unpack_micrographs(tmp_path / "a.zip", ["IMG_00001.png"], tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever polygons are written, in each form that is read, come back."""
+"""Polygons written in any accepted form are read back unchanged."""
 
 import json
 
@@ -36,7 +36,7 @@ datasets = st.dictionaries(image_names, st.lists(polygons, min_size=1, max_size=
 
 @fuzz
 @given(datasets, st.sampled_from([";", ",", "\t"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_polygons_come_back_from_csv(tmp_path, masks, delimiter, line_end, marked):
+def test_polygons_survive_csv(tmp_path, masks, delimiter, line_end, marked):
     write_csv_form(tmp_path, masks, delimiter, line_end, "utf-8-sig" if marked else "utf-8")
     assert read_annotations(tmp_path / "annotations.csv") == masks
     lines = list(table_lines(tmp_path / "annotations.csv", {}))
@@ -46,7 +46,7 @@ def test_polygons_come_back_from_csv(tmp_path, masks, delimiter, line_end, marke
 
 @fuzz
 @given(datasets)
-def test_masks_come_back_from_coco(tmp_path, masks):
+def test_masks_survive_coco(tmp_path, masks):
     path = tmp_path / "annotations.json"
     content = coco_content(masks, SIZE)
     assume(content["annotations"])
@@ -61,14 +61,14 @@ def test_masks_come_back_from_coco(tmp_path, masks):
 
 @fuzz
 @given(datasets)
-def test_polygons_come_back_from_the_file_between_the_stages(tmp_path, masks):
+def test_polygons_survive_the_file_between_the_stages(tmp_path, masks):
     write_polygons(tmp_path / "polygons.jsonl", masks)
     assert read_polygons(tmp_path / "polygons.jsonl") == masks
 
 
 @fuzz
 @given(st.lists(polygons, min_size=1, max_size=4), st.integers(1, 40), st.integers(1, 40))
-def test_masks_come_back_from_traced_polygons(tmp_path, islands, height, width):
+def test_masks_survive_polygonizing(tmp_path, islands, height, width):
     mask = create_binary_mask(ImageMask("a.png", islands), height, width)
     lines = [annotation_line("a.png", nodes) for nodes in polygonize(mask)] or ["a.png;;"]
     (again,) = read_lines(tmp_path / "raw.csv", lines)

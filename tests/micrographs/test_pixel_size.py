@@ -1,0 +1,42 @@
+"""Pixel sizes as text, and which of several sources counts."""
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.micrographs.pixel_size import PixelSize, choose, parse_pixel_size
+
+
+@pytest.mark.parametrize(
+    ("text", "micrometres"),
+    [("0.05um", 0.05), ("50 nm", 0.05), ("0,05\N{MICRO SIGN}m", 0.05), ("5e-8 m", 0.05), ("0.002 mm", 2)],
+)
+def test_a_length_with_its_unit(text, micrometres):
+    size = parse_pixel_size(text)
+    assert size.micrometres == pytest.approx(micrometres)
+    assert size.source == "--pixel-size"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.05 parsec", "--pixel-size: unknown unit 'parsec'; give one of pm, nm, um"),
+        ("0um", "--pixel-size: a pixel size cannot be 0 um; give a number above 0"),
+        ("nan um", "a pixel size cannot be nan um"),
+        ("-1um", "a pixel size cannot be -1 um"),
+        ("0.05", "'0.05' is not a length; give a number and a unit, such as 0.05um"),
+        ("1.2.3um", "'1.2.3' is not a number"),
+    ],
+)
+def test_other_texts_are_refused(text, message):
+    with pytest.raises(InputError) as caught:
+        parse_pixel_size(text)
+    assert message in str(caught.value)
+
+
+def test_the_first_source_counts_and_may_differ_from_the_next_by_one_percent():
+    option, file = PixelSize(0.05, "--pixel-size"), PixelSize(0.0504, "FEI header")
+    assert choose("a.tif", [None, option, file]) == option
+    assert choose("a.tif", [None, None]) is None
+    with pytest.raises(InputError) as caught:
+        choose("a.tif", [option, None, PixelSize(0.06, "FEI header")])
+    assert "a.tif: --pixel-size says 0.05 um per pixel, but FEI header 0.06 um" in str(caught.value)

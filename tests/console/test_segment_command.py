@@ -30,7 +30,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_six_micrographs_and_a_model_are_enough(folder):
+def test_a_folder_and_a_model_are_enough(folder):
     done = call(
         "heat42",
         "--model",
@@ -61,7 +61,7 @@ def test_six_micrographs_and_a_model_are_enough(folder):
         (["nowhere", "--model", "model"], "error: nowhere: no such folder"),
         (["heat42", "--model", "model", "--pixel-size", "3 ells"], "error: --pixel-size: unknown unit 'ells'"),
         (["heat42", "--model", "none"], "error: --model none: no such folder"),
-        (["heat42", "--model", "model", "--tile", "50"], "error: --tile: 50 is not a multiple of 16"),
+        (["heat42", "--model", "model", "--tile-size", "50"], "error: --tile-size: 50 is not a multiple of 16"),
     ],
 )
 def test_a_mistake_is_one_line_without_waiting_for_torch_and_leaves_nothing(folder, options, message):
@@ -75,7 +75,7 @@ def test_a_mistake_is_one_line_without_waiting_for_torch_and_leaves_nothing(fold
     assert sorted(folder.rglob("*")) == before
 
 
-def test_ctrl_c_leaves_no_output_and_the_same_command_goes_on(folder):
+def test_ctrl_c_leaves_no_output_and_the_same_command_with_resume_continues(folder):
     for number in range(120):
         os.link(folder / "heat42/a.png", folder / f"heat42/copy{number}.png")
     options = ["heat42", "--model", "model", "--output", "out"]
@@ -88,9 +88,15 @@ def test_ctrl_c_leaves_no_output_and_the_same_command_goes_on(folder):
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=120)
     assert run.returncode == 130, errors
-    assert "interrupted; run the same with --resume to go on" in errors
+    assert "interrupted; run the same command with --resume to continue" in errors
     assert not (folder / "out").exists()
     done = call(*options, "--resume", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "going on with" in done.stderr
+    assert "resuming: " in done.stderr
     assert len(pd.read_csv(folder / "out/fields.csv")) == 126
+
+
+def test_an_option_that_was_renamed_is_refused_with_its_new_name(folder):
+    done = call("heat42", "--model", "model", "--output", "out", "--symmetries", cwd=folder)
+    assert done.returncode == 2
+    assert "--symmetries is called --tta now" in done.stderr

@@ -100,7 +100,7 @@ def scores(folder: Path, name: str) -> str:
     return (folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).read_text()
 
 
-def test_a_killed_worker_costs_nothing_but_its_training(project: Path, scheduler: str) -> None:
+def test_a_killed_worker_only_loses_its_training(project: Path, scheduler: str) -> None:
     hold_file(project).touch()
     with (
         worker(clone(project, "second"), scheduler) as survivor,
@@ -117,7 +117,7 @@ def test_a_killed_worker_costs_nothing_but_its_training(project: Path, scheduler
         assert sweeping.returncode == 0, said
         assert survivor.poll() is None
     assert pushed(project) == ["n10-e20", "n20-e20", "n30-e20", "n40-e20"]
-    # What was being trained was begun again, nothing else was.
+    # The interrupted training was started again, nothing else was.
     assert len(runs(project)) == 5
     assert len(set(runs(project))) == 4
 
@@ -132,7 +132,9 @@ def test_a_killed_worker_costs_nothing_but_its_training(project: Path, scheduler
     assert again.returncode == 0
 
 
-def test_what_a_clone_has_is_pushed_and_what_fails_is_said_with_its_worker(project: Path, scheduler: str) -> None:
+def test_finished_experiments_of_a_clone_are_pushed_and_failures_are_reported_with_the_worker(
+    project: Path, scheduler: str
+) -> None:
     """The first experiment is that of a worker which was killed between its end and its push."""
     folder = project.parent / "second"
     run(
@@ -145,16 +147,16 @@ def test_what_a_clone_has_is_pushed_and_what_fails_is_said_with_its_worker(proje
         sweeping = sweep(project, scheduler, "-S", "split.sample_size=50", "-S", "train.lr=0.01,5")
         said = sweeping.communicate(timeout=PATIENCE)[0]
     assert sweeping.returncode == 1
-    assert "n50-e20-lr0.01 run" in said
+    assert "n50-e20-lr0.01 finished" in said
     assert "n50-e20-lr5 failed: on " in said
     assert "failed to run: python stage.py" in said
-    assert "left" not in said
+    assert "not finished" not in said
     assert "n50-e20-lr0.01" in pushed(project)
     assert "n50-e20-lr5" not in pushed(project)
     assert runs(project).count("50 20") == 2
 
 
-def test_workers_that_would_not_run_the_same_are_refused(project: Path, scheduler: str) -> None:
+def test_workers_that_would_run_something_else_are_refused(project: Path, scheduler: str) -> None:
     other, edited, doubled = (clone(project, name) for name in ("other", "edited", "doubled"))
     for folder in (other, edited):
         (folder / "stage.py").write_text("pass\n")
@@ -176,10 +178,10 @@ def test_workers_that_would_not_run_the_same_are_refused(project: Path, schedule
     assert "has uncommitted changes" in said
     assert f"the worker in {doubled} on" in said
     assert "start it with --nthreads 1" in said
-    assert "left for the same command, to go on: nall-e5" in said
+    assert "not finished: nall-e5; the same command continues with them" in said
 
 
-def test_what_the_workers_would_not_have_is_refused(project: Path) -> None:
+def test_uncommitted_changes_are_refused(project: Path) -> None:
     stage = (project / "stage.py").read_text()
     (project / "stage.py").write_text("pass\n")
     said = sweep(project, "tcp://127.0.0.1:1", "-S", "train.epochs=5").communicate(timeout=PATIENCE)[0]
@@ -187,15 +189,15 @@ def test_what_the_workers_would_not_have_is_refused(project: Path) -> None:
     assert "commit or undo the changes first" in said
 
 
-def test_a_scheduler_that_is_not_there_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scheduler_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 0.1)
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.1)
     with pytest.raises(SystemExit) as refused:
         main(["sweep", "--scheduler", "tcp://127.0.0.1:1", "-S", "train.epochs=5"])
     assert "tcp://127.0.0.1:1: no Dask scheduler answers there" in str(refused.value.code)
 
 
-def test_a_scheduler_that_goes_away_is_said_to_be_lost(project: Path) -> None:
+def test_a_lost_scheduler_is_reported(project: Path) -> None:
     file = project.parent / "leaving.json"
     options = (*LOCAL, "--port", "0", "--scheduler-file", str(file))
     leaving = start(project, sys.executable, "-m", "dask", "scheduler", *options)
@@ -207,11 +209,11 @@ def test_a_scheduler_that_goes_away_is_said_to_be_lost(project: Path) -> None:
     end(leaving)
     said = sweeping.communicate(timeout=PATIENCE)[0]
     assert sweeping.returncode == 1
-    assert "the connection to Dask's scheduler was lost" in said
+    assert "lost the connection to Dask's scheduler" in said
     assert "Traceback" not in said
 
 
-def test_without_dask_it_says_what_to_install(project: Path, tmp_path: Path) -> None:
+def test_without_dask_the_package_to_install_is_named(project: Path, tmp_path: Path) -> None:
     (tmp_path / "distributed.py").write_text("raise ModuleNotFoundError\n")
     search = os.pathsep.join([str(tmp_path), toy_environment(project)["PYTHONPATH"]])
     command = microseg("sweep", "--scheduler", "tcp://127.0.0.1:1", "-S", "train.epochs=5")

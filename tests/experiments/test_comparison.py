@@ -8,7 +8,7 @@ from PIL import Image
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
 from microseg.experiments.comparison import Comparison, compare
-from microseg.experiments.crossings import Micrographs, crossings_of, describe, standing
+from microseg.experiments.crossings import Micrographs, crossings_of, describe, rank_methods
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.sweep_report import write_report
 
@@ -27,11 +27,11 @@ def row(
 ) -> Row:
     """Make a row of DVC's table: its cells are named as there, but with "_" for the first "."."""
     metrics: dict[str, Cell] = {
-        "measured_on.dataset": dataset,
-        "measured_on.split": "test",
-        "measured_on.truth": truth,
+        "dataset.source": dataset,
+        "dataset.split": "test",
+        "dataset.ground_truth_sha256": truth,
         # As DVC writes it where another metrics file has the key too.
-        "metrics/evaluation.json:measured_on.images": 20.0,
+        "reports/evaluation/evaluation.json:dataset.images": 20.0,
         "train": 64.0,
         "validation": 16.0,
     }
@@ -62,11 +62,11 @@ def test_experiments_that_differ_in_the_parameter_only_are_compared_in_its_order
     comparison = series((100, 0.6, 0.5), (20, 0.2, 0.3), (50, 0.4, 0.4))
     assert comparison.values == [20, 50, 100]
     assert comparison.seeds("sigmoid", "mean_iou") == [[0.2], [0.4], [0.6]]
-    assert comparison.left_out == ()
-    assert str(comparison.measured_on) == "20 test micrographs of synthetic"
+    assert comparison.excluded == ()
+    assert str(comparison.dataset) == "20 test micrographs of synthetic"
 
 
-def test_the_others_are_left_out_each_with_its_reason() -> None:
+def test_the_others_are_excluded_with_the_reason() -> None:
     rows = [
         row(""),
         row("n1", split_sample_size=1.0),
@@ -77,13 +77,13 @@ def test_the_others_are_left_out_each_with_its_reason() -> None:
         row("n6", split_sample_size=6.0, truth="cd34"),
         row("n7", split_sample_size=7.0, download_source="folder"),
         row("n8", split_sample_size=8.0, dataset="folder"),
-        row("n2-again", split_sample_size=2.0, train_workers=7.0),
+        row("n2-again", split_sample_size=2.0, train_num_workers=7.0),
         Row("empty", "1234567", FINISHED, {**PARAMETERS, "split.sample_size": 9.0}),
     ]
     comparison = compare(rows, "split.sample_size", {})
     lr = PARAMETERS["train.lr"]
     assert [point.name for point in comparison.points] == ["n1", "n2"]
-    assert dict(comparison.left_out) == {
+    assert dict(comparison.excluded) == {
         "n3": "failed",
         "n4": "queued",
         "n5": f"train.lr is 0.25, not {lr}",
@@ -95,30 +95,30 @@ def test_the_others_are_left_out_each_with_its_reason() -> None:
     }
 
 
-def test_a_condition_takes_the_place_of_the_workspace_and_decides_what_was_measured() -> None:
+def test_a_condition_replaces_the_workspace_value_and_determines_the_dataset() -> None:
     rows = [row("")]
     rows += [
         row(f"n{n}", split_sample_size=float(n), download_source="folder", dataset="mine", truth="ef")
         for n in (4, 8)
     ]
     comparison = compare(rows, "split.sample_size", {"download.source": "folder"})
-    assert comparison.measured_on.dataset == "mine"
+    assert comparison.dataset.source == "mine"
     with pytest.raises(InputError, match=r"there are 0[^$]*n4: other data source"):
         compare(rows, "split.sample_size", {})
 
 
-def test_a_sample_of_all_stands_at_the_number_of_its_micrographs() -> None:
+def test_a_sample_of_all_counts_its_micrographs() -> None:
     comparison = compare([row(""), row("n10", split_sample_size=10.0), row("nall")], "split.sample_size", {})
     assert comparison.values == [10, 80]
     unknown = row("nall", train="None")
-    with pytest.raises(InputError, match="does not say how many"):
+    with pytest.raises(InputError, match="does not have the number of micrographs"):
         compare([row(""), row("n10", split_sample_size=10.0), unknown], "split.sample_size", {})
 
 
-def test_names_that_stand_for_experiments_of_several_commits_are_told_apart() -> None:
+def test_experiments_of_the_same_name_in_several_commits_are_distinguished() -> None:
     first, second = (Row("n10", commit, FINISHED, row("").cells) for commit in ("aaaaaaa", "bbbbbbb"))
     comparison = compare([row(""), first, second, row("n5", split_sample_size=5.0)], "split.sample_size", {})
-    assert comparison.left_out == (("n10 (bbbbbbb)", "same settings as n10 (aaaaaaa)"),)
+    assert comparison.excluded == (("n10 (bbbbbbb)", "same settings as n10 (aaaaaaa)"),)
 
 
 def test_other_values_than_numbers_are_categories() -> None:
@@ -126,7 +126,7 @@ def test_other_values_than_numbers_are_categories() -> None:
     comparison = compare(rows, "train.loss", {})
     assert not comparison.is_numeric
     assert comparison.values == [0, 1]
-    assert "one seed" in describe(comparison, standing(comparison, {}))
+    assert "one seed" in describe(comparison, rank_methods(comparison, {}))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def seeded(noise: float, *means: tuple[float, float, float]) -> Comparison:
     return compare([row(""), *rows], "split.sample_size", {})
 
 
-def test_experiments_that_differ_in_their_seed_stand_at_one_place() -> None:
+def test_experiments_that_differ_only_in_their_seed_share_one_value() -> None:
     comparison = seeded(0.01, (20, 0.2, 0.3), (60, 0.6, 0.3))
     assert comparison.values == [20, 60]
     assert comparison.has_seeds
@@ -175,22 +175,22 @@ def test_experiments_that_differ_in_their_seed_stand_at_one_place() -> None:
     assert len(other_seed.points) == 2
 
 
-def test_a_condition_on_the_seed_keeps_to_it() -> None:
+def test_a_condition_on_the_seed_selects_it() -> None:
     rows = [row(f"e{n}-{seed}", train_epochs=n, train_seed=seed) for n in (1, 2) for seed in (1, 2)]
     comparison = compare([row(""), *rows], "train.epochs", {"train.seed": 2.0})
     assert [point.name for point in comparison.points] == ["e1-2", "e2-2"]
 
 
-def test_with_one_seed_nothing_can_be_told() -> None:
+def test_one_seed_gives_no_ranking() -> None:
     comparison = series((20, 0.2, 0.3), (60, 0.6, 0.3))
-    assert standing(comparison, {}) is None
-    assert "no difference here can be told from the noise of the training" in describe(comparison, None)
+    assert rank_methods(comparison, {}) is None
+    assert "differences cannot be distinguished from the noise of training" in describe(comparison, None)
 
 
-def test_a_crossing_comes_with_its_interval_where_seeds_agree() -> None:
+def test_a_crossing_has_its_interval_where_seeds_agree() -> None:
     # Leads of -0.1 and 0.3 with deviations of 0.01 over seeds: between 28 and 32 in any draw of them.
     comparison = seeded(0.01, (20, 0.2, 0.3), (60, 0.6, 0.3))
-    found = standing(comparison, {})
+    found = rank_methods(comparison, {})
     assert found is not None
     assert found.crossing is not None
     assert found.ahead == ("morphology", "sigmoid")
@@ -201,36 +201,36 @@ def test_a_crossing_comes_with_its_interval_where_seeds_agree() -> None:
 
 def test_a_crossing_within_the_noise_is_not_given() -> None:
     comparison = seeded(0.2, (20, 0.28, 0.3), (60, 0.6, 0.3))
-    found = standing(comparison, {})
+    found = rank_methods(comparison, {})
     assert found is not None
     assert found.crossing is None
     assert found.ahead == ("", "sigmoid")
-    assert "cannot be told from noise" in describe(comparison, found)
+    assert "cannot be distinguished from noise" in describe(comparison, found)
 
 
-def test_few_micrographs_widen_what_seeds_alone_would_make_certain() -> None:
+def test_few_micrographs_leave_undecided_what_seeds_alone_would_decide() -> None:
     comparison = seeded(0.0, (20, 0.29, 0.3), (60, 0.6, 0.3))
-    alone = standing(comparison, {})
+    alone = rank_methods(comparison, {})
     # On four micrographs the lead of -0.01 at 20 is made of 0.2, -0.08, -0.08 and -0.08.
     at_20 = {"sigmoid": [0.5, 0.22, 0.22, 0.22], "morphology": [0.3] * 4}
     at_60 = {"sigmoid": [0.6] * 4, "morphology": [0.3] * 4}
     micrographs = {
         point.name: Micrographs(at_20 if point.x == 20 else at_60, [""] * 4) for point in comparison.points
     }
-    both = standing(comparison, micrographs)
+    both = rank_methods(comparison, micrographs)
     assert alone is not None
     assert both is not None
     assert alone.ahead[0] == "morphology"
     assert both.ahead[0] == ""
-    assert (alone.over, both.over) == ("seeds", "seeds and micrographs")
+    assert (alone.resampled, both.resampled) == ("seeds", "seeds and micrographs")
 
 
-def test_the_report_is_a_figure_a_table_and_words_and_the_same_every_time(tmp_path: Path) -> None:
+def test_the_report_is_a_figure_a_table_and_text_and_reproducible(tmp_path: Path) -> None:
     comparison = seeded(0.01, (10, 0.2, 0.3), (1000, 0.6, 0.5))
     written = [write_report(comparison, {}, tmp_path / folder, ", train.epochs=20") for folder in ("one", "two")]
     for first, second in zip(*written, strict=True):
         assert first.read_bytes() == second.read_bytes()
-    figure, table, words = written[0]
+    figure, table, markdown = written[0]
     with Image.open(figure) as picture:
         assert picture.format == "PNG"
         assert picture.size == (1100, 800)
@@ -238,7 +238,7 @@ def test_the_report_is_a_figure_a_table_and_words_and_the_same_every_time(tmp_pa
     assert lines[0].startswith("experiment,split.sample_size,seed,method,mean_iou,std_iou")
     assert lines[3] == "n10-2,10,2,sigmoid,0.2,0.1,0.2,0.2,0.0,0.2"
     assert len(lines) == 13
-    text = words.read_text()
+    text = markdown.read_text()
     # 4.303 * 0.01 / sqrt(3)
     assert "| 10 | sigmoid | 3 | 0.200 | 0.175 to 0.225 |" in text
     assert "| n1000-1 | 1000 | 1 | morphology | 0.500 | 0.100 |" in text

@@ -23,24 +23,24 @@ from pipeline_files import ROOT
 
 def fold_table(images, iou):
     """One fold, with micrographs of 100 annotated pixels and one island, found above an IoU of a half."""
-    share = np.asarray(iou)
+    fraction = np.asarray(iou)
     sigmoid = pd.DataFrame(
         {
             "image": images,
             "method": "sigmoid",
-            "iou": share,
-            "dice": 2 * share / (1 + share),
-            "true_positives": 100 * share,
+            "iou": fraction,
+            "dice": 2 * fraction / (1 + fraction),
+            "true_positives": 100 * fraction,
             "false_positives": 0,
-            "false_negatives": 100 - 100 * share,
-            "islands_found": (share > 0.5).astype(int),
-            "islands_missed": (share <= 0.5).astype(int),
+            "false_negatives": 100 - 100 * fraction,
+            "islands_found": (fraction > 0.5).astype(int),
+            "islands_missed": (fraction <= 0.5).astype(int),
             "islands_invented": 0,
-            "islands_covered": np.where(share > 0.5, share, 0),
+            "islands_covered": np.where(fraction > 0.5, fraction, 0),
             "group": "",
         }
     )
-    return pd.concat([sigmoid, sigmoid.assign(method="morphology", iou=share / 2)])
+    return pd.concat([sigmoid, sigmoid.assign(method="morphology", iou=fraction / 2)])
 
 
 @pytest.fixture
@@ -91,25 +91,25 @@ def test_the_worst_of_the_better_method_come_first():
 
 
 @pytest.mark.usefixtures("folds")
-def test_the_report_has_tables_and_pictures(tmp_path, monkeypatch):
-    truth = np.zeros((64, 64), dtype=bool)
-    truth[10:20, 10:20] = True
-    prediction = truth.copy()
+def test_the_report_has_tables_and_figures(tmp_path, monkeypatch):
+    annotation = np.zeros((64, 64), dtype=bool)
+    annotation[10:20, 10:20] = True
+    prediction = annotation.copy()
     prediction[40:44, 50:53] = True
 
     def fetch(_revision, paths, folder: Path):
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             if "images" in path:
-                write_micrograph(folder / path, truth.astype(np.uint8))
+                write_micrograph(folder / path, annotation.astype(np.uint8))
             else:
-                write_mask(folder / path, truth if "masks" in path else prediction)
+                write_mask(folder / path, annotation if "masks" in path else prediction)
 
     monkeypatch.setattr(crossval, "fetch", fetch)
     report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
     assert "Each of 3 micrographs was predicted once" in report
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
-    assert "0 annotated islands have no predicted partner, 3 predicted ones" in report
+    assert "0 annotated islands have no predicted counterpart, 3 predicted ones" in report
     assert "| b.png | 0 | invented | 12 | 50 | 40 |" in report
     written = {path.name for path in (tmp_path / "crossval").iterdir()}
     assert written == {

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.experiments.comparison import MeasuredOn
+from microseg.experiments.comparison import Dataset
 from microseg.experiments.paired import Evaluated, differences, read_evaluated, to_markdown
 
 from project_copy import run
 
-MEASURED_ON = MeasuredOn("folder", "test", 40, "ab12")
+MEASURED_ON = Dataset("folder", "test", 40, "ab12")
 
 
 def evaluated(name, true_positives, groups=None):
@@ -83,12 +83,12 @@ def test_micrographs_of_one_group_count_once():
 
 def test_experiments_on_other_micrographs_are_refused():
     first, second = evaluated("A", [50]), evaluated("B", [50])
-    other = dataclasses.replace(second, measured_on=dataclasses.replace(second.measured_on, truth="cd34"))
-    with pytest.raises(InputError, match=r"A was judged on 1 test micrographs of .* and B on .* ab12 and cd34"):
+    other = dataclasses.replace(second, dataset=dataclasses.replace(second.dataset, ground_truth_sha256="cd34"))
+    with pytest.raises(InputError, match=r"A was evaluated on 1 test micrographs of .* and B on .* ab12 and cd34"):
         differences(first, other)
 
 
-def test_test_scores_are_called_so():
+def test_test_scores_are_pointed_out():
     first, second = evaluated("A", [50, 60]), evaluated("B", [51, 60])
     text = to_markdown(first, second, differences(first, second))
     assert "These are test scores" in text

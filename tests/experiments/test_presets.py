@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
-from microseg.experiments.settings import build_grid, options_of, read_preset
+from microseg.experiments.settings import build_grid, preset_options, read_preset
 
 from pipeline_files import ROOT
 from project_copy import environment
@@ -16,21 +16,27 @@ PARAMS = ROOT / "params.yaml"
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_is_accepted_and_says_what_it_is_for(preset):
+def test_every_preset_is_accepted_and_begins_with_its_purpose(preset):
     values = flat_params(read_params(PARAMS, read_preset(preset)))
-    (experiment,) = build_grid(options_of(preset, PARAMS)[1::2], PARAMS)
+    (experiment,) = build_grid(preset_options(preset, PARAMS)[1::2], PARAMS)
     assert experiment.values == values != flat_params(read_params(PARAMS))
     assert preset.read_text(encoding="utf-8").startswith("# ")
 
 
 def test_the_study_has_its_own_settings():
     study = read_params(PARAMS, read_preset(ROOT / "presets" / "study.yaml")).train
-    assert (study.base_channels, study.lr, study.loss, study.crop, study.epochs) == (64, 1e-4, "bce", None, 20)
+    assert (study.base_channels, study.lr, study.loss, study.crop_size, study.epochs) == (
+        64,
+        1e-4,
+        "bce",
+        None,
+        20,
+    )
     assert study.batch_size * study.accumulate_grad_batches == 16
-    assert (study.normalisation, study.schedule, study.input_normalization) == ("none", "constant", "none")
+    assert (study.norm_layer, study.schedule, study.input_normalization) == ("none", "constant", "none")
 
 
-def test_a_shell_hands_each_setting_to_dvc_as_it_was(tmp_path):
+def test_a_shell_passes_each_setting_to_dvc_unchanged(tmp_path):
     values = {"train.lr": 1e-5, "train.crop_size": None, "train.checkpoint_epochs": [5, 10], "train.compile": True}
     (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
     (tmp_path / "own.yaml").write_text(
@@ -56,15 +62,18 @@ def test_a_shell_hands_each_setting_to_dvc_as_it_was(tmp_path):
     [
         ("train: {epoch: 3}", r"own\.yaml: train\.epoch: unknown key; did you mean train\.epochs\?"),
         ("train: {epochs: 0}", r"own\.yaml: .*train\.epochs: .*greater than or equal to 1"),
-        ("download: {path: my micrographs}", r"own\.yaml: download\.path: 'my micrographs' cannot be handed"),
-        ("", r"own\.yaml: sets nothing"),
+        (
+            "download: {path: my micrographs}",
+            r"own\.yaml: download\.path: 'my micrographs' cannot be passed on a command line",
+        ),
+        ("", r"own\.yaml: has no settings"),
         ("[", r"own\.yaml: not valid YAML"),
     ],
 )
-def test_what_params_yaml_cannot_take_is_refused_by_name(tmp_path, content, message):
+def test_values_that_params_yaml_cannot_take_are_refused_by_key(tmp_path, content, message):
     (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
-        options_of(tmp_path / "own.yaml", PARAMS)
+        preset_options(tmp_path / "own.yaml", PARAMS)
 
 
 def test_a_missing_preset_is_an_error_that_says_where_they_are(tmp_path):

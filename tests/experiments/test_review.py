@@ -1,4 +1,4 @@
-"""The review of a pull request: parameters, metrics, micrographs and curves that a change moves."""
+"""The review of a pull request: the parameters, metrics, micrographs and curves that a change affects."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_a_changed_opening_shows_in_every_section(project: Path):
 def test_nothing_changed(project: Path):
     text = run("microseg", "review", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
     assert text.count("No difference.") == 2
-    assert "none of this can be told from noise" in text
+    assert "changes cannot be distinguished from noise" in text
 
 
 def test_an_unknown_commit_is_refused(project: Path):

@@ -1,4 +1,4 @@
-"""How much trainings differ by their seed: by hand, in a simulation, and in the review of a change."""
+"""The noise of seeds: computed by hand, in a simulation, and in the review of a change."""
 
 import json
 import math
@@ -9,20 +9,20 @@ import pytest
 
 from microseg.common.errors import InputError
 from microseg.experiments import review
-from microseg.experiments.comparison import Comparison, MeasuredOn, Point
+from microseg.experiments.comparison import Comparison, Dataset, Point
 from microseg.experiments.review import (
     OF_A_MICROGRAPH,
     OF_THE_MEAN,
     SEED_NOISE,
-    noise_of,
     read_noise,
     record_noise,
+    seed_noise,
     write_noise,
 )
 
 from project_copy import run
 
-MEASURED_ON = MeasuredOn("synthetic", "test", 2, "ab12")
+MEASURED_ON = Dataset("synthetic", "test", 2, "ab12")
 
 
 def table(**iou):
@@ -35,13 +35,16 @@ def table(**iou):
 
 
 def test_noise_by_hand():
-    # Three seeds, two micrographs: means 0.5, 0.6, 0.7; deviations of the micrographs 0.2 and 0.
+    # Three seeds, two micrographs: means 0.5, 0.6, 0.7; standard deviations of the micrographs 0.2 and 0.
     tables = [table(sigmoid=[0.4, 0.6]), table(sigmoid=[0.6, 0.6]), table(sigmoid=[0.8, 0.6])]
-    mean, micrograph = noise_of(tables, "ab12")
+    mean, micrograph = seed_noise(tables, "ab12")
     # t(0.975; 2) = 4.3027, t(0.975; 4) = 2.7764
     assert mean == ("sigmoid", OF_THE_MEAN, "ab12", 3, pytest.approx(0.1), pytest.approx(0.60849, abs=1e-4))
-    deviation = math.sqrt(0.02)
-    assert micrograph[4:] == (pytest.approx(deviation), pytest.approx(2.7764 * math.sqrt(2) * deviation, abs=1e-4))
+    standard_deviation = math.sqrt(0.02)
+    assert micrograph[4:] == (
+        pytest.approx(standard_deviation),
+        pytest.approx(2.7764 * math.sqrt(2) * standard_deviation, abs=1e-4),
+    )
 
 
 def test_seeds_alone_exceed_it_in_one_of_twenty_cases():
@@ -49,14 +52,14 @@ def test_seeds_alone_exceed_it_in_one_of_twenty_cases():
     exceeded = []
     for _ in range(600):
         seeds = [table(sigmoid=list(0.7 + 0.05 * random.standard_normal(8))) for _ in range(7)]
-        noticeable = next(iter(noise_of(seeds[:5], "")))[5]
+        noticeable = next(iter(seed_noise(seeds[:5], "")))[5]
         exceeded.append(abs(seeds[5]["iou"].mean() - seeds[6]["iou"].mean()) > noticeable)
     assert 0.03 <= np.mean(exceeded) <= 0.07
 
 
-def test_noise_of_other_micrographs_does_not_count(tmp_path):
+def test_noise_of_other_micrographs_is_ignored(tmp_path):
     evaluation = tmp_path / "evaluation.json"
-    evaluation.write_text(json.dumps({"measured_on": {"truth": "ab12"}}))
+    evaluation.write_text(json.dumps({"dataset": {"ground_truth_sha256": "ab12"}}))
     write_noise(tmp_path / "noise.csv", [table(sigmoid=[0.4]), table(sigmoid=[0.6])], "ab12")
     noise = read_noise(tmp_path / "noise.csv", evaluation)
     assert set(noise) == {("sigmoid", OF_THE_MEAN), ("sigmoid", OF_A_MICROGRAPH)}
@@ -72,15 +75,16 @@ def test_noise_is_recorded_from_experiments_that_differ_in_their_seed(tmp_path, 
     record_noise(Comparison("train.seed", points, MEASURED_ON, ()), tmp_path / "noise.csv")
     assert (tmp_path / "noise.csv").read_text().splitlines()[1].startswith("sigmoid,mean,ab12,2,0.07071")
     missing = (*points, Point("other", "ccc", 3, 3, {}))
-    with pytest.raises(InputError, match=r"other: no plots/evaluation\.csv"):
+    with pytest.raises(InputError, match=r"other: no reports/evaluation/micrographs\.csv"):
         record_noise(Comparison("train.seed", missing, MEASURED_ON, ()), tmp_path / "noise.csv")
 
 
-def test_the_review_says_what_seeds_make(project):
-    now = pd.read_csv(project / "plots" / "evaluation.csv")
-    truth = json.loads((project / "metrics" / "evaluation.json").read_text())["measured_on"]["truth"]
-    write_noise(project / SEED_NOISE, [now.assign(iou=now["iou"] + step / 100) for step in range(3)], truth)
+def test_the_review_compares_changes_with_the_noise_of_seeds(project):
+    now = pd.read_csv(project / "reports" / "evaluation" / "micrographs.csv")
+    evaluation = json.loads((project / "reports" / "evaluation" / "evaluation.json").read_text())
+    digest = evaluation["dataset"]["ground_truth_sha256"]
+    write_noise(project / SEED_NOISE, [now.assign(iou=now["iou"] + step / 100) for step in range(3)], digest)
     text = run("microseg", "review", "HEAD", cwd=project, PYTHONPATH=str(project / "src")).stdout
     # Each seed moves everything by 0.01: t(0.975; 2) * sqrt(2) * 0.01.
-    assert "The mean IoU changes by +0.0000, no more than seeds make (0.0608)." in text
-    assert "none of this can be told from noise" not in text
+    assert "The mean IoU changes by +0.0000, no more than the noise of seeds (0.0608)." in text
+    assert "changes cannot be distinguished from noise" not in text

@@ -1,4 +1,4 @@
-"""A sweep runs what is missing, once, and goes on after anything that stops it."""
+"""A sweep runs each missing experiment once, and continues after any interruption."""
 
 import shutil
 import signal
@@ -54,13 +54,13 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_sweep_runs_what_is_missing_and_says_what_failed(project: Path) -> None:
+def test_a_sweep_runs_missing_experiments_and_reports_failures(project: Path) -> None:
     settings = ("-S", "split.sample_size=10", "-S", "train.lr=0.01,5")
     unreadable = project / ".dvc" / "tmp" / "rwlock"
     unreadable.write_text("")
     dry = sweep(project, *settings, "--dry-run")
     assert dry.returncode == 0, dry.stdout
-    assert "removed .dvc/tmp/rwlock, left by a DVC command that was killed" in dry.stdout
+    assert "removed .dvc/tmp/rwlock, left behind by a killed DVC command" in dry.stdout
     assert not unreadable.exists() or unreadable.read_text()
     assert "would run n10-e20-lr5" in dry.stdout
     assert not names(project)
@@ -81,9 +81,9 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(project: Path) -> Non
     assert runs(project) == ["10 20", "10 20", "10 20"]
 
 
-def test_an_experiment_leaves_alone_what_another_command_puts_aside_meanwhile(project: Path) -> None:
-    """Between putting its settings aside and taking them up again, DVC holds no lock."""
-    put_aside = """if True:
+def test_an_experiment_ignores_what_another_command_has_stashed_meanwhile(project: Path) -> None:
+    """Between stashing settings and taking them from the stash again, DVC holds no lock."""
+    stash = """if True:
         from dvc.repo import Repo
         experiments = Repo().experiments
         settings = {"params.yaml": ["split.sample_size=13"]}
@@ -92,7 +92,7 @@ def test_an_experiment_leaves_alone_what_another_command_puts_aside_meanwhile(pr
     hold_file(project).touch()
     running = start(project, "-S", "split.sample_size=12")
     wait_for(lambda: "12 20" in runs(project))
-    run(sys.executable, "-c", put_aside, cwd=project)
+    run(sys.executable, "-c", stash, cwd=project)
     hold_file(project).unlink()
     said = running.communicate(timeout=PATIENCE)[0]
     assert running.returncode == 0, said
@@ -112,11 +112,11 @@ def test_a_name_with_other_parameters_is_refused(project: Path) -> None:
         (project / "params.yaml").write_text(params)
     assert refused.returncode == 1
     assert "uncommitted changes go into every new experiment: params.yaml" in refused.stdout
-    assert "experiment n10-e20-lr0.01 already in which train.batch_size is 8.0, not 4" in refused.stdout
+    assert "experiment n10-e20-lr0.01 already exists in which train.batch_size is 8.0, not 4" in refused.stdout
     assert "dvc exp remove n10-e20-lr0.01" in refused.stdout
 
 
-def test_a_sweep_goes_on_after_it_was_killed_and_with_it_an_experiment(project: Path) -> None:
+def test_a_sweep_continues_after_it_and_an_experiment_were_killed(project: Path) -> None:
     """Of the two experiments that ran one outlives the sweep, the other leaves its copy of the project."""
     settings = ("-S", "split.sample_size=20,30", "-S", "train.epochs=7", "--jobs", "2")
     hold_file(project).touch()
@@ -130,30 +130,30 @@ def test_a_sweep_goes_on_after_it_was_killed_and_with_it_an_experiment(project: 
         one.kill()
     psutil.wait_procs([dvc, *stages], timeout=10)
 
-    going_on = start(project, *settings)
+    continued = start(project, *settings)
     wait_for(lambda: runs(project).count("30 7") == 2)
     hold_file(project).unlink()
-    said = going_on.communicate(timeout=PATIENCE)[0]
-    assert going_on.returncode == 0, said
-    assert "n20-e7 there already" in said
-    assert "n30-e7 run" in said
+    said = continued.communicate(timeout=PATIENCE)[0]
+    assert continued.returncode == 0, said
+    assert "n20-e7 already exists" in said
+    assert "n30-e7 finished" in said
     assert {"n20-e7", "n30-e7"} <= names(project)
     assert runs(project).count("20 7") == 1
     assert not list((project / COPIES).glob("tmp*"))
 
 
-def test_an_interrupted_sweep_leaves_nothing_behind_and_says_what_is_left(project: Path) -> None:
+def test_an_interrupted_sweep_leaves_nothing_behind_and_lists_what_remains(project: Path) -> None:
     settings = ("-S", "split.sample_size=22,24,26", "-S", "train.epochs=7", "--jobs", "2")
     hold_file(project).touch()
     interrupted = start(project, *settings)
     wait_for(lambda: {"22 7", "24 7"} <= set(runs(project)))
     refused = sweep(project, *settings)
-    assert "another sweep is at work in this project" in refused.stdout
+    assert "another sweep is running in this project" in refused.stdout
     interrupted.send_signal(signal.SIGINT)
     said = interrupted.communicate(timeout=PATIENCE)[0]
     hold_file(project).unlink()
     assert interrupted.returncode == 130, said
-    assert "left for the same command, to go on: n22-e7, n24-e7, n26-e7" in said
+    assert "not finished: n22-e7, n24-e7, n26-e7; the same command continues with them" in said
     assert working_in(project) == []
     assert not list((project / COPIES).glob("tmp*"))
     assert "26 7" not in runs(project)
@@ -162,7 +162,7 @@ def test_an_interrupted_sweep_leaves_nothing_behind_and_says_what_is_left(projec
     assert "n22-e7" in names(project)
 
 
-def test_while_another_command_has_locked_the_project_dvc_is_asked_again(project: Path) -> None:
+def test_dvc_is_run_again_while_another_command_locks_the_project(project: Path) -> None:
     hold = "import zc.lockfile; held = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
     log = project / ".microseg" / "sweeps" / "n10-e2.log"
     with subprocess.Popen(
@@ -177,11 +177,11 @@ def test_while_another_command_has_locked_the_project_dvc_is_asked_again(project
     assert runs(project).count("10 2") == 1
 
 
-def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(project: Path) -> None:
+def test_the_experiments_of_the_sweeps_are_plotted_or_excluded_with_the_reason(project: Path) -> None:
     command = microseg("experiments", "--x", "split.sample_size", "--where", "train.epochs=7", "--output", "drawn")
     said = run(*command, cwd=project, **toy_environment(project)).stdout
     assert "| n22-e7 | 22 | 2021 | sigmoid | 0.110 | 0.050 | 0.120 |" in said
-    assert "There is one seed at a place only" in said
+    assert "There is only one seed per value" in said
     assert "n10-e20-lr5" not in said
     assert "- n10-e20-lr0.01: train.epochs is 20, not 7; train.lr is 0.01, not 0.001" in said
     assert sorted(path.name for path in (project / "drawn").iterdir()) == [
@@ -195,11 +195,11 @@ def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(proje
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("experiments", "--x", "train.batch_size"), "it takes two comparable experiments"),
+        (("experiments", "--x", "train.batch_size"), "takes two comparable experiments"),
         (("experiments", "--x", "train.epoch"), "did you mean train.epochs?"),
         (
             ("experiments", "--x", "train.epochs", "--where", "train.epochs=7"),
-            "not for the parameter to draw against",
+            "another parameter than that of --x",
         ),
         (("experiments", "--x", "train.epochs", "--rev", "nowhere"), "nowhere: no such commit"),
         (("sweep", "-S", "train.epoch=5"), "did you mean train.epochs?"),
@@ -208,7 +208,7 @@ def test_the_experiments_of_the_sweeps_are_drawn_or_left_out_with_a_reason(proje
         (("sweep", "-S", "train.epochs=5,,6"), "KEY=VALUE"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(
+def test_invalid_arguments_are_refused_before_anything_runs(
     project: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(project)

@@ -1,4 +1,4 @@
-"""What tests of a whole measurement share: a request for five micrographs, and a network that sees the bright."""
+"""Fixtures of runs: a request for five micrographs, and a network that segments bright pixels."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from drawn_micrographs import write_disks, write_tiny_model
 NAMES = ["a.png", "more/b.tif", "more/c.jpg", "d.png", "e.png"]
 
 BRIGHT = 128
-"""What the stand-in network takes for foreground lies above this grey value."""
+"""The fake network takes pixels above this grey value for foreground."""
 
 
 @pytest.fixture
 def sees_bright(monkeypatch):
-    """Let the network be one whose logit is a tenth of the grey value above BRIGHT."""
+    """Replace the network by one whose logit is a tenth of the grey value above BRIGHT."""
 
     def logits(_, micrograph, factor):
         assert factor == 1
@@ -27,7 +27,7 @@ def sees_bright(monkeypatch):
 
 @pytest.fixture
 def request_for(tmp_path, sees_bright):  # noqa: ARG001 (replaces the network)
-    """Return a function that makes a request for five micrographs, with whatever is to be different."""
+    """Return a function that makes a request for five micrographs, with the given changes."""
     masks = write_disks(tmp_path / "heat42", NAMES)
     model = write_tiny_model(tmp_path / "model")
 

@@ -1,4 +1,4 @@
-"""The network sees micrographs whole, and mosaics a band of rows at a time, with the same result."""
+"""Micrographs are predicted whole, mosaics a band of rows at a time, with the same logits."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +52,9 @@ def test_logits_are_divided_by_the_temperature_of_the_model(model, monkeypatch):
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_a_network_that_sees_larger_pixels_is_shown_them_and_its_logits_enlarged(tmp_path, monkeypatch, factor):
+def test_a_downsampling_network_gets_downsampled_micrographs_and_its_logits_are_upsampled(
+    tmp_path, monkeypatch, factor
+):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
     model = write_tiny_model(tmp_path / "model", downsample=2.0)
     names = write_blobs(tmp_path / "data", count=1, height=65, width=83)
@@ -74,7 +76,7 @@ def test_a_network_that_sees_larger_pixels_is_shown_them_and_its_logits_enlarged
     write_logits_folder(fabric, *given, params)
     logits = Predictor(model, Settings()).logits(grey, factor)
     assert logits.shape == (65, 83)
-    # Enlarged first, for a micrograph of twice the pixel size, it is seen at another size.
+    # A micrograph of twice the pixel size is enlarged first, so the network sees it at another size.
     assert np.array_equal(logits, read_logits(tmp_path / "logits", names[0])) == (factor == 1)
 
 
@@ -90,30 +92,30 @@ def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
     monkeypatch.setattr(predictor, "BAND_ROWS", 512)
-    # All bands are normalised alike, by the grey values of the whole.
+    # All bands are normalized with the grey values of the whole image.
     assert np.array_equal(Predictor(model, Settings()).logits(grey), whole)
     assert seen == [(1300, 160, None), (768, 160, 1024), (1024, 160, 1024), (532, 160, 1024)]
 
 
-def test_bands_of_a_mosaic_that_is_seen_smaller_join_to_the_whole(tmp_path, monkeypatch):
+def test_bands_of_a_downsampled_mosaic_join_to_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tiling: 3 * inputs)
     model = write_tiny_model(tmp_path / "model", downsample=2.0)
     grey = micrograph(1301, 161)
     whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
     monkeypatch.setattr(predictor, "BAND_ROWS", 512)
-    # What bands are joined from is rounded to float16 before it is enlarged.
+    # Bands are rounded to float16 before they are upsampled.
     bands = Predictor(model, Settings()).logits(grey)
     assert np.abs(bands.astype(float) - whole).max() < 0.01
     assert bands.shape == grey.shape
 
 
-def test_a_margin_is_wider_than_what_the_network_sees_around_a_pixel(model, monkeypatch):
+def test_the_margin_of_a_band_exceeds_the_receptive_field(model, monkeypatch):
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
     network = Predictor(model, Settings())
     grey = micrograph(800, 32)
     changed = grey.copy()
-    # The row farthest from row 400 that a band without the margin would lack; mean and deviation stay.
+    # The rows a margin away from row 400 change; mean and standard deviation stay.
     changed[400 + BAND_MARGIN :] = changed[400 + BAND_MARGIN :][::-1]
     first, second = network.logits(grey), network.logits(changed)
     assert np.array_equal(first[:400], second[:400])
@@ -124,14 +126,14 @@ def test_a_margin_is_wider_than_what_the_network_sees_around_a_pixel(model, monk
     ("cores", "largest", "at_once", "cores_each"),
     [(8, 1024 * 768, 8, 1), (8, 2048 * 1536, 2, 4), (5, 2048 * 1536, 2, 2), (2, 20_000**2, 1, 2), (1, 1000, 1, 1)],
 )
-def test_cores_are_shared_among_as_many_micrographs_as_take_no_more_memory_than_a_large_one(
+def test_cores_are_shared_among_as_many_micrographs_as_fit_the_memory_of_a_large_one(
     model, cores, largest, at_once, cores_each
 ):
     before = torch.get_num_threads()
     network = Predictor(model, Settings())
     torch.set_num_threads(cores)
     try:
-        with network.cores_shared(largest) as shared, ThreadPoolExecutor(1) as threads:
+        with network.share_cores(largest) as shared, ThreadPoolExecutor(1) as threads:
             assert threads.submit(torch.get_num_threads).result() == cores_each
         assert shared == at_once
         assert torch.get_num_threads() == cores

@@ -1,4 +1,4 @@
-"""The report: one page that a real browser shows without a network, on a screen, a phone and paper."""
+"""The report: one page that a browser shows without network access, on a screen, a phone and paper."""
 
 import html
 import json
@@ -9,7 +9,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from microseg.measurement.formatting import MINUS, headline, number, plus_minus
+from microseg.measurement.formatting import plus_minus
+from microseg.measurement.report import headline
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request
 from microseg.micrographs.pixel_size import parse_pixel_size
@@ -17,7 +18,7 @@ from microseg.micrographs.pixel_size import parse_pixel_size
 from browser import BROWSER_OPTIONS, find_browser
 from drawn_micrographs import write_disks, write_tiny_model
 
-# What the test itself asks of a page: are the images there, what does it load, does anything stick out of it?
+# Reports of the page: are the images there, what does it load, does anything overflow it?
 PROBE = """<script>
 addEventListener('load', () => setTimeout(() => {
   const images = [...document.images].map((image) => image.naturalWidth);
@@ -32,7 +33,6 @@ addEventListener('load', () => setTimeout(() => {
   document.body.dataset.probe = JSON.stringify({ images, loaded, wide, shown });
 }, 300));
 </script>"""
-TIMES = "\N{MULTIPLICATION SIGN}"
 A4_BETWEEN_MARGINS = 688
 """Width of the printed page in the browser's pixels, 96 an inch: 210 mm less twice 14."""
 
@@ -122,7 +122,7 @@ def test_it_needs_nothing_from_elsewhere_and_runs_no_script(report):
     assert re.findall(r'(?:src|href)="(?!data:|overlays/)([^"]{1,60})', text) == []
 
 
-def test_names_are_shown_as_they_are_and_lead_to_the_large_pictures(report):
+def test_names_are_escaped_and_link_to_the_overlays(report):
     text = (report / "report.html").read_text(encoding="utf-8")
     for shown in ("<b>a b&amp;c.png</b>", "<b>&lt;i&gt;.png</b>", "heat &lt;42&gt;", "Nital &amp; more"):
         assert shown in text
@@ -130,7 +130,7 @@ def test_names_are_shown_as_they_are_and_lead_to_the_large_pictures(report):
     assert (report / "overlays/100%#1.jpg").is_file()
 
 
-def test_it_begins_with_the_answer_then_the_warnings_and_agrees_with_the_tables(report):
+def test_it_begins_with_the_headline_then_the_warnings_and_agrees_with_the_tables(report):
     text = (report / "report.html").read_text(encoding="utf-8")
     specimens = pd.read_csv(report / "specimens.csv")
     rows = specimens[specimens["quantity"] == "area_fraction"].to_dict("records")
@@ -170,39 +170,3 @@ ROW = {
 )
 def test_the_headline(changes, sentence):
     assert headline(ROW | changes) == sentence
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (12.345, "12.3"),
-        (0.01234, "0.0123"),
-        (123456, "123456"),
-        (0.00001234, f"1.23 {TIMES} 10⁻⁵"),
-        (-12345678, f"{MINUS}1.23 {TIMES} 10⁷"),
-        (-2.5, f"{MINUS}2.50"),
-        (float("nan"), "\N{EN DASH}"),
-    ],
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("mean", "interval", "text"),
-    [
-        (12010, 4252, "12000 ± 4300"),
-        (7.861, 2.481, "7.9 ± 2.5"),
-        (0.01234, 0.00123, "0.0123 ± 0.0012"),
-        (5, 0, "5.00 ± 0"),
-        (8.151e-5, 6.6e-6, f"(8.15 ± 0.66) {TIMES} 10⁻⁵"),
-        (1.6e-4, 1.2e-3, f"(2 ± 12) {TIMES} 10⁻⁴"),
-    ],
-)
-def test_a_mean_is_rounded_as_its_interval(mean, interval, text):
-    assert plus_minus(mean, interval) == text
-
-
-def test_a_mean_without_an_interval_stands_alone():
-    assert plus_minus(12.345, float("nan")) == "12.3"

@@ -1,4 +1,4 @@
-"""What cannot be measured is refused by name before anything is written, or left out and listed."""
+"""Input that cannot be measured is refused by name before anything is written, or excluded and listed."""
 
 import json
 
@@ -9,16 +9,16 @@ import tifffile
 
 from microseg.common.errors import InputError
 from microseg.measurement.run import run
-from microseg.measurement.settings import check_tile, parse_area, parse_crop
+from microseg.measurement.settings import check_tile_size, parse_area, parse_crop
 from microseg.micrographs.pixel_size import parse_pixel_size
 
 from drawn_micrographs import disks, write_disks
 
 
-def test_unreadable_pictures_stop_the_run_at_once_or_are_left_out_and_listed(request_for, tmp_path):
+def test_unreadable_images_stop_the_run_at_once_or_are_excluded_and_listed(request_for, tmp_path):
     data = (tmp_path / "heat42/d.png").read_bytes()
     (tmp_path / "heat42/d.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"d\.png: cannot be decoded.*leave it out with --skip-unreadable"):
+    with pytest.raises(InputError, match=r"d\.png: cannot be decoded.*exclude it with --skip-unreadable"):
         run(request_for())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["heat42", "model"]
     request = request_for(skip_unreadable=True)
@@ -26,22 +26,22 @@ def test_unreadable_pictures_stop_the_run_at_once_or_are_left_out_and_listed(req
     assert pd.read_csv(request.output / "fields.csv")["image"].tolist() == ["a.png", "b.tif", "c.jpg", "e.png"]
     left_out = json.loads((request.output / "summary.json").read_text())["left_out"]
     assert [one["name"] for one in left_out] == ["d.png"]
-    assert "Left out, because it cannot be read" in (request.output / "report.html").read_text()
+    assert "Excluded because it cannot be read" in (request.output / "report.html").read_text()
 
 
 def test_a_tiff_of_several_pages_is_refused(request_for, tmp_path):
     tifffile.imwrite(tmp_path / "heat42/stack.tif", np.zeros((2, 20, 20), np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match=r"stack\.tif: holds several pictures; save each as a file of its own"):
+    with pytest.raises(InputError, match=r"stack\.tif: holds several images; save each"):
         run(request_for())
 
 
-def test_two_pictures_of_one_name_are_refused(request_for, tmp_path):
+def test_two_images_of_the_same_name_are_refused(request_for, tmp_path):
     write_disks(tmp_path / "heat42", ["more/A.jpg"])
-    with pytest.raises(InputError, match=r"A\.jpg.*two pictures of one name|a\.png.*two pictures of one name"):
+    with pytest.raises(InputError, match=r"(A\.jpg|a\.png): images of the same name"):
         run(request_for())
 
 
-def test_hidden_files_and_other_kinds_are_passed_over(request_for, tmp_path):
+def test_hidden_files_and_other_kinds_of_files_are_ignored(request_for, tmp_path):
     for name in ("._a.png", ".trash/z.png", "notes.txt"):
         (tmp_path / "heat42" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "heat42" / name).write_bytes(b"no picture")
@@ -52,15 +52,15 @@ def test_hidden_files_and_other_kinds_are_passed_over(request_for, tmp_path):
     ("change", "message"),
     [
         ({"folder": "nowhere"}, "nowhere: no such folder"),
-        ({"folder": "empty"}, "empty: no picture in it; put PNG, TIFF or JPEG files there"),
+        ({"folder": "empty"}, "empty: no image in it; put PNG, TIFF or JPEG files there"),
         ({"model": "nowhere"}, "--model nowhere: no such folder; give a model's folder, or URL#revision"),
-        ({"output": "full"}, "full: is there already and not empty; give a new folder, or empty it"),
+        ({"output": "full"}, "full: already exists and is not empty; give a new folder, or empty it"),
         ({"output": "heat42/out"}, "heat42/out: lies in the folder of the micrographs"),
-        ({"min_area": parse_area("1um2")}, "--min-area: no pixel size is known, so give it in pixels"),
-        ({"crop_bottom": 95}, "of its 96 rows 95 are cut off; lower --crop-bottom"),
+        ({"min_area": parse_area("1um2")}, "--min-area: no pixel size is known; give the area in pixels"),
+        ({"crop_bottom": 95}, "95 of its 96 rows would be cut off; lower --crop-bottom"),
     ],
 )
-def test_what_cannot_be_used_is_refused_and_nothing_is_left(request_for, tmp_path, monkeypatch, change, message):
+def test_unusable_input_is_refused_and_nothing_is_written(request_for, tmp_path, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
@@ -83,7 +83,7 @@ def test_weights_of_another_card_are_refused(request_for, tmp_path):
 def test_a_scale_for_some_micrographs_only_is_refused(request_for, tmp_path):
     (tmp_path / "scales.csv").write_text("image,pixel_size,unit\na.png,50,nm\n")
     with pytest.raises(
-        InputError, match=r"b\.tif: no pixel size is known, but of a\.png it is \(4 of 5 have none\)"
+        InputError, match=r"b\.tif: no pixel size is known, unlike that of a\.png \(4 of 5 have none\)"
     ):
         run(request_for(scales=tmp_path / "scales.csv"))
 
@@ -91,7 +91,7 @@ def test_a_scale_for_some_micrographs_only_is_refused(request_for, tmp_path):
 def test_a_header_that_contradicts_the_option_is_refused(request_for, tmp_path):
     grey, _ = disks(seed=3)
     tifffile.imwrite(tmp_path / "heat42/f.tif", grey, imagej=True, resolution=(10, 10), metadata={"unit": "um"})
-    with pytest.raises(InputError, match=r"f\.tif: --pixel-size says 0\.05 um a pixel, but ImageJ header"):
+    with pytest.raises(InputError, match=r"f\.tif: --pixel-size says 0\.05 um per pixel, but ImageJ header"):
         run(request_for(pixel_size=parse_pixel_size("50nm")))
     assert run(request_for(pixel_size=parse_pixel_size("100nm"))).intake.pixel_size_um("f.tif") == 0.1
 
@@ -105,14 +105,14 @@ def test_an_empty_output_folder_is_filled(request_for, tmp_path):
 @pytest.mark.parametrize(
     ("function", "text", "message"),
     [
-        (parse_area, "5", "--min-area: '5' is no area"),
+        (parse_area, "5", "--min-area: '5' is not an area"),
         (parse_area, "5acre", "--min-area: unknown unit 'acre'; give um2 (or nm2, mm2) or px"),
         (parse_crop, "some", "--crop-bottom: 'some' is neither auto nor a number of rows"),
-        (check_tile, 100, "--tile: 100 is not a multiple of 16 from 64 on; give 96"),
-        (check_tile, 16, "--tile: 16 is not a multiple of 16 from 64 on; give 64"),
+        (check_tile_size, 100, "--tile-size: 100 is not a multiple of 16, at least 64; give 96"),
+        (check_tile_size, 16, "--tile-size: 16 is not a multiple of 16, at least 64; give 64"),
     ],
 )
-def test_options_out_of_order(function, text, message):
+def test_wrong_options_are_refused_with_the_remedy(function, text, message):
     with pytest.raises(InputError) as caught:
         function(text)
     assert message in str(caught.value)

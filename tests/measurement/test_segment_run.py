@@ -46,7 +46,7 @@ def test_masks_labels_and_overlays_have_the_names_and_sizes_of_the_micrographs(r
         assert np.array_equal(certainty > 0.5, mask)
 
 
-def test_the_tables_say_what_was_drawn(request_for):
+def test_the_tables_hold_what_was_drawn(request_for):
     request = request_for(pixel_size=parse_pixel_size("0.5um"))
     run(request)
     fields, islands = read(request, "fields.csv"), read(request, "islands.csv")
@@ -129,7 +129,7 @@ def test_without_a_scale_everything_is_in_pixels_and_the_summary_and_report_say_
     )
 
 
-def test_small_islands_are_left_out_of_everything(request_for, tmp_path):
+def test_small_islands_are_excluded_from_everything(request_for, tmp_path):
     grey, mask = disks(seed=9)
     grey[2, 2] = 255
     Image.fromarray(grey).save(tmp_path / "heat42/a.png")
@@ -178,7 +178,7 @@ def test_summary_and_provenance(request_for, tmp_path):
     assert len(first["sha256"]) == 64
 
 
-def test_the_model_error_of_the_evaluation_is_told_and_changes_nothing(request_for, tmp_path):
+def test_the_model_error_of_the_evaluation_is_reported_and_changes_nothing(request_for, tmp_path):
     plain = request_for(output=tmp_path / "plain")
     run(plain)
     weights = json.loads((tmp_path / "model/model.json").read_text())["weights_sha256"]
@@ -196,7 +196,7 @@ def test_the_model_error_of_the_evaluation_is_told_and_changes_nothing(request_f
     assert read(request, "fields.csv").equals(read(plain, "fields.csv"))
     page = (request.output / "report.html").read_text()
     assert "on 20 annotated micrographs it was off by +1.23 percentage points on average (95 % interval" in page
-    assert "How wrong the model may be is not known" in (plain.output / "report.html").read_text()
+    assert "The error of the model is not known" in (plain.output / "report.html").read_text()
 
 
 def test_the_bar_is_cut_off_and_shown(request_for, tmp_path):
@@ -226,9 +226,9 @@ def test_16_bit_micrographs_keep_one_scale_of_brightness(tmp_path, request_for):
     assert fractions == [0, masks[1].mean()]
 
 
-def test_memory_goes_back_to_the_system_again_and_again_during_a_long_run(request_for, monkeypatch):
-    given_back = []
-    monkeypatch.setattr(run_module, "GIVE_BACK_EVERY", 2)
-    monkeypatch.setattr(Predictor, "give_back_memory", lambda self: given_back.append(self))
+def test_memory_is_released_regularly_during_a_long_run(request_for, monkeypatch):
+    released = []
+    monkeypatch.setattr(run_module, "RELEASE_MEMORY_EVERY", 2)
+    monkeypatch.setattr(Predictor, "release_memory", lambda self: released.append(self))
     run(request_for())
-    assert len(given_back) == 2  # five micrographs
+    assert len(released) == 2  # five micrographs

@@ -35,7 +35,7 @@ def test_no_interval_below_three_fields():
         assert math.isnan(row["fields_for_10_percent"])
 
 
-def test_fields_in_which_a_quantity_is_not_defined_are_left_out():
+def test_fields_where_a_quantity_is_not_defined_are_excluded():
     assert summarize([1, math.nan, 3, 5]) == summarize([1, 3, 5])
     assert summarize([math.nan])["fields"] == 0
 

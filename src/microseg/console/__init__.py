@@ -1,1 +1,1 @@
-"""The console program `microseg`, one module for each of its commands."""
+"""The console program `microseg`, one module for each command."""

@@ -1,21 +1,31 @@
-"""`microseg agreement`: the points that several annotators agree upon, an optional step before the pipeline."""
+"""`microseg agreement`: the points that several annotators agree on, an optional step before the pipeline."""
 
 import argparse
 from pathlib import Path
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
-    parser.description = "Find the points that at least two annotators agree upon, and count them."
+    """Add the description and the arguments of this command to its parser."""
+    parser.description = "Find the points that at least two annotators agree on, and count them."
     parser.add_argument(
-        "--points", type=Path, required=True, help="a table with a column of points for each annotator"
+        "--points", type=Path, required=True, metavar="TABLE", help="a table with a column of points per annotator"
     )
-    parser.add_argument("--annotators", nargs="+", default=["A", "B", "C"], help="the columns (default: A B C)")
     parser.add_argument(
-        "--threshold", type=float, default=30, help="largest distance in pixels (default: %(default)s)"
+        "--annotators", nargs="+", default=["A", "B", "C"], metavar="NAME", help="the columns (default: A B C)"
     )
-    parser.add_argument("--agreed", type=Path, required=True, help="the table of agreed points to write")
-    parser.add_argument("--metrics", type=Path, required=True, help="the metrics to write")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=30,
+        metavar="PIXELS",
+        help="largest distance between points that agree, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--agreed", type=Path, required=True, metavar="TABLE", help="write the points agreed on to this CSV file"
+    )
+    parser.add_argument(
+        "--metrics", type=Path, required=True, metavar="FILE", help="write their counts to this JSON file"
+    )
     parser.set_defaults(run=_agreement)
 
 

@@ -1,17 +1,17 @@
-"""`microseg compare`: two experiments on the same micrographs."""
+"""`microseg compare`: paired differences between two experiments on the same micrographs."""
 
 import argparse
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
-        "Compare the scores of two experiments on the same micrographs, with intervals of the difference, and say "
-        "how many more micrographs would decide an undecided one."
+        "Compare the scores of two experiments on the same micrographs: paired differences with 95 % intervals, "
+        "and for each undecided one how many more micrographs it would take to decide it."
     )
     parser.add_argument("first", metavar="A", help="an experiment or a commit, such as HEAD")
     parser.add_argument(
-        "second", metavar="B", nargs="?", default="workspace", help="another one (default: %(default)s)"
+        "second", metavar="B", nargs="?", default="workspace", help="another one (default: the working tree)"
     )
     parser.set_defaults(run=_compare)
 

@@ -1,4 +1,4 @@
-"""`microseg crossval`: every micrograph predicted by a network that has not seen it."""
+"""`microseg crossval`: cross-validation, in which every micrograph is tested once."""
 
 import argparse
 from pathlib import Path
@@ -7,12 +7,14 @@ from microseg.console.sweep import add_settings
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
-        "Run an experiment for each fold of the micrographs, each fold the test set once, and report the scores "
-        "of all micrographs and which annotations to check first. What there is already is not run again."
+        "Split the micrographs into folds, run an experiment with each fold as test set, and report the scores "
+        "of all micrographs and the annotations to check first. Experiments that exist are not run again."
     )
-    parser.add_argument("-k", "--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    parser.add_argument(
+        "-k", "--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)"
+    )
     parser.add_argument(
         "--group-by",
         nargs="+",
@@ -20,21 +22,23 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="columns of metadata.csv whose groups stay in one fold (default: split.group_by of params.yaml)",
     )
-    add_settings(parser, "KEY=VALUE", "another parameter for all folds; may be given several times")
-    parser.add_argument("-j", "--jobs", type=int, default=1, help="folds at a time (default: %(default)s)")
+    add_settings(parser, "KEY=VALUE", "another parameter of all folds; may be given several times")
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=1, metavar="N", help="folds to run at a time (default: %(default)s)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("plots/crossval"),
         metavar="FOLDER",
-        help="where tables, pictures and report go (default: %(default)s)",
+        help="folder for tables, figures and the report (default: %(default)s)",
     )
     parser.set_defaults(run=_crossval, refuse=parser.error)
 
 
 def _crossval(parsed: argparse.Namespace) -> int:
     if parsed.jobs < 1:
-        parsed.refuse("--jobs is at least 1")
+        parsed.refuse("--jobs: give at least 1")
     from microseg.common.params import PARAMS
     from microseg.experiments.crossval import fold_settings, out_of_fold, write_crossval
     from microseg.experiments.settings import build_grid

@@ -1,4 +1,4 @@
-"""`microseg experiments`: what comparable experiments show."""
+"""`microseg experiments`: plot comparable experiments, choose the best one, or record the noise of seeds."""
 
 import argparse
 from pathlib import Path
@@ -7,43 +7,45 @@ from microseg.common.errors import InputError
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
-        "Draw the IoU of both methods against one parameter, with the experiments that have everything else in "
-        "common, and say which others were left out and why; or choose the best one on the validation micrographs."
+        "Plot the IoU of both methods against one parameter for experiments that agree in all other parameters, "
+        "and list those excluded with the reason; or choose the best experiment on the validation micrographs."
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--x", metavar="KEY", help="the parameter to draw against")
-    what.add_argument(
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--x", metavar="KEY", help="plot IoU against this parameter")
+    task.add_argument(
         "--best",
         action="store_true",
-        help="choose the highest validation IoU among experiments with the same data; show its test score only",
+        help="choose the highest validation IoU among experiments with the same data; show only its test score",
     )
-    what.add_argument(
+    task.add_argument(
         "--noise",
         action="store_true",
-        help="record how much scores differ between experiments that differ in train.seed only, for the review",
+        help="record the spread of scores among experiments that differ only in train.seed, for `microseg review`",
     )
     parser.add_argument(
         "--where",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a parameter in which the experiments differ from params.yaml; may be given several times",
+        help="take experiments with this value instead of the one in params.yaml; may be given several times",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("plots/experiments"),
         metavar="FOLDER",
-        help="where the PNG, CSV and Markdown files go (default: %(default)s)",
+        help="folder for the PNG, CSV and Markdown files (default: %(default)s)",
     )
     commits = parser.add_mutually_exclusive_group()
-    commits.add_argument("--rev", metavar="COMMIT", help="take the experiments of this commit")
+    commits.add_argument(
+        "--rev", metavar="COMMIT", help="take the experiments of this commit (default: the current one)"
+    )
     commits.add_argument(
         "--all-commits",
         action="store_true",
-        help="take the experiments of all commits of this branch, whose code may differ",
+        help="take the experiments of all commits of this branch, although their code may differ",
     )
     parser.set_defaults(run=_experiments)
 
@@ -51,7 +53,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _experiments(parsed: argparse.Namespace) -> int:
     from microseg.common.params import PARAMS, check_key, read_params
     from microseg.experiments.best import choose, to_text
-    from microseg.experiments.comparison import SEED, compare, read_micrographs
+    from microseg.experiments.comparison import EVALUATION, SEED, SPLIT, compare, read_micrographs
     from microseg.experiments.dvc_access import cell, experiment_table
     from microseg.experiments.review import SEED_NOISE, record_noise
     from microseg.experiments.settings import parse_setting, parse_value
@@ -59,14 +61,14 @@ def _experiments(parsed: argparse.Namespace) -> int:
 
     if parsed.x:
         check_key(parsed.x)
-    read_params(PARAMS)  # so that a mistake in it is called by its name
+    read_params(PARAMS)  # reports mistakes in it by key
     conditions = {}
     for setting in parsed.where:
         key, texts = parse_setting(setting)
         if key == parsed.x or len(texts) != 1:
-            raise InputError(f"--where {setting}: give one value, and not for the parameter to draw against")
+            raise InputError(f"--where {setting}: give one value, and another parameter than that of --x")
         conditions[key] = cell(parse_value(texts[0]))
-    rows = experiment_table(commits=-1 if parsed.all_commits else 1, revision=parsed.rev)
+    rows = experiment_table(-1 if parsed.all_commits else 1, parsed.rev, (EVALUATION, SPLIT))
     if parsed.best:
         print(to_text(choose(rows, conditions)))
         return 0

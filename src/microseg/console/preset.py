@@ -1,4 +1,4 @@
-"""`microseg preset`: the settings of a file, as options of `dvc exp run`."""
+"""`microseg preset`: the settings of a file as options of `dvc exp run`."""
 
 import argparse
 import sys
@@ -6,20 +6,20 @@ from pathlib import Path
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
-        "Print what a file of settings changes as options of `dvc exp run` and `microseg sweep`: "
+        "Print the settings of a file as options of `dvc exp run` and `microseg sweep`, as in: "
         "dvc exp run -n study $(microseg preset presets/study.yaml)"
     )
     parser.add_argument(
-        "file", type=Path, help="a file in the form of params.yaml, with only the keys that it changes"
+        "file", type=Path, metavar="FILE", help="a file like params.yaml with only the keys to change"
     )
     parser.set_defaults(run=_print_options)
 
 
 def _print_options(parsed: argparse.Namespace) -> int:
     from microseg.common.params import PARAMS
-    from microseg.experiments.settings import options_of
+    from microseg.experiments.settings import preset_options
 
-    sys.stdout.write(" ".join(options_of(parsed.file, PARAMS)) + "\n")
+    sys.stdout.write(" ".join(preset_options(parsed.file, PARAMS)) + "\n")
     return 0

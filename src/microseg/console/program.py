@@ -1,4 +1,4 @@
-"""The console program `microseg`: which commands there are, and how each of them ends."""
+"""The console program `microseg`: its commands, and how each of them ends."""
 
 import argparse
 import importlib
@@ -11,24 +11,24 @@ from microseg.common.errors import InputError
 
 COMMANDS = {
     "segment": "segment micrographs and measure the material",
-    "sweep": "run the experiments of a grid that are not there yet",
+    "sweep": "run the experiments of a grid that do not exist yet",
     "preset": "print the settings of a file as options of dvc exp run",
-    "experiments": "draw what comparable experiments show",
+    "experiments": "plot comparable experiments, or choose the best one",
     "compare": "compare two experiments on the same micrographs",
-    "crossval": "cross-validate: every micrograph is tested once",
-    "review": "compare with a commit, as Markdown for a review",
-    "agreement": "find the points that several annotators agree upon",
+    "crossval": "cross-validate: test every micrograph once",
+    "review": "compare the working tree with a commit, as Markdown",
+    "agreement": "find the points that several annotators agree on",
 }
-"""Each command with the line that `microseg --help` has for it; its module here has the name of the command."""
+"""Each command with its line in `microseg --help`. The module of the same name in this package defines it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exit with status 1 and one line on an InputError."""
+    """Run a command and exit: with status 1 and one line of text on an InputError, with 130 after Ctrl-C."""
     parsed = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    # A program that is told to end tidies up as after Ctrl-C.
+    # On SIGTERM, clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(parsed.run(parsed))
@@ -39,13 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; of the commands only the one that is asked for is imported."""
-    parser = argparse.ArgumentParser(prog="microseg", description="What the pipeline has beside its stages.")
+    """Return the parser; only the command given in `arguments` is imported."""
+    parser = argparse.ArgumentParser(
+        prog="microseg", description="Measure micrographs with a trained model, and run and compare experiments."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    given = next((word for word in arguments if not word.startswith("-")), None)
     for name, help_text in COMMANDS.items():
         command = commands.add_parser(name, help=help_text)
-        if name == asked:
+        if name == given:
             importlib.import_module(f"microseg.console.{name}").define(command)
     return parser
 

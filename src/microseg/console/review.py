@@ -1,11 +1,13 @@
-"""`microseg review`: what the working tree changes, as Markdown."""
+"""`microseg review`: changes of the working tree against a commit, as Markdown."""
 
 import argparse
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
-    parser.description = "Print what the working tree changes in parameters, metrics and plots, as Markdown."
+    """Add the description and the arguments of this command to its parser."""
+    parser.description = (
+        "Print what the working tree changes in parameters, metrics and plots, as Markdown for a review."
+    )
     parser.add_argument("base", metavar="COMMIT", help="the commit to compare with, such as origin/main")
     parser.set_defaults(run=_review)
 

@@ -1,86 +1,116 @@
-"""`microseg segment`: from a folder of unlabelled micrographs to a measured answer about the material."""
+"""`microseg segment`: measure the material in a folder of micrographs with a trained model."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
         "Segment every micrograph of a folder with a trained model, measure the islands, and write masks, tables "
-        "and a report. Pixel sizes come from --pixel-size, else from --scales, else from the headers of the files."
+        "and a report. Pixel sizes come from --pixel-size, else from --scales, else from the image headers."
     )
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="the micrographs: PNG, TIFF, JPEG; sub-folders too"
+        "folder", type=Path, metavar="FOLDER", help="the micrographs: PNG, TIFF or JPEG, also in sub-folders"
     )
     parser.add_argument(
-        "--model", required=True, help="a model's folder, or URL#revision of a repository that has one"
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="the folder of a trained model, or URL#revision of a repository that has one",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="OUT", help="the folder to write, new or empty"
+        "--output", required=True, type=Path, metavar="OUT", help="folder for the results, new or empty"
     )
-    _define_scale(parser.add_argument_group("scale and specimens"))
-    _define_measuring(parser.add_argument_group("measuring"))
-    _define_network(parser.add_argument_group("network"))
-    _define_run(parser.add_argument_group("the run"))
+    _add_scale_options(parser.add_argument_group("scale and specimens"))
+    _add_measurement_options(parser.add_argument_group("measurement"))
+    _add_prediction_options(parser.add_argument_group("prediction"))
+    _add_run_options(parser.add_argument_group("run"))
     parser.set_defaults(run=_segment)
 
 
-def _define_scale(scale: argparse._ArgumentGroup) -> None:
-    scale.add_argument(
-        "--pixel-size", metavar="LENGTH", help="side of a pixel, such as 0.05um, for all micrographs"
+def _add_scale_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pixel-size", metavar="LENGTH", help="side of a pixel for all micrographs, such as 0.05um"
     )
-    scale.add_argument("--scales", type=Path, metavar="TABLE", help="a table with image, pixel_size and unit")
-    scale.add_argument(
-        "--fields", type=Path, metavar="TABLE", help="a table with image, specimen, and more if you like"
+    group.add_argument(
+        "--scales", type=Path, metavar="TABLE", help="a table with the columns image, pixel_size and unit"
+    )
+    group.add_argument(
+        "--fields",
+        type=Path,
+        metavar="TABLE",
+        help="a table with the columns image, specimen and any others (default: all of one specimen)",
     )
 
 
-def _define_measuring(measuring: argparse._ArgumentGroup) -> None:
-    measuring.add_argument(
+def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--crop-bottom",
         default="0",
         metavar="auto|ROWS",
-        help="cut the information bar off: found by itself, or so many rows (default: nothing)",
+        help="cut off the information bar: detect it, or cut this many rows (default: %(default)s)",
     )
-    measuring.add_argument(
+    group.add_argument(
         "--direction",
         choices=("x", "y", "both"),
         default="both",
-        help="along which the test lines run (default: %(default)s)",
+        help="direction of the test lines (default: %(default)s)",
     )
-    measuring.add_argument(
-        "--min-area", default="0px", metavar="AREA", help="leave smaller islands out, such as 0.1um2 or 20px"
+    group.add_argument(
+        "--min-area",
+        default="0px",
+        metavar="AREA",
+        help="exclude smaller islands, such as 0.1um2 or 20px (default: %(default)s)",
     )
-    measuring.add_argument(
+    group.add_argument(
         "--method",
         choices=("sigmoid", "morphology"),
         default="sigmoid",
-        help="masks from logits: sigmoid > 0.5; or Otsu's threshold, opening, closing (default: %(default)s)",
+        help="masks from logits: sigmoid > 0.5, or Otsu's threshold, opening and closing (default: %(default)s)",
     )
 
 
-def _define_network(network: argparse._ArgumentGroup) -> None:
-    network.add_argument(
+def _add_prediction_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--tile-size",
         type=int,
-        help="predict in tiles of so many pixels a side, a multiple of 16 (default: mosaics only)",
+        metavar="PIXELS",
+        help="predict in tiles of this side, a multiple of 16, at least 64 (default: tiles for mosaics only)",
     )
-    network.add_argument(
+    group.add_argument(
         "--tta",
         action="store_true",
         help="test-time augmentation: average over the eight flips and rotations, 8 times slower",
     )
-    network.add_argument(
-        "--resample", action="store_true", help="bring micrographs to the pixel size of the model's training"
+    group.add_argument("--symmetries", action=_RenamedOption, const="--tta")
+    group.add_argument(
+        "--resample",
+        action="store_true",
+        help="resample micrographs to the pixel size the model was trained at",
     )
 
 
-def _define_run(run: argparse._ArgumentGroup) -> None:
-    run.add_argument("--metrics", type=Path, metavar="FILE", help="write the summary there too, for dvc metrics")
-    run.add_argument("--probability", action="store_true", help="write the probabilities too, as 16-bit TIFF")
-    run.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and list it")
-    run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+class _RenamedOption(argparse.Action):
+    """An option's earlier name, which is refused with its name of today, `const`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, const: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, const=const, help=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Refuse the option."""
+        parser.error(f"{self.option_strings[0]} is called {self.const} now")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--metrics", type=Path, metavar="FILE", help="also write the summary here, for dvc metrics")
+    group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
+    group.add_argument(
+        "--skip-unreadable", action="store_true", help="exclude images that cannot be read, and list them"
+    )
+    group.add_argument("--resume", action="store_true", help="continue an interrupted run")
 
 
 def _segment(parsed: argparse.Namespace) -> int:

@@ -1,13 +1,13 @@
-"""`microseg sweep`: the experiments of a grid."""
+"""`microseg sweep`: the experiments of a grid of parameters."""
 
 import argparse
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """Tell the parser of this command its description and arguments."""
+    """Add the description and the arguments of this command to its parser."""
     parser.description = (
-        "Run an experiment for each combination of the values, beside the workspace. What there is already is not "
-        "run again; the same command goes on after an interruption."
+        "Run an experiment for each combination of the values, outside of the workspace. Experiments that exist "
+        "are not run again, so the same command continues after an interruption."
     )
     add_settings(
         parser, "KEY=VALUE,VALUE", "a parameter of params.yaml and its values; may be given several times"
@@ -17,19 +17,19 @@ def define(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=int,
         metavar="N",
-        help="experiments at a time on this machine (default: 1); with several GPUs each has one of its own",
+        help="experiments to run at a time on this machine (default: 1); several GPUs are shared among them",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what there is to do")
+    parser.add_argument("--dry-run", action="store_true", help="only list the experiments to run")
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let the workers of this Dask scheduler, such as tcp://127.0.0.1:8786, run and push the experiments",
+        help="have the workers of this Dask scheduler, such as tcp://127.0.0.1:8786, run and push the experiments",
     )
     parser.add_argument(
         "--remote",
         default="origin",
         metavar="NAME",
-        help="with --scheduler: the git repository that the workers push to (default: %(default)s)",
+        help="with --scheduler: the git remote that the workers push to (default: %(default)s)",
     )
     parser.set_defaults(run=_sweep, refuse=parser.error)
 
@@ -37,9 +37,9 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _sweep(parsed: argparse.Namespace) -> int:
     jobs = 1 if parsed.jobs is None else parsed.jobs
     if not parsed.settings or jobs < 1:
-        parsed.refuse("give -S KEY=VALUE,VALUE; --jobs is at least 1")
+        parsed.refuse("give -S KEY=VALUE,VALUE, and --jobs of at least 1")
     if parsed.scheduler and parsed.jobs is not None:
-        parsed.refuse("--scheduler takes no --jobs; start as many workers as experiments are to run at a time")
+        parsed.refuse("--scheduler takes no --jobs; start as many workers as experiments shall run at a time")
     from microseg.common.params import PARAMS
     from microseg.experiments.settings import build_grid
 
@@ -55,8 +55,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def add_settings(parser: argparse.ArgumentParser, form: str, help_text: str) -> None:
-    """Add -S as `dvc exp run` has it, any number of times; `form` is what the help shows behind it."""
+def add_settings(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
+    """Add the option -S of `dvc exp run`, which may be given several times; the help shows `metavar` behind it."""
     parser.add_argument(
-        "-S", "--set-param", action="append", default=[], metavar=form, dest="settings", help=help_text
+        "-S", "--set-param", action="append", default=[], metavar=metavar, dest="settings", help=help_text
     )

@@ -1,4 +1,4 @@
-"""Which experiments differ in one parameter only and were evaluated on the same micrographs, and their scores."""
+"""Comparable experiments: those that differ in one parameter only, evaluated on the same micrographs."""
 
 import io
 from collections import Counter
@@ -12,11 +12,12 @@ from microseg.common.params import PARAMETER_KEYS
 from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row, file_at
 from microseg.prediction.postprocessing import METHODS
 
-EVALUATION, SPLIT = "metrics/evaluation.json", "metrics/split.json"
-IMAGE_TABLE = "plots/evaluation.csv"
+EVALUATION, SPLIT = "reports/evaluation/evaluation.json", "reports/split.json"
+"""The reports of an experiment that comparisons read in addition to its parameters."""
+IMAGE_TABLE = "reports/evaluation/micrographs.csv"
 SAMPLE_SIZE = "split.sample_size"
 SEED = "train.seed"
-"""Experiments that differ in it alone show what differs by chance: they stand at one place."""
+"""Experiments that differ only in it show how much scores vary by chance."""
 
 NO_EFFECT = frozenset(
     {
@@ -32,29 +33,29 @@ NO_EFFECT = frozenset(
         "evaluate.examples",
     }
 )
-"""Parameters that say where files come from, what is kept or shown, or how the same is computed faster.
+"""Parameters of where files come from, what is kept or shown, or how the same result is computed faster.
 
-Experiments that differ in these are comparable. train.devices and train.num_nodes are none of them: they multiply
-the number of crops in a step.
+Experiments that differ in these are comparable. train.devices and train.num_nodes are not among them: they
+multiply the number of crops in a step.
 """
 
 SCORES = ("mean_iou", "std_iou", "median_iou", "pooled_iou", "fraction_above_095", "fraction_zero")
-"""What is taken from the evaluation of each method, all of them 0 to 1."""
+"""The scores of each method taken from an evaluation, all from 0 to 1."""
 
 
 @dataclass(frozen=True)
-class MeasuredOn:
-    """The micrographs that an experiment was judged on."""
+class Dataset:
+    """The micrographs that an experiment was evaluated on."""
 
-    dataset: str
+    source: str
     split: str
     images: int
-    truth: str
+    ground_truth_sha256: str
     """A digest of their names and annotated masks."""
 
     def __str__(self) -> str:
         """Return a phrase such as "20 test micrographs of synthetic"."""
-        return f"{self.images} {self.split} micrographs of {self.dataset}"
+        return f"{self.images} {self.split} micrographs of {self.source}"
 
 
 @dataclass(frozen=True)
@@ -66,98 +67,103 @@ class Point:
     x: Cell
     seed: Cell
     scores: Mapping[str, Mapping[str, float]]
-    """For each method the SCORES."""
+    """The SCORES of each method."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments that differ in `key` and their seed only, in the order of both, and those that were left out."""
+    """Experiments that differ only in `key` and their seed, ordered by both, and those that were excluded."""
 
     key: str
     points: tuple[Point, ...]
-    measured_on: MeasuredOn
-    left_out: tuple[tuple[str, str], ...]
-    """Name and reason of each experiment that is not comparable."""
+    dataset: Dataset
+    excluded: tuple[tuple[str, str], ...]
+    """Name of each experiment that is not comparable, and the reason."""
 
     @property
     def is_numeric(self) -> bool:
-        """Whether all values of `key` are numbers, so that they have places on an axis."""
+        """Whether all values of `key` are numbers."""
         return all(isinstance(point.x, float) for point in self.points)
 
     @property
-    def places(self) -> dict[Cell, list[Point]]:
-        """For each value of `key` its experiments, one for each seed."""
-        places: dict[Cell, list[Point]] = {}
+    def points_by_x(self) -> dict[Cell, list[Point]]:
+        """The experiments of each value of `key`, one for each seed."""
+        points: dict[Cell, list[Point]] = {}
         for point in self.points:
-            places.setdefault(point.x, []).append(point)
-        return places
+            points.setdefault(point.x, []).append(point)
+        return points
 
     @property
     def has_seeds(self) -> bool:
-        """Whether there are two seeds or more at each place: else nothing can be told from noise."""
-        return all(len(points) > 1 for points in self.places.values())
+        """Whether each value has two seeds or more: otherwise noise cannot be distinguished from differences."""
+        return all(len(points) > 1 for points in self.points_by_x.values())
 
     @property
     def values(self) -> list[float]:
-        """The values of `key` as places on an axis; where they are no numbers, 0, 1, 2, ..."""
+        """The values of `key` as positions on an axis: 0, 1, 2, ... where they are not numbers."""
         return [
-            x if self.is_numeric and isinstance(x, float) else float(place) for place, x in enumerate(self.places)
+            x if self.is_numeric and isinstance(x, float) else float(position)
+            for position, x in enumerate(self.points_by_x)
         ]
 
     def seeds(self, method: str, score: str) -> list[list[float]]:
-        """Return one of SCORES for one method, a list for each place with a value for each seed."""
-        return [[point.scores[method][score] for point in points] for points in self.places.values()]
+        """Return one of SCORES for one method: a list for each value of `key` with a score for each seed."""
+        return [[point.scores[method][score] for point in points] for points in self.points_by_x.values()]
 
 
 def compare(rows: Sequence[Row], key: str, conditions: Mapping[str, Cell]) -> Comparison:
-    """Choose the experiments that are comparable in everything but the parameter `key` and the training's seed.
+    """Select the experiments that agree in everything but the parameter `key` and the training seed.
 
-    What they have in common are the parameters of the workspace, the first of `rows`, unless `conditions` names
-    another value. Of experiments with the same settings the first counts. They are judged on the micrographs that
-    the workspace was judged on, or, where none was, as for another source of data, on those of the first one.
+    They agree with the parameters of the workspace, except where `conditions` has another value. Of experiments
+    with the same settings the first one is taken. All were evaluated on the micrographs of the workspace or, if
+    none was, as with another data source, on those of the first experiment.
+
+    Args:
+        rows: the table of experiments, the workspace first.
+        key: the parameter to compare.
+        conditions: values of parameters that replace those of the workspace.
 
     Raises:
-        InputError: fewer than two values of `key` are left.
+        InputError: fewer than two values of `key` remain.
     """
-    names = _labels(rows)
-    # In a fixed order: DVC's own is that of their ends.
+    names = _unique_names(rows)
+    # In a fixed order: DVC orders them by when they finished.
     experiments = sorted((row for row in rows if row.name), key=lambda row: (len(names[row]), names[row]))
     reasons = {row: unusable(row, rows[0], key, conditions) for row in experiments}
     usable = [row for row in experiments if not reasons[row]]
-    judged = [measured_on(row) for row in usable]
-    reference = measured_on(rows[0])
-    if judged and reference not in judged:
-        reference = judged[0]
+    datasets = [dataset_of(row) for row in usable]
+    reference = dataset_of(rows[0])
+    if datasets and reference not in datasets:
+        reference = datasets[0]
     points: dict[tuple[Cell, Cell], Point] = {}
-    for row, own in zip(usable, judged, strict=True):
+    for row, own in zip(usable, datasets, strict=True):
         x, seed = value_of(row, key), row.parameter(SEED)
         if own != reference:
-            reasons[row] = _why_not_the_same(own, reference)
+            reasons[row] = _difference(own, reference)
         elif (x, seed) in points:
             reasons[row] = f"same settings as {points[x, seed].name}"
         else:
             points[x, seed] = Point(names[row], row.revision, x, seed, _scores(row))
-    left_out = tuple((names[row], reason) for row, reason in reasons.items() if reason)
+    excluded = tuple((names[row], reason) for row, reason in reasons.items() if reason)
     if len({x for x, _ in points}) < 2:
-        listed = "".join(f"\n       {name}: {reason}" for name, reason in left_out)
+        listed = "".join(f"\n       {name}: {reason}" for name, reason in excluded)
         raise InputError(
-            f"it takes two comparable experiments with different values of {key}, but there are "
-            f"{len({x for x, _ in points})}; "
-            f"run more with `microseg sweep -S {key}=VALUE,VALUE`, or say with --where which settings they "
-            f"have{listed}"
+            f"a comparison takes two comparable experiments with different values of {key}, but there are "
+            f"{len({x for x, _ in points})}; run more with `microseg sweep -S {key}=VALUE,VALUE`, or give the "
+            f"settings they have with --where{listed}"
         )
     ordered = sorted(points.values(), key=lambda point: (isinstance(point.x, str), point.x, str(point.seed)))
-    return Comparison(key, tuple(ordered), reference, left_out)
+    return Comparison(key, tuple(ordered), reference, excluded)
 
 
-def _labels(rows: Sequence[Row]) -> dict[Row, str]:
-    # Experiments of different commits may have one name.
+def _unique_names(rows: Sequence[Row]) -> dict[Row, str]:
+    # Experiments of different commits may have the same name.
     count = Counter(row.name for row in rows)
     return {row: row.name if count[row.name] == 1 else f"{row.name} ({row.revision})" for row in rows}
 
 
 def unusable(row: Row, reference: Row, key: str, conditions: Mapping[str, Cell]) -> str:
-    """Return why an experiment is not comparable to the settings of `reference`, "" where it is."""
+    """Return why an experiment is not comparable with `reference` in everything but `key`; "" if it is."""
     if row.state != FINISHED:
         return row.state
     if any(not isinstance(row.metric(EVALUATION, f"{method}.{SCORES[0]}"), float) for method in METHODS):
@@ -172,40 +178,40 @@ def unusable(row: Row, reference: Row, key: str, conditions: Mapping[str, Cell])
     if any(difference.startswith("download.") for difference in differences):
         return f"other data source: {'; '.join(differences)}"
     if key == SAMPLE_SIZE and value_of(row, key) == MISSING:
-        differences.append(f"{key} is null, and {SPLIT} does not say how many micrographs that were")
+        differences.append(f"{key} is null, and {SPLIT} does not have the number of micrographs")
     return "; ".join(differences)
 
 
 def value_of(row: Row, key: str) -> Cell:
-    """Return the value of the parameter `key`; for a sample of all micrographs, how many these were."""
+    """Return the value of the parameter `key`; for a sample of all micrographs, their number."""
     value = row.parameter(key)
     if key == SAMPLE_SIZE and value == MISSING:
-        parts = [row.metric(SPLIT, part) for part in ("train", "validation")]
-        if all(isinstance(part, float) for part in parts):
-            return sum(part for part in parts if isinstance(part, float))
+        counts = [row.metric(SPLIT, subset) for subset in ("train", "validation")]
+        if all(isinstance(count, float) for count in counts):
+            return sum(count for count in counts if isinstance(count, float))
     return value
 
 
-def measured_on(row: Row) -> MeasuredOn:
-    """Return which micrographs the experiment was judged on."""
-    dataset, split, images, truth = (
-        row.metric(EVALUATION, f"measured_on.{key}") for key in ("dataset", "split", "images", "truth")
+def dataset_of(row: Row) -> Dataset:
+    """Return the micrographs that an experiment was evaluated on."""
+    source, split, images, digest = (
+        row.metric(EVALUATION, f"dataset.{key}") for key in ("source", "split", "images", "ground_truth_sha256")
     )
-    return MeasuredOn(str(dataset), str(split), int(images) if isinstance(images, float) else 0, str(truth))
+    return Dataset(str(source), str(split), int(images) if isinstance(images, float) else 0, str(digest))
 
 
 def show(value: Cell) -> str:
-    """Return a value as params.yaml has it: 5 for 5.0, null for what is not there."""
+    """Return a value as params.yaml has it: 5 for 5.0, null for MISSING."""
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return "null" if value == MISSING else value
 
 
-def _why_not_the_same(own: MeasuredOn, reference: MeasuredOn) -> str:
-    if own.dataset != reference.dataset:
-        return f"other data source: {own.dataset}, not {reference.dataset}"
+def _difference(own: Dataset, reference: Dataset) -> str:
+    if own.source != reference.source:
+        return f"other data source: {own.source}, not {reference.source}"
     if own.split != reference.split:
-        return f"measured on the {own.split} part, not on the {reference.split} part"
+        return f"evaluated on the {own.split} micrographs, not on the {reference.split} micrographs"
     return f"other {own.split} micrographs"
 
 
@@ -218,23 +224,24 @@ def _scores(row: Row) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True)
 class Micrographs:
-    """The IoU that one experiment has on each micrograph, by method, in one order for all experiments."""
+    """The IoU of one experiment on each micrograph, in the same order for all experiments."""
 
     iou: Mapping[str, Sequence[float]]
+    """By method."""
     groups: Sequence[str]
-    """The group of each micrograph, "" where it has none."""
+    """The group of each micrograph, "" if it has none."""
 
 
 def read_image_table(revision: str | None) -> pd.DataFrame | None:
-    """Read the table of micrographs of an experiment, a commit or, with None, the workspace; None without one."""
+    """Read the scores of each micrograph in a commit, an experiment or, with None, the workspace; None without."""
     text = file_at(revision, IMAGE_TABLE)
     return None if text is None else pd.read_csv(io.StringIO(text)).fillna({"group": ""})
 
 
 def read_micrographs(comparison: Comparison) -> dict[str, Micrographs]:
-    """Read the IoU on each micrograph of those experiments that have a table of it, by their names.
+    """Read the IoU on each micrograph of the experiments that have such a table, by experiment.
 
-    With one seed at a place there is nothing to do with them, and none is read.
+    With one seed per value they are not needed, and none is read.
     """
     if not comparison.has_seeds:
         return {}

@@ -1,4 +1,4 @@
-"""Cross-validation: every micrograph is predicted once, by a network that has not seen it or its group."""
+"""Cross-validation: every micrograph is predicted once, by a network trained without it and its group."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,16 +23,18 @@ from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.plotting import save_figure
 from microseg.prediction.postprocessing import METHODS
 
+SHOWN = 6
+"""How many of the micrographs and islands to check first are shown as images."""
 MARGIN = 32
-"""Pixels around an island that its picture shows."""
+"""Pixels shown around an island."""
 
-
+COLUMNS = ("image", "method", "fold", "group", "iou", "islands_found", "islands_missed", "islands_invented")
 ISLANDS_HEADER = ("image", "fold", "kind", "area", "left", "top", "width", "height")
 
 
 @dataclass(frozen=True)
 class IslandToCheck:
-    """An island that only one of annotator and network sees, on a micrograph of a fold."""
+    """An island that either the annotator or the network sees, but not both."""
 
     image: str
     fold: int
@@ -41,41 +43,32 @@ class IslandToCheck:
 
 @dataclass(frozen=True)
 class FoldMasks:
-    """Files of the folds' micrographs, annotated masks and masks predicted by one method, side by side."""
+    """A folder with the micrographs of all folds, their annotated masks and the masks predicted by one method."""
 
     folder: Path
     method: str
 
     def example(self, image: str) -> Example:
         """Return a micrograph with its annotated and its predicted mask."""
-        return Example(
-            image,
-            read_micrograph(self.folder / micrograph_path(image)),
-            read_mask(self.folder / truth_path(image)),
-            {self.method: read_mask(self.folder / prediction_path(image, self.method))},
-        )
+        micrograph, *_ = pipeline_paths(image, self.method)
+        annotated, predicted = self.masks(image)
+        return Example(image, read_micrograph(self.folder / micrograph), annotated, {self.method: predicted})
 
     def masks(self, image: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return the annotated and the predicted mask of a micrograph."""
-        return (
-            read_mask(self.folder / truth_path(image)),
-            read_mask(self.folder / prediction_path(image, self.method)),
-        )
-
-
-SHOWN = 6
-"""How many of the micrographs, and of the islands, to look at first are shown as pictures."""
+        """Return the annotated and the predicted mask of a micrograph, (height, width)."""
+        _, annotated, predicted = pipeline_paths(image, self.method)
+        return read_mask(self.folder / annotated), read_mask(self.folder / predicted)
 
 
 def fold_settings(folds: int, group_by: Sequence[str], settings: Sequence[str]) -> list[str]:
-    """Return the settings of a sweep over all folds, beside those that the user gives."""
+    """Return the settings of a sweep over all folds, followed by those of the user."""
     numbers = ",".join(str(number) for number in range(folds))
     groups = [f"split.group_by=[{','.join(group_by)}]"] if group_by else []
     return [f"split.folds={folds}", f"split.fold={numbers}", *groups, *settings]
 
 
 def out_of_fold(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Return the scores of all folds: a row for each micrograph and method, with its `fold` and `revision`.
+    """Return the scores of all folds: a row for each micrograph and method, with the columns fold and revision.
 
     Raises:
         InputError: an experiment has no evaluation, or a micrograph was tested twice.
@@ -86,44 +79,24 @@ def out_of_fold(experiments: Sequence[Experiment]) -> pd.DataFrame:
         revision = run_git("rev-parse", "--verify", experiment_reference(commit, one.name)).strip()
         table = read_image_table(revision)
         if table is None:
-            raise InputError(f"{one.name}: no {IMAGE_TABLE}; remove it with `dvc exp remove {one.name}` and go on")
+            raise InputError(
+                f"{one.name}: has no {IMAGE_TABLE}; remove it with `dvc exp remove {one.name}`, then run it again"
+            )
         tables.append(table.assign(fold=int(str(one.values["split.fold"])), revision=revision))
     together = pd.concat(tables, ignore_index=True)
     twice = together[together.duplicated(["image", "method"])]
     if len(twice):
         raise InputError(
-            f"{twice['image'].iloc[0]} was tested in two folds; sweep over nothing but the folds, and give one "
-            "value for each other parameter"
+            f"{twice['image'].iloc[0]} was tested in two folds; sweep only over the folds, and give one value for "
+            "every other parameter"
         )
     return together
 
 
-def out_of_fold_scores(table: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    """Return each of SCORES, by method and name, over all micrographs with its bootstrap interval."""
-    scores = {}
-    for method in METHODS:
-        own = table[table["method"] == method]
-        groups = [str(group) for group in own["group"]]
-        for score in SCORES:
-            scores[method, score] = ratio_interval(*sums_of(own, score), groups)
-    return scores
-
-
-def look_here_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the micrographs by rising out-of-fold IoU of the better method: the annotations to check first.
-
-    Where a network that has seen all others sees something else than the annotator, one of the two is wrong.
-    """
-    means = table.groupby("method")["iou"].mean()
-    own = table[table["method"] == means.idxmax()]
-    return own.sort_values(["iou", "image"], ignore_index=True)
-
-
 def write_crossval(table: pd.DataFrame, folder: Path) -> str:
-    """Write scores, tables, pictures and the report of a cross-validation into `folder`; return the report."""
+    """Write the scores, tables, figures and report of a cross-validation into `folder`; return the report."""
     first = look_here_first(table)
     method = str(first["method"].iloc[0])
-    columns = ["image", "method", "fold", "group", "iou", "islands_found", "islands_missed", "islands_invented"]
     with output_folder(folder) as partial, fold_masks(first, method) as masks:
         islands = islands_to_check(first, masks)
         report = to_markdown(table, first, islands)
@@ -135,12 +108,12 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
                 for (method, score), one in out_of_fold_scores(table).items()
             ),
         )
-        write_csv(partial / "micrographs.csv", columns, table[columns].itertuples(index=False))
-        write_csv(partial / "look_here_first.csv", columns, first[columns].itertuples(index=False))
+        write_csv(partial / "micrographs.csv", COLUMNS, table[list(COLUMNS)].itertuples(index=False))
+        write_csv(partial / "look_here_first.csv", COLUMNS, first[list(COLUMNS)].itertuples(index=False))
         write_csv(partial / "islands_to_check.csv", ISLANDS_HEADER, map(island_row, islands))
         for name, title, examples in (
-            ("look_here_first", "Micrographs to check first", pictures_of_micrographs(first[:SHOWN], masks)),
-            ("islands_to_check", "Islands to check first", pictures_of_islands(islands[:SHOWN], masks)),
+            ("look_here_first", "Micrographs to check first", micrograph_examples(first[:SHOWN], masks)),
+            ("islands_to_check", "Islands to check first", island_examples(islands[:SHOWN], masks)),
         ):
             if examples:
                 save_figure(plot_examples(examples, method, title), partial / f"{name}.png")
@@ -148,15 +121,82 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
     return report
 
 
+def out_of_fold_scores(table: pd.DataFrame) -> dict[tuple[str, str], Interval]:
+    """Return each of SCORES over all micrographs with its bootstrap interval, by method and name."""
+    scores = {}
+    for method in METHODS:
+        own = table[table["method"] == method]
+        groups = [str(group) for group in own["group"]]
+        for score in SCORES:
+            scores[method, score] = ratio_interval(*sums_of(own, score), groups)
+    return scores
+
+
+def look_here_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the micrographs by increasing out-of-fold IoU of the better method: the annotations to check first.
+
+    Where a network trained on all others disagrees with the annotator, one of the two is wrong.
+    """
+    means = table.groupby("method")["iou"].mean()
+    own = table[table["method"] == means.idxmax()]
+    return own.sort_values(["iou", "image"], ignore_index=True)
+
+
+@contextmanager
+def fold_masks(rows: pd.DataFrame, method: str) -> Iterator[FoldMasks]:
+    """Fetch micrographs and masks of all rows, each from the experiment of its fold, into a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for revision, own in rows.groupby("revision"):
+            paths = [path for image in own["image"] for path in pipeline_paths(str(image), method)]
+            fetch(str(revision), paths, Path(folder))
+        yield FoldMasks(Path(folder), method)
+
+
+def pipeline_paths(image: str, method: str) -> tuple[str, str, str]:
+    """Return where the pipeline keeps a micrograph, its annotated mask, and the mask predicted by a method."""
+    return f"data/raw/images/{image}", f"data/masks/{image}", f"data/predictions/{method}/{image}"
+
+
+def islands_to_check(rows: pd.DataFrame, masks: FoldMasks) -> list[IslandToCheck]:
+    """Return all islands without a counterpart, the largest first: small ones are noise, large ones a question."""
+    found = [
+        IslandToCheck(str(row.image), int(str(row.fold)), island)
+        for row in rows.itertuples()
+        for island in unmatched_islands(*masks.masks(str(row.image)))
+    ]
+    return sorted(found, key=lambda one: (-one.island.area, one.image, one.island.kind))
+
+
+def micrograph_examples(rows: pd.DataFrame, masks: FoldMasks) -> list[Example]:
+    """Return the micrographs of these rows, each with its masks."""
+    return [masks.example(str(image)) for image in rows["image"]]
+
+
+def island_examples(islands: Sequence[IslandToCheck], masks: FoldMasks) -> list[Example]:
+    """Return each island with MARGIN pixels around it, each with its masks."""
+    return [_cut_out(masks.example(one.image), one.island) for one in islands]
+
+
+def _cut_out(whole: Example, island: UnmatchedIsland) -> Example:
+    rows, columns = (slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in island.place)
+    top, left = (side.start for side in island.place)
+    return Example(
+        f"{whole.name}, {island.kind}:\n{island.area} pixels at column {left}, row {top}",
+        whole.micrograph[rows, columns],
+        whole.truth[rows, columns],
+        {method: mask[rows, columns] for method, mask in whole.predictions.items()},
+    )
+
+
 def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[IslandToCheck]) -> str:
-    """Return the out-of-fold scores and the micrographs and islands to look at first as Markdown."""
+    """Return the out-of-fold scores, and the micrographs and islands to check first, as Markdown."""
     folds, images = table["fold"].nunique(), table["image"].nunique()
     grouped = " or its group" if table["group"].astype(bool).any() else ""
     lines = [
         f"# Cross-validation in {folds} folds",
         "",
         f"Each of {images} micrographs was predicted once, by a network that has not seen it{grouped}. Intervals "
-        "are 95 % bootstrap intervals over micrographs, or over groups where there are any.",
+        "are 95 % bootstrap intervals over micrographs, or over groups if there are any.",
         "",
         "| method | score | out of fold | 95 % interval |",
         "|---|---|---|---|",
@@ -166,10 +206,10 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[Isla
         lines.append(f"| {method} | {score} | {one.value:.4f} | {interval} |")
     lines += [
         "",
-        "## Look here first",
+        "## Check these annotations first",
         "",
-        "Where network and annotation agree least, one of them is wrong: check these annotations first "
-        "(look_here_first.png shows them; magenta is annotated only, cyan predicted only).",
+        "Where network and annotation agree least, one of them is wrong (look_here_first.png shows them; magenta "
+        "is annotated only, cyan predicted only).",
         "",
         "| micrograph | fold | IoU | islands missed | islands invented |",
         "|---|---|---|---|---|",
@@ -182,8 +222,8 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[Isla
     invented = len(islands) - missed
     lines += [
         "",
-        f"{missed} annotated islands have no predicted partner, {invented} predicted ones no annotated "
-        "partner (IoU above 0.5). The largest, which islands_to_check.png shows:",
+        f"{missed} annotated islands have no predicted counterpart, {invented} predicted ones no annotated "
+        "counterpart (IoU above 0.5). The largest ones, shown in islands_to_check.png:",
         "",
         "| micrograph | fold | island | pixels | column | row |",
         "|---|---|---|---|---|---|",
@@ -192,70 +232,10 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[Isla
     return "\n".join(lines) + "\n"
 
 
-def micrograph_path(image: str) -> str:
-    """Return where the pipeline keeps a micrograph."""
-    return f"data/raw/images/{image}"
-
-
-def truth_path(image: str) -> str:
-    """Return where the pipeline keeps an annotated mask."""
-    return f"data/masks/{image}"
-
-
-def prediction_path(image: str, method: str) -> str:
-    """Return where the pipeline keeps a predicted mask."""
-    return f"data/predictions/{method}/{image}"
-
-
-@contextmanager
-def fold_masks(rows: pd.DataFrame, method: str) -> Iterator[FoldMasks]:
-    """Fetch micrographs and masks of all rows, each from the experiment `revision` of its fold, for a while."""
-    with tempfile.TemporaryDirectory() as folder:
-        for revision, own in rows.groupby("revision"):
-            paths = [
-                path(str(image))
-                for image in own["image"]
-                for path in (micrograph_path, truth_path, lambda image: prediction_path(image, method))
-            ]
-            fetch(str(revision), paths, Path(folder))
-        yield FoldMasks(Path(folder), method)
-
-
-def islands_to_check(rows: pd.DataFrame, masks: FoldMasks) -> list[IslandToCheck]:
-    """Return all islands without a partner, the largest first: a speck is noise, a large island is a question."""
-    found = [
-        IslandToCheck(str(row.image), int(str(row.fold)), island)
-        for row in rows.itertuples()
-        for island in unmatched_islands(*masks.masks(str(row.image)))
-    ]
-    return sorted(found, key=lambda one: (-one.island.area, one.image, one.island.kind))
-
-
 def island_row(one: IslandToCheck) -> tuple[object, ...]:
-    """Return a row of ISLANDS_HEADER: place and size of the bounding box in pixels."""
+    """Return a row of ISLANDS_HEADER, with the bounding box in pixels."""
     rows, columns = one.island.place
     return (
         *(one.image, one.fold, one.island.kind, one.island.area),
         *(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
-    )
-
-
-def pictures_of_micrographs(rows: pd.DataFrame, masks: FoldMasks) -> list[Example]:
-    """Return the whole micrographs of these rows."""
-    return [masks.example(str(image)) for image in rows["image"]]
-
-
-def pictures_of_islands(islands: Sequence[IslandToCheck], masks: FoldMasks) -> list[Example]:
-    """Return each island with MARGIN pixels around it."""
-    return [_around(masks.example(one.image), one.island) for one in islands]
-
-
-def _around(whole: Example, island: UnmatchedIsland) -> Example:
-    rows, columns = (slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in island.place)
-    place = island.place
-    return Example(
-        f"{whole.name}, {island.kind}:\n{island.area} pixels at column {place[1].start}, row {place[0].start}",
-        whole.micrograph[rows, columns],
-        whole.truth[rows, columns],
-        {method: mask[rows, columns] for method, mask in whole.predictions.items()},
     )

@@ -1,10 +1,10 @@
-"""The only door to DVC and git: what experiments there are, and the commands of both.
+"""Access to DVC and git, here alone: the table of experiments, files of other commits, and commands of both.
 
-The table of experiments and files of other commits are read through `dvc.api`, everything else is done by the
-commands that a user would type. DVC shows every value of its table as a number or as text; `cell` turns a
-parameter into the same form.
+The table and files of other commits are read through `dvc.api`; everything else uses the commands that a user
+would type. DVC's table has numbers and text only; `cell` converts the value of a parameter to the same form.
 """
 
+import json
 import logging
 import os
 import re
@@ -18,27 +18,30 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from microseg.common.errors import InputError
+from microseg.common.params import flatten
 
 Cell = float | str
 MISSING = "None"
-"""How DVC's table shows what is null, and what is not there at all."""
+"""What DVC's table has for null and for missing values."""
 
 FINISHED = "finished"
+WORKSPACE = "workspace"
+"""The name of the working tree in DVC's table."""
 
 ATTEMPTS = 3
 
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|index\.lock")
-"""What DVC says where another command, of DVC or git, is at work in the project."""
+"""DVC prints this while another command, of DVC or git, is running in the project."""
 PAUSES = (1, 2, 4, 8, 15, 30)
-"""Seconds to wait before each further try while the project is locked: a minute in all."""
+"""Seconds to wait before each further attempt while the project is locked: a minute in total."""
 
-# Messages of libraries below DVC that mean nothing to the user of this package.
+# Their messages mean nothing to the user of this package.
 for _library in ("dvc", "scmrepo"):
     logging.getLogger(_library).setLevel(logging.ERROR)
 
 
 def cell(value: object) -> Cell:
-    """Return how DVC's table shows a value of a parameter: numbers as float, all else as text."""
+    """Return the value of a parameter as in DVC's table: numbers as float, everything else as text."""
     text = str(value)
     try:
         return float(text)
@@ -55,7 +58,7 @@ class Row:
     revision: str
     """The first digits of its commit or of its task; "workspace" for the workspace."""
     state: str
-    """FINISHED, or what DVC says, such as "running": then its metrics are those of the commit it starts from."""
+    """FINISHED, or another state of DVC, such as "running": then the metrics are those of the base commit."""
     cells: Mapping[str, Cell | None]
 
     def parameter(self, key: str) -> Cell:
@@ -67,18 +70,19 @@ class Row:
         return self._cell(file, key)
 
     def _cell(self, file: str, key: str) -> Cell:
-        # DVC puts the file before the key where two files have the same key.
+        # DVC prefixes the key with the file where two files have the same key.
         value = self.cells.get(f"{file}:{key}")
         value = self.cells.get(key) if value is None else value
         return MISSING if value is None else value
 
 
-def experiment_table(commits: int = 1, revision: str | None = None) -> list[Row]:
+def experiment_table(commits: int = 1, revision: str | None = None, reports: Sequence[str] = ()) -> list[Row]:
     """Return the rows of DVC's table: the workspace first, then each commit followed by its experiments.
 
     Args:
         commits: how many commits to go back to; negative for all of the current branch.
-        revision: the commit to start at, the current one by default.
+        revision: the commit to start at; None for the current one.
+        reports: JSON files in git whose values are added to the rows.
 
     Raises:
         InputError: there is no such commit, or DVC cannot read the project.
@@ -91,10 +95,29 @@ def experiment_table(commits: int = 1, revision: str | None = None) -> list[Row]
             name=line["Experiment"] or "",
             revision=line["rev"],
             state={None: FINISHED, "Success": FINISHED}.get(line["State"], str(line["State"]).lower()),
-            cells=line,
+            cells={**line, **_report_cells(line, reports)},
         )
         for line in table
     ]
+
+
+def _report_cells(line: Mapping[str, Any], reports: Sequence[str]) -> dict[str, Cell]:
+    """Return the values of reports for a line of DVC's table, as DVC would show them: {"file:a.b": 1.0}."""
+    cells = {}
+    for path in reports:
+        text = committed_text(None if line["rev"] == WORKSPACE else line["rev"], path)
+        for key, value in flatten(json.loads(text)).items() if text else ():
+            if not isinstance(value, list):
+                cells[f"{path}:{key}"] = cell(value)
+    return cells
+
+
+def committed_text(revision: str | None, path: str) -> str | None:
+    """Return the text of a file tracked by git in a commit or, with None, in the workspace; None without one."""
+    if revision is None:
+        return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
+    done = try_git("show", f"{revision}:{path}")
+    return None if done.returncode else done.stdout
 
 
 def _retry_exp_show(commits: int, revision: str | None) -> list[dict[str, Any]]:
@@ -107,15 +130,15 @@ def _retry_exp_show(commits: int, revision: str | None) -> list[dict[str, Any]]:
         try:
             return cast("list[dict[str, Any]]", dvc.api.exp_show(revs=revision, num=commits))
         except (DvcException, OSError) as error:
-            # DVC looks into the folders of running experiments too, which come and go meanwhile.
+            # DVC also reads the folders of running experiments, which may disappear meanwhile.
             reason = error
     raise InputError(f"DVC cannot read the experiments: {reason}")
 
 
 def environment(changes: Mapping[str, str | None] = MappingProxyType({})) -> dict[str, str]:
-    """Return an environment in which the programs of this Python come first: DVC starts others by name.
+    """Return an environment with the programs of this Python first in PATH: DVC starts some by name.
 
-    `changes` are variables to set, or with None to leave out.
+    `changes` are variables to set, or with None to unset.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     changed = {**os.environ, "PATH": path, **changes}
@@ -123,15 +146,15 @@ def environment(changes: Mapping[str, str | None] = MappingProxyType({})) -> dic
 
 
 def dvc_command(*arguments: str) -> list[str]:
-    """Return the command line of a DVC command, of this Python."""
+    """Return the command line that runs a DVC command with this Python."""
     return [sys.executable, "-m", "dvc", *arguments]
 
 
 def dvc_output(*arguments: str) -> str:
-    """Return what a DVC command prints; while another one has locked the project, try again.
+    """Return what a DVC command prints; while another command locks the project, try again.
 
     Raises:
-        InputError: it failed; the message ends with what DVC said last.
+        InputError: the command failed; the message ends with DVC's last error.
     """
     for pause in (*PAUSES, None):
         done = subprocess.run(
@@ -145,19 +168,19 @@ def dvc_output(*arguments: str) -> str:
     raise InputError(f"`dvc {' '.join(arguments)}` failed: {last_error(done.stderr)}")
 
 
-def is_locked(said: str) -> bool:
-    """Return whether DVC failed only because another command was at work in the project."""
-    return any(LOCKED.search(line) for line in said.splitlines() if line.startswith("ERROR"))
+def is_locked(output: str) -> bool:
+    """Return whether DVC failed only because another command was running in the project."""
+    return any(LOCKED.search(line) for line in output.splitlines() if line.startswith("ERROR"))
 
 
-def last_error(said: str) -> str:
-    """Return the last error among the lines of a failed command, in the words of a stage where one has failed."""
-    lines = said.strip().splitlines()
-    for beginning in ("error: ", "ERROR: "):
-        errors = [line.removeprefix(beginning) for line in lines if line.startswith(beginning)]
+def last_error(output: str) -> str:
+    """Return the last error in the output of a failed command; the error of a stage goes before those of DVC."""
+    lines = output.strip().splitlines()
+    for prefix in ("error: ", "ERROR: "):
+        errors = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
         if errors:
             return errors[-1]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def try_git(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -166,10 +189,10 @@ def try_git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_git(*arguments: str) -> str:
-    """Run a git command in the working directory; return what it says.
+    """Run a git command in the working directory; return what it prints.
 
     Raises:
-        InputError: it failed; the message ends with what git said.
+        InputError: the command failed; the message ends with git's error.
     """
     done = try_git(*arguments)
     if done.returncode:
@@ -183,7 +206,10 @@ def has_data_remote() -> bool:
 
 
 def file_at(revision: str | None, path: str) -> str | None:
-    """Return the text of a file in a commit, from git or DVC's cache, or in the workspace; None without one."""
+    """Return the text of a file in a commit, from git or DVC's cache, or with None in the workspace.
+
+    None where there is no such file.
+    """
     import dvc.api
     from dvc.exceptions import DvcException
 
@@ -194,10 +220,10 @@ def file_at(revision: str | None, path: str) -> str | None:
 
 
 def fetch(revision: str, paths: Sequence[str], folder: Path) -> list[Path]:
-    """Copy files as they are in a commit, from git or DVC's cache, into a folder; return where they are now.
+    """Copy files of a commit, from git or DVC's cache, into a folder; return the paths of the copies.
 
     Raises:
-        InputError: one is in neither; the message names it.
+        InputError: a file is in neither; the message names it.
     """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -210,7 +236,9 @@ def fetch(revision: str, paths: Sequence[str], folder: Path) -> list[Path]:
         try:
             files.get_file(path, str(copy))
         except (FileNotFoundError, DvcException) as error:
-            raise InputError(f"{path} of {revision[:7]} is not in the cache; fetch it with `dvc pull`") from error
+            raise InputError(
+                f"{path} of {revision[:7]} is not in DVC's cache; fetch it with `dvc pull`"
+            ) from error
         copies.append(copy)
     return copies
 
@@ -226,7 +254,7 @@ def changed_files() -> list[str]:
 
 
 def finished_names(commit: str) -> set[str]:
-    """Return the names of the finished experiments of a commit: quicker than the whole table."""
+    """Return the names of the finished experiments of a commit; faster than the whole table."""
     return set(run_git("for-each-ref", "--format=%(refname:lstrip=4)", experiment_reference(commit, "")).split())
 
 

@@ -1,4 +1,4 @@
-"""Two experiments on the same micrographs: how their scores differ, and whether that is more than chance."""
+"""Paired comparison of two experiments on the same micrographs: how scores differ, and whether by chance."""
 
 import json
 import math
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import Interval, ratio_difference, wilcoxon_p
-from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, MeasuredOn, read_image_table
-from microseg.experiments.dvc_access import file_at
+from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, Dataset, read_image_table
+from microseg.experiments.dvc_access import WORKSPACE, file_at
 from microseg.prediction.postprocessing import METHODS
 
 Values = NDArray[np.float64]
 
-WORKSPACE = "workspace"
 SCORES = {
     "mean IoU": (("iou",), ()),
     "mean Dice": (("dice",), ()),
@@ -31,19 +30,19 @@ SCORES = {
         ("islands_found", "islands_found", "islands_missed", "islands_invented"),
     ),
 }
-"""Each score is the sum over micrographs of the first columns by that of the second ones; none: their number."""
+"""Each score is the ratio of sums over micrographs: of the first columns by the second, or by their number."""
 PAIRED_BY_MICROGRAPH = {"mean IoU": "iou", "mean Dice": "dice"}
-"""The scores that are means over micrographs, for which Wilcoxon's test is made."""
+"""The scores that are means over micrographs, with their columns; Wilcoxon's test is made for these."""
 CERTAINTY, POWER = 1.959964, 0.841621
-"""Standard deviations for a 95 % interval, and to see a true difference in four of five test sets."""
+"""In standard deviations: half a 95 % interval, and a power of 80 %."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How one score differs, second experiment minus first.
+    """The difference of one score, second experiment minus first.
 
     Attributes:
-        units: how many micrographs, or groups of them where there are groups, the interval is over.
+        units: number of micrographs, or of groups if there are any, that the interval is over.
         p_value: of Wilcoxon's signed-rank test; None where it is not made.
     """
 
@@ -57,20 +56,20 @@ class Difference:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the 95 % interval leaves out zero."""
+        """Whether the 95 % interval excludes zero."""
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
     @property
     def more_needed(self) -> int | None:
-        """How many more units would decide, in four of five cases, a true difference as large as the one seen.
+        """How many more units it takes to detect a difference of the observed size with a power of 80 %.
 
-        None where it is decided, or where no difference or no interval was seen.
+        None where the difference is decided or zero, or has no interval.
         """
         low, high = self.difference.low, self.difference.high
         if self.is_decided or low is None or high is None or not self.difference.value:
             return None
-        # The interval narrows with the root of the number of units.
+        # The interval narrows with the square root of the number of units.
         error = (high - low) / 2 / CERTAINTY
         needed = self.units * ((CERTAINTY + POWER) * error / abs(self.difference.value)) ** 2
         return max(1, math.ceil(needed) - self.units)
@@ -78,41 +77,40 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an experiment, a commit or the workspace has of its evaluation."""
+    """The evaluation of an experiment, a commit or the workspace."""
 
     name: str
-    measured_on: MeasuredOn
+    dataset: Dataset
     table: pd.DataFrame
     """A row for each micrograph and method."""
 
 
 def read_evaluated(revision: str) -> Evaluated:
-    """Read the evaluation of an experiment, of a commit, or of the "workspace".
+    """Read the evaluation of an experiment, a commit, or the "workspace".
 
     Raises:
-        InputError: there is none, or it was written by an older version that did not count islands.
+        InputError: there is none, or it is from an older version that did not count islands.
     """
-    # None is what DVC takes for the workspace.
     where = None if revision == WORKSPACE else revision
     metrics, table = file_at(where, EVALUATION), read_image_table(where)
     if metrics is None or table is None:
         raise InputError(f"{revision}: no such experiment or commit with an evaluation; `dvc exp show` lists them")
     if "islands_found" not in table:
-        raise InputError(f"{revision}: {IMAGE_TABLE} has no column islands_found; run its evaluation again")
-    return Evaluated(revision, MeasuredOn(**json.loads(metrics)["measured_on"]), table)
+        raise InputError(f"{revision}: {IMAGE_TABLE} has no column islands_found; rerun the stage evaluate there")
+    return Evaluated(revision, Dataset(**json.loads(metrics)["dataset"]), table)
 
 
 def differences(first: Evaluated, second: Evaluated) -> list[Difference]:
     """Compare two experiments score by score, for each method.
 
     Raises:
-        InputError: they were not judged on the same micrographs.
+        InputError: they were not evaluated on the same micrographs.
     """
-    if first.measured_on != second.measured_on:
+    if first.dataset != second.dataset:
         raise InputError(
-            f"{first.name} was judged on {first.measured_on} and {second.name} on {second.measured_on}, "
-            f"whose digests are {first.measured_on.truth} and {second.measured_on.truth}; "
-            "only experiments on the same micrographs can be compared"
+            f"{first.name} was evaluated on {first.dataset} and {second.name} on {second.dataset}, "
+            f"whose digests are {first.dataset.ground_truth_sha256} and {second.dataset.ground_truth_sha256}; "
+            "give two experiments on the same micrographs"
         )
     return [_difference(first.table, second.table, method, score) for method in METHODS for score in SCORES]
 
@@ -135,7 +133,7 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, method: str, score: s
 
 
 def sums_of(table: pd.DataFrame, score: str) -> tuple[Values, Values]:
-    """Return for each row, one micrograph's, what a score of SCORES is the ratio of when summed."""
+    """Return the terms, one for each row, whose sums a score of SCORES is the ratio of."""
     above, below = SCORES[score]
     ones = np.ones(len(table))
     return _sum(table, above), _sum(table, below) if below else ones
@@ -150,11 +148,11 @@ def _ratio(above: Values, below: Values) -> float:
 
 
 def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) -> str:
-    """Return the differences as a table, with a sentence for each score that says what can be told from it."""
+    """Return the differences as Markdown: a table with a verdict for each score."""
     lines = [
         f"## {second.name} against {first.name}",
         "",
-        f"On the same {first.measured_on} (digest {first.measured_on.truth}). Intervals are 95 % bootstrap "
+        f"On the same {first.dataset} (digest {first.dataset.ground_truth_sha256}). Intervals are 95 % bootstrap "
         "intervals of the paired difference over micrographs, or over groups where the split has groups.",
         "",
         f"| method | score | {first.name} | {second.name} | difference | 95 % interval | Wilcoxon's p | |",
@@ -162,13 +160,15 @@ def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) ->
         *_table_lines(found),
         "",
     ]
-    if first.measured_on.split == "test":
+    if first.dataset.split == "test":
         lines += [
-            "These are test scores: they say what a difference is worth. Choose on the validation micrographs "
-            "(`microseg experiments --best`).",
+            "These are test scores: they confirm a difference. Choose between experiments on the validation "
+            "micrographs (`microseg experiments --best`).",
             "",
         ]
-    lines.append("Trainings that differ in their seed only differ too; this interval knows nothing of that.")
+    lines.append(
+        "Trainings that differ only in their seed also differ in score; the intervals do not include that."
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -189,5 +189,5 @@ def _verdict(one: Difference) -> str:
     if not one.difference.value:
         return "no difference"
     if one.difference.bounds is None:
-        return "nothing can be told from one micrograph or group"
+        return "undecided: one micrograph or group is too few"
     return f"undecided; about {one.more_needed} more would decide it"

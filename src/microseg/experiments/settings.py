@@ -1,9 +1,9 @@
-"""Settings of experiments: values on the command line, presets in files, and the grid of a sweep."""
+"""Settings of experiments: values on the command line, the grid of a sweep, and presets in files."""
 
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError
-from microseg.common.params import check_key, flat_params, read_params, read_yaml
+from microseg.common.params import check_key, flat_params, flatten, read_params, read_yaml
 
 SHORT_NAMES = {"split.sample_size": "n", "train.epochs": "e"}
-"""What every experiment is called after, whether swept or not, with the letters that stand for it."""
+"""The parameters in the name of every experiment, swept or not, each with its letter."""
 
 LONGEST_NAME = 120
-"""Longer names would exceed what file systems allow (255 bytes), together with what git and DVC add to them."""
+"""With what git and DVC add, longer names would exceed the limit of file systems (255 bytes)."""
+
+SHELL_SAFE = re.compile(r"[\w.,:/+\[\]-]+")
+"""Values that a shell neither splits at spaces nor expands."""
 
 
 @dataclass(frozen=True)
@@ -27,53 +30,31 @@ class Experiment:
 
     name: str
     overrides: tuple[str, ...]
-    """What `dvc exp run -S` is given, such as "split.sample_size=25"."""
+    """The values given to `dvc exp run -S`, such as "split.sample_size=25"."""
     values: Mapping[str, object]
     """The value of every parameter of params.yaml in this experiment."""
-
-
-def parse_setting(text: str) -> tuple[str, list[str]]:
-    """Split "train.lr=0.1,0.01" into the key and its values; a comma in brackets belongs to a value.
-
-    Raises:
-        InputError: there is no key or no value, or params.yaml has no such key.
-    """
-    key, equals, values = text.partition("=")
-    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", values)]
-    if not equals or not all(parts):
-        raise InputError(f"{text!r} sets nothing; write KEY=VALUE or KEY=VALUE,VALUE, as in train.epochs=5,10")
-    check_key(key)
-    return key, parts
-
-
-def parse_value(text: str) -> object:
-    """Return what `text` means as a value in params.yaml. InputError where it means nothing there."""
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise InputError(f"{text!r} is not a value that params.yaml can hold") from error
 
 
 def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
     """Return an experiment for each combination of the values in `settings`, such as ["train.epochs=5,10"].
 
-    The name says the size of the sample and the number of epochs ("n25-e20", "nall-e20"), then what else is swept
-    or set to another value than the parameter file has ("n25-e20-lr0.01").
+    The name has the sample size and the number of epochs ("n25-e20", "nall-e20"), then the other parameters that
+    are swept or differ from the parameter file ("n25-e20-lr0.01").
 
     Raises:
-        InputError: a key is unknown or given twice, a value is out of range, or two experiments get one name.
+        InputError: a key is unknown or given twice, a value is out of range, or two experiments get the same name.
     """
     parsed = [parse_setting(text) for text in settings]
     keys = [key for key, _ in parsed]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
         raise InputError(f"{twice} is given twice; write all its values after one -S, as in {twice}=1,2")
-    here = flat_params(read_params(params_path))
+    defaults = flat_params(read_params(params_path))
     experiments: dict[str, Experiment] = {}
     for texts in itertools.product(*(values for _, values in parsed)):
         changes = {key: parse_value(text) for key, text in zip(keys, texts, strict=True)}
         values = flat_params(read_params(params_path, changes))
-        named = [key for key, options in parsed if len(options) > 1 or values[key] != here[key]]
+        named = [key for key, options in parsed if len(options) > 1 or values[key] != defaults[key]]
         overrides = tuple(f"{key}={text}" for key, text in zip(keys, texts, strict=True))
         experiment = Experiment(experiment_name(values, named), overrides, values)
         known = experiments.setdefault(experiment.name, experiment)
@@ -82,10 +63,32 @@ def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
     return list(experiments.values())
 
 
-def experiment_name(values: Mapping[str, object], named: Sequence[str]) -> str:
-    """Return a name, usable as a git reference, that says the values of SHORT_NAMES and of the keys `named`.
+def parse_setting(text: str) -> tuple[str, list[str]]:
+    """Split "train.lr=0.1,0.01" into its key and values; a comma in brackets is part of a value.
 
-    One that would be longer than LONGEST_NAME ends in a digest of itself instead.
+    Raises:
+        InputError: there is no key or no value, or params.yaml has no such key.
+    """
+    key, equals, values = text.partition("=")
+    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", values)]
+    if not equals or not all(parts):
+        raise InputError(f"{text!r} is not a setting; write KEY=VALUE or KEY=VALUE,VALUE, as in train.epochs=5,10")
+    check_key(key)
+    return key, parts
+
+
+def parse_value(text: str) -> object:
+    """Return the value that `text` stands for in params.yaml; InputError where it is not valid there."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise InputError(f"{text!r} is not a value that params.yaml can hold; quote or correct it") from error
+
+
+def experiment_name(values: Mapping[str, object], named: Sequence[str]) -> str:
+    """Return a name, usable as a git reference, from the values of SHORT_NAMES and of the keys `named`.
+
+    A name longer than LONGEST_NAME ends in a digest of itself instead.
     """
     parts = []
     for key, letter in SHORT_NAMES.items():
@@ -108,23 +111,11 @@ def _word(value: object) -> str:
     return "none" if value is None else re.sub(r"[^A-Za-z0-9]+", "-", str(value)).strip("-").lower()
 
 
-# A shell splits what a command prints at spaces, and expands some of the other signs.
-WORD = re.compile(r"[\w.,:/+\[\]-]+")
-
-
-def read_preset(path: Path) -> dict[str, Any]:
-    """Return the values of a preset, such as {"train.epochs": 20}; InputError where it is none."""
-    content = read_yaml(path, "no such preset; those of this project are in the folder presets")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: sets nothing; write it like params.yaml, with only the keys that change")
-    return dict(_leaves(content))
-
-
-def options_of(preset: Path, params: Path) -> list[str]:
-    """Return what a preset changes as options, such as ["-S", "train.epochs=20"].
+def preset_options(preset: Path, params: Path) -> list[str]:
+    """Return the settings of a preset as command-line options, such as ["-S", "train.epochs=20"].
 
     Raises:
-        InputError: the file is no preset, or `params`, the parameter file, cannot take its values.
+        InputError: the file is not a preset, or `params`, the parameter file, cannot take its values.
     """
     values = read_preset(preset)
     try:
@@ -133,25 +124,27 @@ def options_of(preset: Path, params: Path) -> list[str]:
         raise InputError(f"{preset}: {error}") from error
     options = []
     for key, value in values.items():
-        text = _spell(value)
-        if not WORD.fullmatch(text):
-            raise InputError(f"{preset}: {key}: {text!r} cannot be handed to a command; set it in params.yaml")
+        text = _as_text(value)
+        if not SHELL_SAFE.fullmatch(text):
+            raise InputError(
+                f"{preset}: {key}: {text!r} cannot be passed on a command line; set it in params.yaml"
+            )
         options += ["-S", f"{key}={text}"]
     return options
 
 
-def _leaves(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def read_preset(path: Path) -> dict[str, Any]:
+    """Return the values of a preset by key, such as {"train.epochs": 20}; InputError where it is not a preset."""
+    content = read_yaml(path, "no such preset; those of this project are in the folder presets")
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: has no settings; write it like params.yaml, with only the keys to change")
+    return flatten(content)
 
 
-def _spell(value: object) -> str:
-    """Return a value as DVC reads it after the equals sign."""
+def _as_text(value: object) -> str:
+    """Return a value as DVC reads it on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(_spell, value))}]"
+        return f"[{','.join(map(_as_text, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

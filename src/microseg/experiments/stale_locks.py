@@ -1,6 +1,7 @@
-"""What a DVC that was killed leaves behind, so that it stops nobody: unreadable locks and folders of experiments.
+"""Stale locks: what a killed DVC command leaves behind, which would stop every later one.
 
-`python -m microseg.experiments.stale_locks` clears it away, as `make repro` and every sweep do before they start.
+`python -m microseg.experiments.stale_locks` removes unreadable locks and abandoned copies of the project, as
+`make repro` and every sweep do before they start.
 """
 
 import json
@@ -24,33 +25,33 @@ SINGLE_EXPERIMENT = "microseg.experiments.single_experiment"
 """The module that is DVC's command line for the experiments of a sweep."""
 
 DVC = {"dvc", "dvc.exe", SINGLE_EXPERIMENT}
-"""What the program is called, among the first words of its command line."""
+"""Names of the program, one of which is among the first words of its command line."""
 
 
 def clear_stale_locks(project: Path | None = None) -> list[Path]:
-    """Remove what killed DVC commands left in a project (default: this one), unless one is at work; return what.
+    """Remove stale locks and copies from a project (default: this one), unless DVC is running; return their paths.
 
-    DVC empties and rewrites its record of who reads and writes what (`rwlock`) at each change, and refuses every
-    command once it was killed half-way (https://github.com/treeverse/dvc/issues/7615). The record says nothing
-    that outlives the processes in it.
+    DVC empties and rewrites its record of readers and writers (`rwlock`) at each change, and refuses every command
+    if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). The record only concerns processes
+    that are running, so it can be removed once there are none.
     """
     root = (project or project_root()).resolve()
-    found = list(_leftovers(root))
+    found = list(_stale_paths(root))
     if not found or any(True for _ in dvc_processes(root)):
         return []
-    # One that has ended meanwhile has repaired its record and removed its copy.
-    left = [path for path in _leftovers(root) if path in found]
-    for path in left:
+    # A command that ended in the meantime has repaired its record and removed its copy.
+    stale = [path for path in _stale_paths(root) if path in found]
+    for path in stale:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        log.warning("removed %s, left by a DVC command that was killed", path.relative_to(root))
-    return left
+        log.warning("removed %s, left behind by a killed DVC command", path.relative_to(root))
+    return stale
 
 
 def dvc_processes(project: Path) -> Iterator[list[str]]:
-    """Yield the command line of each DVC command that works in a project or in a copy of it below `.dvc/tmp`."""
+    """Yield the command line of each DVC command running in a project or in a copy of it below `.dvc/tmp`."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         line, folder = process.info["cmdline"] or [], process.info["cwd"]
         if (
@@ -61,7 +62,7 @@ def dvc_processes(project: Path) -> Iterator[list[str]]:
             yield line
 
 
-def _leftovers(root: Path) -> Iterator[Path]:
+def _stale_paths(root: Path) -> Iterator[Path]:
     for lock in LOCKS:
         if (root / lock).is_file() and not _is_readable(root / lock):
             yield root / lock

@@ -1,7 +1,7 @@
-"""A sweep: the experiments of a grid that do not exist yet, several at a time, on this machine or on many.
+"""A sweep: the missing experiments of a grid, several at a time on this machine.
 
-Nothing about a sweep is written down: what remains to be done follows from the experiments that DVC has. That is
-why the same command continues after any interruption, and does nothing once all is done.
+A sweep has no state of its own: what remains to run follows from the experiments that DVC has. That is why the
+same command continues after any interruption, and does nothing once all experiments are finished.
 """
 
 import logging
@@ -29,119 +29,55 @@ from microseg.experiments.dvc_access import (
     head,
     run_git,
 )
-from microseg.experiments.running import FAILED, LEFT, Outcome, run_experiment, sweeps_folder
+from microseg.experiments.running import FAILED, INTERRUPTED, Outcome, run_experiment, sweeps_folder
 from microseg.experiments.settings import Experiment
 from microseg.experiments.stale_locks import clear_stale_locks
 
 log = logging.getLogger(__name__)
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+WAIT_POLICY, SPIN_COUNT = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+"""Whether a waiting thread keeps its core; the second is specific to GNU's OpenMP."""
+
 
 def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) -> list[str]:
-    """Run what is missing of `experiments`, `jobs` at a time; return the names of those that failed.
+    """Run the missing ones of `experiments`, `jobs` at a time; return the names of those that failed.
 
-    With `dry_run`, only say what there is to do.
+    With `dry_run`, only list them.
 
     Raises:
-        InputError: the project is not ready for experiments, an experiment has the name but not the parameters of
-            one of these, another sweep is at work, or DVC refuses a command.
+        InputError: the project is not ready for experiments, an existing experiment has the name of one of these
+            but other parameters, another sweep is running, or DVC refuses a command.
     """
-    with only_sweep():
+    with sweep_lock():
         clear_stale_locks()
-        commit = ready_commit()
+        commit = base_commit()
         check_names(experiments, experiment_table())
-        missing = missing_of(experiments, finished_names(commit), list_them=dry_run)
+        missing = missing_experiments(experiments, finished_names(commit), list_them=dry_run)
         if dry_run:
             return []
         try:
-            with Watch(missing) as watch:
-                _run_here(missing, commit, jobs, watch.tell)
+            with SweepProgress(missing) as sweep_progress:
+                _run_locally(missing, commit, jobs, sweep_progress.report)
         finally:
             clear_stale_locks()
-        return watch.failed
-
-
-class Watch:
-    """Tells what becomes of each experiment of a sweep, how long the rest may take, what is left in the end."""
-
-    def __init__(self, experiments: Sequence[Experiment]) -> None:
-        self.failed: list[str] = []
-        self.left = [one.name for one in experiments]
-        self._bar = progress(experiments, "sweep", unit="experiment", shown=bool(experiments))
-
-    def tell(self, outcome: Outcome) -> None:
-        """Say what became of one experiment."""
-        if outcome.state == LEFT:
-            return
-        self.left.remove(outcome.name)
-        self._bar.clear()
-        if outcome.state == FAILED:
-            self.failed.append(outcome.name)
-            log.error("%s failed: %s", outcome.name, outcome.reason)
-        else:
-            log.info("%s %s", outcome.name, outcome.state)
-        self._bar.update()
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-        if self.left:
-            log.warning("left for the same command, to go on: %s", ", ".join(self.left))
-
-
-def _run_here(experiments: Sequence[Experiment], commit: str, jobs: int, tell: Callable[[Outcome], None]) -> None:
-    """Run experiments on this machine, `jobs` at a time; an interruption ends those that run."""
-    each = max((int(str(one.values["train.devices"])) for one in experiments), default=1)
-    devices: queue.Queue[str | None] = queue.Queue()
-    for device in share_gpus(visible_gpus(), jobs, each):
-        devices.put(device)
-    stop = threading.Event()
-
-    def run(one: Experiment) -> Outcome:
-        device = devices.get()
-        try:
-            variables = share_cores(jobs) | ({} if device is None else {VISIBLE: device})
-            return run_experiment(one.name, one.overrides, commit, stop.is_set, variables)
-        finally:
-            devices.put(device)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run, one) for one in experiments]
-        try:
-            for future in as_completed(futures):
-                tell(future.result())
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def missing_of(
-    experiments: Sequence[Experiment], finished: set[str], *, list_them: bool = False
-) -> list[Experiment]:
-    """Return those of `experiments` whose names are not finished; say how many or which they are."""
-    missing = [one for one in experiments if one.name not in finished]
-    done = len(experiments) - len(missing)
-    log.info("%d experiments: %d finished, %d to run", len(experiments), done, len(missing))
-    for one in missing if list_them else ():
-        log.info("would run %s: %s", one.name, " ".join(one.overrides))
-    return missing
+        return sweep_progress.failed
 
 
 @contextmanager
-def only_sweep() -> Iterator[None]:
-    """Keep other sweeps out of this project meanwhile. InputError where one is at work."""
-    # The lock goes with the process that holds it, however that ends.
+def sweep_lock() -> Iterator[None]:
+    """Keep other sweeps out of this project meanwhile; InputError where one is running."""
+    # The lock is released with the process that holds it, however that ends.
     try:
         held = FileLock(sweeps_folder() / "lock").acquire(blocking=False)
     except Timeout:
-        raise InputError("another sweep is at work in this project; wait for it or interrupt it") from None
+        raise InputError("another sweep is running in this project; wait for it or interrupt it") from None
     with held:
         yield
 
 
-def ready_commit() -> str:
-    """Return the current commit, from which the experiments start.
+def base_commit() -> str:
+    """Return the current commit, which the experiments start from.
 
     Warns of uncommitted changes: DVC takes them into every experiment that it starts.
 
@@ -160,7 +96,7 @@ def ready_commit() -> str:
 
 
 def check_names(experiments: Sequence[Experiment], rows: Sequence[Row]) -> None:
-    """Raise an InputError where a finished experiment has the name of another of `experiments`."""
+    """Raise an InputError where a finished experiment has a name of `experiments` but other parameters."""
     wanted = {one.name: one for one in experiments}
     for row in rows:
         if row.state == FINISHED and row.name in wanted:
@@ -169,57 +105,126 @@ def check_names(experiments: Sequence[Experiment], rows: Sequence[Row]) -> None:
             if other:
                 differences = ", ".join(f"{key} is {row.parameter(key)}, not {values[key]}" for key in other)
                 raise InputError(
-                    f"there is an experiment {row.name} already in which {differences}; set these parameters "
+                    f"an experiment {row.name} already exists in which {differences}; set these parameters "
                     f"back, or remove that experiment with `dvc exp remove {row.name}`"
                 )
 
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-WAITING, SPINNING = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
-"""What decides whether a thread that waits for others keeps its core; the second is for GNU's OpenMP alone."""
+def missing_experiments(
+    experiments: Sequence[Experiment], finished: set[str], *, list_them: bool = False
+) -> list[Experiment]:
+    """Return those of `experiments` whose names are not in `finished`; log their number, or list them."""
+    missing = [one for one in experiments if one.name not in finished]
+    done = len(experiments) - len(missing)
+    log.info("%d experiments: %d finished, %d to run", len(experiments), done, len(missing))
+    for one in missing if list_them else ():
+        log.info("would run %s: %s", one.name, " ".join(one.overrides))
+    return missing
+
+
+class SweepProgress:
+    """The progress of a sweep: a bar, a log line for each outcome, and in the end the experiments that remain."""
+
+    def __init__(self, experiments: Sequence[Experiment]) -> None:
+        self.failed: list[str] = []
+        self.remaining = [one.name for one in experiments]
+        self._bar = progress(experiments, "sweep", unit="experiment", shown=bool(experiments))
+
+    def report(self, outcome: Outcome) -> None:
+        """Report the outcome of one experiment."""
+        if outcome.state == INTERRUPTED:
+            return
+        self.remaining.remove(outcome.name)
+        self._bar.clear()
+        if outcome.state == FAILED:
+            self.failed.append(outcome.name)
+            log.error("%s failed: %s", outcome.name, outcome.reason)
+        else:
+            log.info("%s %s", outcome.name, outcome.state)
+        self._bar.update()
+
+    def __enter__(self) -> "SweepProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        if self.remaining:
+            log.warning("not finished: %s; the same command continues with them", ", ".join(self.remaining))
+
+
+def _run_locally(
+    experiments: Sequence[Experiment], commit: str, jobs: int, report: Callable[[Outcome], None]
+) -> None:
+    """Run experiments on this machine, `jobs` at a time; an interruption ends those that are running."""
+    gpus_each = max((int(str(one.values["train.devices"])) for one in experiments), default=1)
+    free_gpus: queue.Queue[str | None] = queue.Queue()
+    for gpus in assign_gpus(visible_gpus(), jobs, gpus_each):
+        free_gpus.put(gpus)
+    stop = threading.Event()
+
+    def run(one: Experiment) -> Outcome:
+        gpus = free_gpus.get()
+        try:
+            variables = thread_variables(jobs) | ({} if gpus is None else {VISIBLE: gpus})
+            return run_experiment(one.name, one.overrides, commit, stop.is_set, variables)
+        finally:
+            free_gpus.put(gpus)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(run, one) for one in experiments]
+        try:
+            for future in as_completed(futures):
+                report(future.result())
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes.
 
-    Found without PyTorch, which would take seconds and hold a GPU: the variable itself where it is set, otherwise
-    `nvidia-smi --list-gpus`; where a GPU is divided (MIG), its parts. There are none where there is no driver.
+    Found without PyTorch, which would take seconds and occupy a GPU: from the variable itself where it is set,
+    else from `nvidia-smi --list-gpus`. Of a partitioned GPU (MIG) the instances are returned. Empty without a
+    driver.
     """
-    named = os.environ.get(VISIBLE)
-    if named is not None:
-        # CUDA goes no further than the first name that is none.
-        return list(takewhile(lambda one: one not in ("", "-1"), (one.strip() for one in named.split(","))))
+    listed = os.environ.get(VISIBLE)
+    if listed is not None:
+        # CUDA ignores everything behind the first invalid name.
+        return list(takewhile(lambda one: one not in ("", "-1"), (one.strip() for one in listed.split(","))))
     try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return []
-    names: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", listed)
-    divided = {name for name, part in pairwise(names) if part.startswith("MIG")}
-    return [name for name in names if name.startswith("MIG") or name not in divided]
+    names: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", output)
+    partitioned = {name for name, instance in pairwise(names) if instance.startswith("MIG")}
+    return [name for name in names if name.startswith("MIG") or name not in partitioned]
 
 
-def share_gpus(gpus: Sequence[str], jobs: int, each: int = 1) -> list[str | None]:
-    """Return for each of `jobs` experiments at a time what CUDA_VISIBLE_DEVICES is to be; None leaves it as it is.
+def assign_gpus(gpus: Sequence[str], jobs: int, gpus_each: int = 1) -> list[str | None]:
+    """Return CUDA_VISIBLE_DEVICES for each of `jobs` experiments at a time; None leaves the variable unchanged.
 
     Args:
-        gpus: what there is, as `visible_gpus` says.
-        jobs: how many experiments run at a time. Where there are more of them than GPUs, they take turns.
-        each: how many GPUs an experiment trains on, `train.devices`.
+        gpus: the GPUs as `visible_gpus` returns them.
+        jobs: number of experiments at a time. If there are more of them than GPUs, they share the GPUs.
+        gpus_each: number of GPUs that an experiment trains on, `train.devices`.
     """
-    groups = [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
+    groups = [
+        ",".join(gpus[start : start + gpus_each]) for start in range(0, len(gpus) - gpus_each + 1, gpus_each)
+    ]
     if jobs == 1 or len(groups) < 2:
         return [None] * jobs
     return [groups[job % len(groups)] for job in range(jobs)]
 
 
-def share_cores(jobs: int) -> dict[str, str]:
-    """Return the environment variables by which `jobs` experiments at a time leave the cores to each other.
+def thread_variables(jobs: int) -> dict[str, str]:
+    """Return the environment variables with which `jobs` experiments at a time share the cores.
 
-    Each has as many threads as alone, so that its result is the same to the last bit. But a thread of PyTorch that
-    waits for the others of its experiment would keep its core, where those of another experiment have work to do.
-    On two Zen 3 cores a step of the default's training takes 0.34 s alone, 1.2 s beside another training, and
-    0.58 s beside another one where threads give way. What is set by the user stays.
+    Each experiment has as many threads as it has alone, so that its result is the same to the last bit. By
+    default, a PyTorch thread that waits for the others of its experiment keeps its core, which threads of another
+    experiment could use. On two Zen 3 cores a training step with the default parameters takes 0.34 s alone, 1.2 s
+    beside another training, and 0.58 s beside another one if waiting threads yield. Variables set by the user are
+    kept.
     """
-    if jobs == 1 or WAITING in os.environ or SPINNING in os.environ:
+    if jobs == 1 or WAIT_POLICY in os.environ or SPIN_COUNT in os.environ:
         return {}
-    return {WAITING: "PASSIVE"}
+    return {WAIT_POLICY: "PASSIVE"}

@@ -1,60 +1,29 @@
-"""How quantities are named, rounded and put into words, in micrometres or, without a scale, in pixels."""
+"""Units and text of measured quantities, in micrometres or, without a scale, in pixels.
+
+Columns of tables are named for micrometres and millimetres: mean_area_um2, number_per_mm2. Without a pixel size
+the same columns hold pixels and are named for them: mean_area_px2, number_per_px2.
+"""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from microseg.measurement.specimens import FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_INTERVAL
-
-# Micrometres to the length in the name.
-_EXPONENTS = {"um": 1.0, "um2": 1.0, "per_mm": 1e3, "per_mm2": 1e6}
-_PIXEL_UNITS = {"um": "px", "um2": "px2", "per_mm": "per_px", "per_mm2": "per_px2"}
-# Powers of the pixel size by which a value in pixels is multiplied.
+# For each unit that a column name can end in: the power of the pixel size that converts a value in pixels to
+# micrometres, the factor from there to the unit, and the unit in pixels.
 _POWERS = {"um": 1, "um2": 2, "per_mm": -1, "per_mm2": -2}
-
-
-def unit_of(column: str) -> str | None:
-    """Return the unit at the end of a column named for micrometres, such as "per_mm2"; None where it has none."""
-    return next((unit for unit in sorted(_POWERS, key=len, reverse=True) if column.endswith(f"_{unit}")), None)
-
-
-def column_name(column: str, *, scaled: bool) -> str:
-    """Return the name of a column: as it is, or with the unit in pixels where there is no scale."""
-    unit = unit_of(column)
-    return column if scaled or unit is None else column.removesuffix(unit) + _PIXEL_UNITS[unit]
-
-
-def to_units(values: Mapping[str, Any], pixel_size_um: float | None) -> dict[str, Any]:
-    """Turn values measured in pixels into the units that the names of their columns end in.
-
-    Args:
-        values: numbers or arrays, by the name of the column for micrometres: {"mean_area_um2": square pixels}.
-        pixel_size_um: side of a pixel in micrometres; None keeps pixels and renames the columns.
-    """
-    converted = {}
-    for column, value in values.items():
-        unit = unit_of(column)
-        name = column_name(column, scaled=pixel_size_um is not None)
-        if pixel_size_um is None or unit is None:
-            converted[name] = value
-        else:
-            converted[name] = value * (_EXPONENTS[unit] * pixel_size_um ** _POWERS[unit])
-    return converted
-
-
-MINUS = "\N{MINUS SIGN}"
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FACTORS = {"um": 1.0, "um2": 1.0, "per_mm": 1e3, "per_mm2": 1e6}
+_IN_PIXELS = {"um": "px", "um2": "px2", "per_mm": "per_px", "per_mm2": "per_px2"}
 
 NAMES = {
     "area_fraction": "Area fraction A<sub>A</sub>",
     "number_per_mm2": "Islands per area N<sub>A</sub>",
-    "mean_area_um2": "Mean area of an island",
-    "interceptions_per_mm": "Islands met per length of line N<sub>L</sub>",
+    "mean_area_um2": "Mean island area",
+    "interceptions_per_mm": "Islands intercepted per line length N<sub>L</sub>",
     "mean_intercept_um": "Mean intercept length",
     "mean_free_path_um": "Mean free path \N{GREEK SMALL LETTER LAMDA}",
-    "boundary_per_mm": "Boundary per volume S<sub>V</sub>",
+    "boundary_per_mm": "Boundary area per volume S<sub>V</sub>",
 }
-"""What a report calls each quantity."""
+"""What a report calls each quantity, as HTML."""
 
 UNITS = {
     "area_fraction": "%",
@@ -76,16 +45,48 @@ PIXEL_UNITS = {
     "boundary_per_mm": "px\N{SUPERSCRIPT TWO}/px\N{SUPERSCRIPT THREE}",
 }
 
+MINUS = "\N{MINUS SIGN}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def to_units(values: Mapping[str, Any], pixel_size_um: float | None) -> dict[str, Any]:
+    """Convert values measured in pixels to the units at the end of their column names.
+
+    Args:
+        values: numbers or arrays in pixels, by the column name for micrometres: {"mean_area_um2": square pixels}.
+        pixel_size_um: side of a pixel in micrometres; None keeps the values and renames the columns.
+    """
+    converted = {}
+    for column, value in values.items():
+        unit = _unit_of(column)
+        name = column_name(column, scaled=pixel_size_um is not None)
+        if pixel_size_um is None or unit is None:
+            converted[name] = value
+        else:
+            converted[name] = value * (_FACTORS[unit] * pixel_size_um ** _POWERS[unit])
+    return converted
+
+
+def column_name(column: str, *, scaled: bool) -> str:
+    """Return the name of a column: unchanged with a scale, with the unit in pixels without one."""
+    unit = _unit_of(column)
+    return column if scaled or unit is None else column.removesuffix(unit) + _IN_PIXELS[unit]
+
+
+def _unit_of(column: str) -> str | None:
+    """Return the unit at the end of a column name for micrometres, such as "per_mm2"; None where it has none."""
+    return next((unit for unit in sorted(_POWERS, key=len, reverse=True) if column.endswith(f"_{unit}")), None)
+
 
 def name_and_unit(quantity: str, *, scaled: bool) -> tuple[str, str]:
-    """Return what a report calls a column and its unit, for the name that the column has in the tables."""
+    """Return a quantity's name, as HTML, and its unit for a report; `quantity` is its column in the tables."""
     units = UNITS if scaled else PIXEL_UNITS
     column = next(one for one in NAMES if column_name(one, scaled=scaled) == quantity)
     return NAMES[column], units[column]
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many significant digits, a dash where there is none."""
+    """Return a number rounded to significant digits; an en dash for None and NaN."""
     if value is None or math.isnan(value):
         return "\N{EN DASH}"
     if value and not 1e-3 <= abs(value) < 1e6:
@@ -95,12 +96,8 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", MINUS)
 
 
-def _power_of_ten(exponent: int) -> str:
-    return f"\N{MULTIPLICATION SIGN} 10{str(exponent).translate(SUPERSCRIPTS)}"
-
-
 def plus_minus(mean: float, interval: float) -> str:
-    """Return a mean and half of its interval, both rounded to the place of the interval's second digit."""
+    """Return a mean ± half the width of its interval, both rounded to the interval's second significant digit."""
     if math.isnan(interval) or math.isnan(mean):
         return number(mean)
     if interval and mean and not 1e-3 <= abs(mean) < 1e6:
@@ -113,33 +110,15 @@ def plus_minus(mean: float, interval: float) -> str:
     return f"{middle} \N{PLUS-MINUS SIGN} {half}".replace("-", MINUS)
 
 
-def percent(share: float) -> str:
-    """Return a share in percent, with its sign where it is a difference below zero."""
-    return f"{number(100 * share)} %"
+def _power_of_ten(exponent: int) -> str:
+    return f"\N{MULTIPLICATION SIGN} 10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def signed_percent(share: float) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
-    return f"{100 * share:+.2f}".replace("-", MINUS)
+def percent(fraction: float) -> str:
+    """Return a fraction in percent."""
+    return f"{number(100 * fraction)} %"
 
 
-def headline(row: Mapping[Any, Any]) -> str:
-    """Return the sentence that a report begins with: the row of the area fraction of one specimen in words."""
-    fields = int(row["fields"])
-    counted = f"n = {fields} field{'s' if fields != 1 else ''}"
-    if fields < FEWEST_FOR_AN_INTERVAL:
-        return (
-            f"A_A = {percent(row['mean'])} ({counted}): too few fields for a confidence interval, "
-            f"measure at least {FEWEST_FOR_A_HEADLINE}"
-        )
-    measured = plus_minus(100 * row["mean"], 100 * row["interval95"])
-    accuracy = row["relative_accuracy_percent"]
-    words = f"A_A = {measured} % (95 %, {counted}, %RA {number(accuracy, 2)} %)"
-    if fields < FEWEST_FOR_A_HEADLINE:
-        return f"{words}: too few fields to rely on, measure at least {FEWEST_FOR_A_HEADLINE}"
-    if math.isnan(accuracy):
-        return words
-    more = int(row["more_fields_for_5_percent"])
-    if more:
-        return f"{words}; about {more} more field{'s' if more != 1 else ''} for 5 %"
-    return f"{words}; enough fields for 5 %"
+def signed_percentage_points(difference: float) -> str:
+    """Return a difference of two fractions in percentage points, always with its sign."""
+    return f"{100 * difference:+.2f}".replace("-", MINUS)

@@ -1,10 +1,10 @@
-"""All that is known of a folder of micrographs before the first one is segmented.
+"""Intake of a run: everything known about a folder of micrographs before the first one is segmented.
 
-Every picture is examined once: whether it can be used, where its information bar begins, what its header says. Two
-tables may come with the folder: pixel sizes, and specimens.
+Every image is examined once: whether it can be used, where its information bar begins, what its header says. Two
+tables may come with the folder, one of pixel sizes (--scales) and one of specimens (--fields).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,37 +18,45 @@ from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
 from microseg.measurement.settings import Crop, Request
 from microseg.micrographs.conversion import SUFFIXES, Grey, bits_in_use, count_bits, read_grey
-from microseg.micrographs.headers import Header, read_header
+from microseg.micrographs.headers import read_header
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
+
+IMAGE, SPECIMEN = "image", "specimen"
+SCALE_COLUMNS = (IMAGE, "pixel_size", "unit")
+
+UNIFORM_FRACTION = 0.5
+"""At least this fraction of a row of an information bar has one grey value; noise spreads those of a specimen."""
+SMALLEST_BAR, LARGEST_BAR = 0.02, 0.3
+"""Height of an information bar as a fraction of the image's."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the folder, examined."""
+class InputImage:
+    """A usable image of the folder."""
 
     name: str
-    """The name of its file, by which tables and results call it."""
+    """The name of its file, which tables and results use."""
     path: Path
     height: int
     width: int
     bits: tuple[int, ...] | None
-    """How many of its pixels need 0 to 16 bits; None for 8-bit pictures."""
+    """How many of its pixels need 0 to 16 bits; None for 8-bit images."""
     bar: int
     """Rows to cut off at the bottom."""
     pixel_size: PixelSize | None
-    """What its header says."""
+    """The pixel size in its header."""
     sha256: str
     """Digest of the file."""
 
     @property
     def stem(self) -> str:
-        """The name without its suffix, which results are named after."""
+        """The name without its suffix, which its results are named after."""
         return Path(self.name).stem
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """A picture that cannot be used, and why."""
+class UnreadableImage:
+    """An image that cannot be used, and why."""
 
     name: str
     reason: str
@@ -56,19 +64,20 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Intake:
-    """The micrographs to segment, and what tables and headers say of them."""
+    """The micrographs to segment, with what tables and headers say about them."""
 
-    pictures: list[Picture]
-    """In the order of their names."""
-    unreadable: list[Unreadable]
-    """Left out, where the user allows that."""
+    images: list[InputImage]
+    """Ordered by name."""
+    unreadable: list[UnreadableImage]
+    """Excluded, where the user allows it."""
     pixel_sizes: dict[str, PixelSize]
-    """Of every micrograph, or of none."""
+    """Of every image, or empty."""
     specimens: dict[str, str]
+    """The specimen of each image."""
     more_columns: dict[str, dict[str, str]]
-    """What the table of fields says beside the specimen."""
+    """Further columns of the table of specimens, for each image."""
     bits: int
-    """How many bits the 16-bit micrographs use, the same for all, so that they keep one scale of brightness."""
+    """Bits in use in the 16-bit micrographs, the same for all of them, so that they share one brightness scale."""
 
     @property
     def scaled(self) -> bool:
@@ -76,36 +85,37 @@ class Intake:
         return bool(self.pixel_sizes)
 
     def pixel_size_um(self, image: str) -> float | None:
-        """Return the side of a pixel in micrometres, where it is known."""
+        """Return the side of a pixel in micrometres, None where no pixel sizes are known."""
         return self.pixel_sizes[image].micrometres if self.scaled else None
 
 
-def take_in(request: Request) -> Intake:
-    """Examine every micrograph of the folder, and read the tables.
+def examine_folder(request: Request) -> Intake:
+    """Examine every image of the folder, and read the tables.
 
     Raises:
-        InputError: a picture cannot be used and is not to be skipped, a table or a pixel size is wrong, or some
-            micrographs have a pixel size and some have none.
+        InputError: an image cannot be used and is not to be skipped, a table or a pixel size is wrong, or only
+            some of the images have a pixel size.
     """
-    examined = list(examine(find_pictures(request.folder), request.settings.crop_bottom))
-    unreadable = [one for one in examined if isinstance(one, Unreadable)]
-    pictures = [one for one in examined if isinstance(one, Picture)]
+    examine = partial(_examine, crop=request.settings.crop_bottom)
+    examined = list(map_in_processes(examine, find_images(request.folder), "examining the micrographs"))
+    unreadable = [one for one in examined if isinstance(one, UnreadableImage)]
+    images = [one for one in examined if isinstance(one, InputImage)]
     if unreadable and not request.skip_unreadable:
         others = f" ({len(unreadable) - 1} more cannot be used)" if len(unreadable) > 1 else ""
-        raise InputError(f"{unreadable[0].reason}; or leave it out with --skip-unreadable{others}")
-    if not pictures:
-        raise InputError(f"{request.folder}: none of its {len(unreadable)} pictures can be used")
-    counts = [np.array(one.bits) for one in pictures if one.bits is not None]
-    # A table may speak of pictures that are there but cannot be read.
+        raise InputError(f"{unreadable[0].reason}; or exclude it with --skip-unreadable{others}")
+    if not images:
+        raise InputError(f"{request.folder}: none of its {len(unreadable)} images can be used")
+    # A table may name images that are in the folder but unreadable.
     names = [one.name for one in examined]
-    sizes = _pixel_sizes(request, pictures, names)
-    if not sizes:
+    pixel_sizes = _pixel_sizes(request, images, names)
+    if not pixel_sizes:
         request.settings.min_area.pixels(None)  # refuses an area in micrometres
     fields = read_fields(request.fields, names) if request.fields else {}
+    counts = [np.array(one.bits) for one in images if one.bits is not None]
     return Intake(
-        pictures=pictures,
+        images=images,
         unreadable=unreadable,
-        pixel_sizes=sizes,
+        pixel_sizes=pixel_sizes,
         specimens={name: fields[name][SPECIMEN] if fields else request.folder.resolve().name for name in names},
         more_columns={
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}
@@ -115,54 +125,122 @@ def take_in(request: Request) -> Intake:
     )
 
 
-def _pixel_sizes(request: Request, pictures: list[Picture], names: list[str]) -> dict[str, PixelSize]:
+def find_images(folder: Path) -> list[Path]:
+    """Return the images in a folder and its sub-folders, ordered by name, without hidden files and folders.
+
+    Raises:
+        InputError: the folder does not exist or has no image, or two images would give results of the same name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder with the micrographs")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
+            continue
+        # Some file systems ignore case in names.
+        first = found.setdefault(path.stem.casefold(), path)
+        if first is not path:
+            raise InputError(
+                f"{first} and {path}: images of the same name, whose results would overwrite each other; "
+                "rename one of them"
+            )
+    if not found:
+        raise InputError(f"{folder}: no image in it; put PNG, TIFF or JPEG files there")
+    return sorted(found.values(), key=lambda path: path.name)
+
+
+def _examine(path: Path, crop: Crop) -> InputImage | UnreadableImage:
+    try:
+        grey = read_grey(path)
+        header = read_header(path)
+    except InputError as error:
+        return UnreadableImage(path.name, str(error))
+    height, width = grey.shape
+    bar = crop
+    if bar == "auto":
+        bar = find_bar(grey) if header.bar_height is None else header.bar_height
+    if height - bar < 2 or width < 2:
+        return UnreadableImage(
+            path.name, f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
+        )
+    specimen = grey[: height - bar]
+    bits = tuple(count_bits(specimen).tolist()) if specimen.dtype == np.uint16 else None
+    return InputImage(path.name, path, height, width, bits, bar, header.pixel_size, file_digest(path))
+
+
+def find_bar(grey: Grey) -> int:
+    """Return the height of the information bar at the bottom of a micrograph in pixels, 0 where there is none.
+
+    A bar is a band with text on it, less than a third of the micrograph high. At least half of each of its rows
+    has one grey value, and most rows share the same one: its background.
+
+    Args:
+        grey: (height, width) of 8- or 16-bit grey values.
+    """
+    height, width = grey.shape
+    limit = int(LARGEST_BAR * height)
+    uniform = np.array([np.bincount(row).max() / width for row in grey[height - limit - 1 :][::-1]])
+    bar = int(np.argmax(uniform < UNIFORM_FRACTION)) if (uniform < UNIFORM_FRACTION).any() else 0
+    if bar < SMALLEST_BAR * height:
+        return 0
+    return bar if _has_text(grey[height - bar :]) else 0
+
+
+def _has_text(band: NDArray[np.integer]) -> bool:
+    """Return whether some rows of a band are written on, and most rows share its background."""
+    background = np.bincount(band.ravel()).argmax()
+    written = (band != background).mean(axis=1)
+    return bool((written > 0).any() and (written < UNIFORM_FRACTION).mean() > UNIFORM_FRACTION)
+
+
+def _pixel_sizes(request: Request, images: list[InputImage], names: list[str]) -> dict[str, PixelSize]:
+    """Return the pixel size of every image, from the option, the table or the header; empty where none has one."""
     scales = read_scales(request.scales, names) if request.scales else {}
     sizes = {}
-    for picture in pictures:
-        sources = [request.pixel_size, scales.get(picture.name), picture.pixel_size]
-        size = choose(str(picture.path), sources)
+    for image in images:
+        size = choose(str(image.path), [request.pixel_size, scales.get(image.name), image.pixel_size])
         if size is not None:
-            sizes[picture.name] = size
-    without = [picture.name for picture in pictures if picture.name not in sizes]
+            sizes[image.name] = size
+    without = [image.name for image in images if image.name not in sizes]
     if sizes and without:
         raise InputError(
-            f"{without[0]}: no pixel size is known, but of {next(iter(sizes))} it is "
-            f"({len(without)} of {len(pictures)} have none); give --pixel-size, or a line for each in --scales"
+            f"{without[0]}: no pixel size is known, unlike that of {next(iter(sizes))} "
+            f"({len(without)} of {len(images)} have none); give --pixel-size, or a line for each in --scales"
         )
     return sizes
 
 
-IMAGE, SPECIMEN = "image", "specimen"
-SCALE_COLUMNS = (IMAGE, "pixel_size", "unit")
-
-
 def read_scales(path: Path, images: Collection[str]) -> dict[str, PixelSize]:
-    """Read the table of pixel sizes: image, pixel_size, unit.
+    """Read the table of pixel sizes, with the columns image, pixel_size and unit.
 
     Raises:
-        InputError: the table cannot be used, or names a picture that is not among `images`.
+        InputError: the table cannot be used, or names an image that is not among `images`.
     """
     scales = {}
-    for where, row in _rows(path, SCALE_COLUMNS, images).values():
+    for where, row in _read_rows(path, SCALE_COLUMNS, images).values():
         number = parse_number(row["pixel_size"], where)
         scales[row[IMAGE]] = PixelSize(micrometres(number, row["unit"], where), path.name)
     return scales
 
 
 def read_fields(path: Path, images: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read the table of fields: image, specimen, and any columns more. Every one of `images` has to stand in it.
+    """Read the table of specimens, with a row for each of `images`: the columns image, specimen and any others.
 
     Raises:
-        InputError: the table cannot be used, leaves a picture out, or names one that is not among `images`.
+        InputError: the table cannot be used, lacks an image, or names one that is not among `images`.
     """
-    rows = _rows(path, (IMAGE, SPECIMEN), images)
+    rows = _read_rows(path, (IMAGE, SPECIMEN), images)
     missing = sorted(set(images) - set(rows))
     if missing:
-        raise InputError(f"{path}: no line for {_some(missing)}; add it, or move the picture out of the folder")
+        raise InputError(f"{path}: no line for {_listed(missing)}; add it, or move the image out of the folder")
     return {image: row for image, (_, row) in rows.items()}
 
 
-def _rows(path: Path, columns: tuple[str, ...], images: Collection[str]) -> dict[str, tuple[str, dict[str, str]]]:
+def _read_rows(
+    path: Path, columns: tuple[str, ...], images: Collection[str]
+) -> dict[str, tuple[str, dict[str, str]]]:
+    """Return the rows of a table by image, each with where it is for error messages: "scales.csv, line 2"."""
     header, lines = read_table(path)
     names = [name.strip().lower().replace(" ", "_") for name in header]
     for column in columns:
@@ -172,93 +250,13 @@ def _rows(path: Path, columns: tuple[str, ...], images: Collection[str]) -> dict
     for number, fields in lines:
         where, row = f"{path}, line {number}", dict(zip(names, fields, strict=True))
         if row[IMAGE] in rows:
-            raise InputError(f"{where}: {row[IMAGE]} stands in an earlier line too; remove one")
+            raise InputError(f"{where}: {row[IMAGE]} is in an earlier line too; remove one of them")
         rows[row[IMAGE]] = where, row
-    strangers = [image for image in rows if image not in images]
-    if strangers:
-        raise InputError(f"{path}: there is no picture {_some(strangers)}; correct the name or remove the line")
+    unknown = [image for image in rows if image not in images]
+    if unknown:
+        raise InputError(f"{path}: no image {_listed(unknown)} in the folder; correct the name or remove the line")
     return rows
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the pictures in a folder and its sub-folders, ordered by name; hidden files and folders are left out.
-
-    Raises:
-        InputError: there is no such folder, no picture in it, or two whose results would have the same name.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder with the micrographs")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        # Names that differ in case alone are one name on some systems.
-        twin = found.setdefault(path.stem.casefold(), path)
-        if twin is not path:
-            raise InputError(
-                f"{twin} and {path}: two pictures of one name, so that their results could not be told apart; "
-                "rename one of them"
-            )
-    if not found:
-        raise InputError(f"{folder}: no picture in it; put PNG, TIFF or JPEG files there")
-    return sorted(found.values(), key=lambda path: path.name)
-
-
-def examine(paths: list[Path], crop: Crop) -> Iterable[Picture | Unreadable]:
-    """Look at every picture and yield what can be known of it beforehand, in order."""
-    return map_in_processes(partial(_examine, crop=crop), paths, "looking at the pictures")
-
-
-def _bar(grey: Grey, header: Header) -> int:
-    return find_bar(grey) if header.bar_height is None else header.bar_height
-
-
-def _examine(path: Path, crop: Crop) -> Picture | Unreadable:
-    try:
-        grey = read_grey(path)
-        header = read_header(path)
-    except InputError as error:
-        return Unreadable(path.name, str(error))
-    height, width = grey.shape
-    bar = _bar(grey, header) if crop == "auto" else crop
-    if height - bar < 2 or width < 2:
-        return Unreadable(path.name, f"{path}: of its {height} rows {bar} are cut off; lower --crop-bottom")
-    specimen = grey[: height - bar]
-    bits = tuple(count_bits(specimen).tolist()) if specimen.dtype == np.uint16 else None
-    return Picture(path.name, path, height, width, bits, bar, header.pixel_size, file_digest(path))
-
-
-# A row of a bar is for the most part of one single grey value; noise spreads those of a specimen.
-UNIFORM_SHARE = 0.5
-SMALLEST_SHARE, LARGEST_SHARE = 0.02, 0.3
-"""How much of a micrograph's height a bar takes, at least and at most."""
-
-
-def find_bar(grey: Grey) -> int:
-    """Return the height of the information bar at the bottom of a micrograph in pixels, 0 where there is none.
-
-    A bar is a band of rows of which each is at least half of one grey value, with something written on it, and not
-    a third of the micrograph high. Of the band as a whole one grey value is the background.
-
-    Args:
-        grey: (height, width) of 8- or 16-bit grey values.
-    """
-    height, width = grey.shape
-    limit = int(LARGEST_SHARE * height)
-    shares = np.array([np.bincount(row).max() / width for row in grey[height - limit - 1 :][::-1]])
-    bar = int(np.argmax(shares < UNIFORM_SHARE)) if (shares < UNIFORM_SHARE).any() else 0
-    if bar < SMALLEST_SHARE * height:
-        return 0
-    return bar if _has_text(grey[height - bar :]) else 0
-
-
-def _has_text(band: NDArray[np.integer]) -> bool:
-    """Whether some rows of a band are written on, and its background is of one grey value."""
-    background = np.bincount(band.ravel()).argmax()
-    written = (band != background).mean(axis=1)
-    return bool((written > 0).any() and (written < UNIFORM_SHARE).mean() > UNIFORM_SHARE)

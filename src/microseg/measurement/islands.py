@@ -1,4 +1,4 @@
-"""Every island of a mask: its size, its shape, and how far its neighbour is."""
+"""Every island of a mask: its size and shape, and the distance of its nearest neighbour."""
 
 import numpy as np
 import pandas as pd
@@ -15,17 +15,18 @@ COLUMNS = (
     *("perimeter_um", "circularity", "orientation_deg", "nearest_um", "mean_probability", "touches_border"),
 )
 
-# The middles of the four edges of a pixel, which scikit-image's convex hull and contours go through too.
-EDGE_MIDDLES = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
+# Midpoints of the four edges of a pixel: scikit-image's convex hulls and contours go through them too.
+EDGE_MIDPOINTS = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
 
 
 def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.int32]]:
-    """Number the islands of a mask, and leave out those smaller than `smallest_area` square pixels.
+    """Number the islands of a mask, without those smaller than `smallest_area` pixels.
 
-    Pixels that touch at a corner belong to one island.
+    Pixels that touch at a corner belong to the same island.
 
     Returns:
-        The mask without the small ones, and the islands numbered from 1 in the order of their first rows.
+        The mask without the small islands, and the islands numbered from 1 in the order of their first rows; both
+        (height, width).
     """
     labels = np.asarray(label(mask), np.int32)
     areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
@@ -48,12 +49,11 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
         logits: raw network output, the same shape.
 
     Returns:
-        A row for each island and the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
-        of that area; largest and smallest distance of parallel tangents (Feret's diameters) and the one over the
-        other; perimeter after Crofton in four directions; circularity, 4 pi area / perimeter^2, which is 1 for a
-        circle; orientation of the long axis, 0 to below 180 degrees counter-clockwise from horizontal; distance
-        of the nearest other island's centroid, NaN where there is none; mean probability; whether it touches the
-        border.
+        A row for each island with the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
+        of equal area; largest and smallest Feret diameter and their ratio; perimeter by Crofton's formula in four
+        directions; circularity, 4 pi area / perimeter^2, 1 for a circle; orientation of the long axis, 0 to below
+        180 degrees counter-clockwise from horizontal; distance between its centroid and the nearest other one,
+        NaN where there is none; mean probability; whether it touches the border.
     """
     if not labels.any():
         return pd.DataFrame({column: [] for column in COLUMNS})
@@ -77,9 +77,9 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
             "aspect_ratio": largest / smallest,
             "perimeter_um": found["perimeter_crofton"],
             "circularity": 4 * np.pi * found["area"] / found["perimeter_crofton"] ** 2,
-            # scikit-image measures from the axis of the rows, which points down.
+            # scikit-image measures from the row axis, which points down.
             "orientation_deg": (np.degrees(found["orientation"]) - 90) % 180,
-            "nearest_um": _nearest(np.column_stack([found["centroid-0"], found["centroid-1"]])),
+            "nearest_um": _nearest_distances(np.column_stack([found["centroid-0"], found["centroid-1"]])),
             "mean_probability": found["mean_probability"],
             "touches_border": border_sides(labels)[found["label"]] > 0,
         }
@@ -89,15 +89,15 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
 def feret_diameters(region: Mask) -> NDArray[np.float64]:
     """Return the largest and the smallest distance between parallel tangents of a region, in pixels.
 
-    Of a convex hull the largest is the greatest distance of two corners. The smallest has one tangent along an
-    edge of the hull (M. I. Shamos, Computational Geometry, 1978), so that the extents across all edges hold it.
+    The largest is the greatest distance between two corners of the convex hull. The smallest has one tangent along
+    an edge of the hull (M. I. Shamos, Computational Geometry, 1978): it is the least extent across any edge.
     """
-    # The hull has its corners in the first and the last pixel of the rows, so the others need not be looked at.
+    # The corners of the hull lie at the first and the last pixel of a row; the other pixels are not needed.
     rows = np.flatnonzero(region.any(axis=1))
     first = region[rows].argmax(axis=1)
     last = region.shape[1] - 1 - region[rows, ::-1].argmax(axis=1)
     pixels = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
-    points = (pixels[:, None] + EDGE_MIDDLES).reshape(-1, 2)
+    points = (pixels[:, None] + EDGE_MIDPOINTS).reshape(-1, 2)
     hull = ConvexHull(points)
     corners = points[hull.vertices]
     extents = np.ptp(corners @ hull.equations[:, :2].T, axis=0)
@@ -105,11 +105,11 @@ def feret_diameters(region: Mask) -> NDArray[np.float64]:
 
 
 def mean_probability(region: Mask, logits: Logits) -> float:
-    """Return the mean probability of foreground in a region of a picture; both are (height, width)."""
+    """Return the mean probability of foreground in a region; both arrays are (height, width)."""
     return float(probabilities(logits[region]).mean())
 
 
-def _nearest(centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+def _nearest_distances(centroids: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(centroids) < 2:
         return np.full(len(centroids), np.nan)
     distances, _ = KDTree(centroids).query(centroids, k=2)

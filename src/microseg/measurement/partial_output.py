@@ -1,4 +1,4 @@
-"""Results on their way: collected beside the output folder, and put in its place when all of them are there."""
+"""Results of an unfinished run: collected in a folder beside the output, renamed to it once they are complete."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from microseg.common.errors import InputError
 from microseg.common.files import output_file, remove, write_json
 
-PICTURE_FOLDERS = ("masks", "overlays", "labels", "probability")
+IMAGE_FOLDERS = ("masks", "overlays", "labels", "probability")
 PLAN, RECORDS = "plan.json", "records"
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -21,17 +21,18 @@ log = logging.getLogger(__name__)
 
 
 def check_output(output: Path, folder: Path) -> None:
-    """Raise an InputError where results cannot go to `output`: it has something in it, or lies in `folder`."""
+    """Raise an InputError if results cannot go to `output`: it is not empty, or lies among the micrographs."""
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise InputError(f"{output}: is there already and not empty; give a new folder, or empty it")
+        raise InputError(f"{output}: already exists and is not empty; give a new folder, or empty it")
     if folder.resolve() in (output.resolve(), *output.resolve().parents):
         raise InputError(
-            f"{output}: lies in the folder of the micrographs; results would be taken for micrographs"
+            f"{output}: lies in the folder of the micrographs, where results would be taken for micrographs; "
+            "give a folder outside of it"
         )
 
 
 class PartialOutput:
-    """The working folder of a run, with a record of every micrograph that is done."""
+    """The working folder of a run, with a record of every finished micrograph."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -39,30 +40,32 @@ class PartialOutput:
         self._work = self.folder / ".work"
 
     def begin(self, plan: Mapping[str, Any], folders: Sequence[str], *, resume: bool) -> None:
-        """Make the working folder, or take up the one of an interrupted run that had the same `plan`.
+        """Create the working folder, or resume in the one of an interrupted run with the same `plan`.
+
+        Args:
+            plan: everything the results depend on, as JSON takes it.
+            folders: the folders of images to create.
+            resume: whether to resume an interrupted run; otherwise it is removed.
 
         Raises:
-            InputError: it is to be taken up, but was begun with another plan; the message names what differs.
+            InputError: the interrupted run had another plan; the message names what differs.
         """
-        # As JSON has it, so that a plan that was read equals the one that was written.
+        # Through JSON, so that a plan read back equals the one that was written.
         plan = json.loads(json.dumps(plan))
         if self.folder.exists() and resume:
-            self._check(plan)
-            log.info("going on with %d micrographs that are done", len(list(self._records.glob("*.json"))))
+            self._check_plan(plan)
+            finished = len(list(self._records.glob("*.json")))
+            log.info("resuming: %d micrographs are already done", finished)
         else:
             if self.folder.exists():
-                log.warning("%s: an interrupted run is removed; --resume would go on with it", self.folder)
+                log.warning("%s: removing an interrupted run; --resume would continue it", self.folder)
             remove(self.folder)
         for name in folders:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._records.mkdir(parents=True, exist_ok=True)
         write_json(self._work / PLAN, plan)
 
-    @property
-    def _records(self) -> Path:
-        return self._work / RECORDS
-
-    def _check(self, plan: Mapping[str, Any]) -> None:
+    def _check_plan(self, plan: Mapping[str, Any]) -> None:
         try:
             begun = json.loads((self._work / PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -70,12 +73,16 @@ class PartialOutput:
         different = sorted(key for key in {*begun, *plan} if begun.get(key) != plan.get(key))
         if different:
             raise InputError(
-                f"{self.folder}: the interrupted run was begun with other {', '.join(different)}; give the same "
-                "again, or leave --resume out to start anew"
+                f"{self.folder}: the interrupted run was started with other {', '.join(different)}; give the same "
+                "again, or omit --resume to start over"
             )
 
-    def record(self, stem: str) -> dict[str, Any] | None:
-        """Return the record of a micrograph that is done, else None."""
+    @property
+    def _records(self) -> Path:
+        return self._work / RECORDS
+
+    def read_record(self, stem: str) -> dict[str, Any] | None:
+        """Return the record of a micrograph, None where it is not finished."""
         path = self._records / f"{stem}.json"
         if not path.is_file():
             return None
@@ -83,13 +90,13 @@ class PartialOutput:
         return content
 
     def write_record(self, stem: str, record: Mapping[str, Any], islands: str) -> None:
-        """Note that a micrograph is done; `islands` are its lines of the table of islands."""
+        """Record that a micrograph is finished; `islands` are its lines of the table of islands."""
         with output_file(self._records / f"{stem}.csv") as partial:
             partial.write_text(islands, encoding="utf-8", newline="\n")
         write_json(self._records / f"{stem}.json", record)
 
     def join_islands(self, header: str, stems: Sequence[str], path: Path) -> None:
-        """Write the table of all islands, one micrograph after the other."""
+        """Write the table of all islands, one micrograph after another."""
         with path.open("w", encoding="utf-8", newline="\n") as table:
             table.write(header)
             for stem in stems:
@@ -97,7 +104,7 @@ class PartialOutput:
                     shutil.copyfileobj(lines, table)
 
     def finish(self) -> None:
-        """Put the folder in its place."""
+        """Turn the working folder into the output folder."""
         remove(self._work)
         if self.output.exists():
             self.output.rmdir()
@@ -105,8 +112,8 @@ class PartialOutput:
 
 
 @contextmanager
-def resume_advice(unfinished: PartialOutput) -> Iterator[None]:
-    """Say how to go on where the disk is full or the user interrupts; what is done stays in the working folder.
+def resume_advice(partial: PartialOutput) -> Iterator[None]:
+    """Say how to resume when the disk is full or the user interrupts; finished work stays in the working folder.
 
     Raises:
         InputError: the disk is full.
@@ -116,10 +123,13 @@ def resume_advice(unfinished: PartialOutput) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise InputError(
-                f"{unfinished.output}: the disk is full; free some space, then run the same with --resume "
-                f"(what is done waits in {unfinished.folder})"
+                f"{partial.output}: the disk is full; free some space, then run the same command with --resume "
+                f"(finished micrographs are kept in {partial.folder})"
             ) from error
         raise
     except KeyboardInterrupt:
-        log.warning("interrupted; run the same with --resume to go on (what is done is in %s)", unfinished.folder)
+        log.warning(
+            "interrupted; run the same command with --resume to continue (finished micrographs are kept in %s)",
+            partial.folder,
+        )
         raise

@@ -20,17 +20,17 @@ from microseg.network.sliding_window import Tiling
 from microseg.prediction.inference import predict, predict_d4
 from microseg.prediction.logits import LARGEST
 
-# Larger pictures are predicted in tiles, whatever was asked for, and a band of rows at a time, so that memory is
-# enough. Bands overlap by more than the network sees around a pixel.
-LARGEST_WHOLE, TILE_OF_MOSAICS = 4_000_000, 1024
+LARGEST_WHOLE, MOSAIC_TILE_SIZE = 4_000_000, 1024
+"""Images of more pixels, such as mosaics, are always predicted in tiles, to limit memory."""
 BAND_ROWS, BAND_MARGIN = 2048, 256
+"""Mosaics are predicted a band of rows at a time; the margin exceeds the receptive field of the networks."""
 
 PIXELS_AT_ONCE = 2 * LARGEST_WHOLE
-"""So many pixels at most are predicted at a time in several micrographs; a larger one alone."""
+"""Micrographs predicted at the same time have at most this many pixels in total; a larger one runs alone."""
 
 
 class Predictor:
-    """The network of the model in `folder`, on the best device of this machine."""
+    """The network of the model in `folder`, on the best available device."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         network, self.card = read_model(folder)
@@ -40,23 +40,24 @@ class Predictor:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Device, precision and libraries, for the record."""
+        """Device, precision and libraries, for the provenance."""
         return asdict(current_environment(self._fabric))
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel of the training micrographs in micrometres, where the model says so."""
+        """Pixel size of the training micrographs in micrometres, where the model's card has it."""
         size = self.card.training.get("pixel_size_um")
         return None if size is None else float(size)
 
     @contextmanager
-    def cores_shared(self, largest: float) -> Iterator[int]:
-        """Share the cores out among the threads that begin within, and yield how many these should be.
+    def share_cores(self, largest: float) -> Iterator[int]:
+        """Divide the cores among threads started within, and yield how many threads to start.
 
-        With a core each, on micrographs of their own, they do not wait for each other, but take more memory.
+        One thread a core, each on a micrograph of its own, is fastest: none waits for another. It takes the most
+        memory, so that large micrographs get fewer threads of several cores.
 
         Args:
-            largest: pixels of the largest micrograph.
+            largest: number of pixels of the largest micrograph, as the network sees it.
         """
         cores = torch.get_num_threads()
         threads = max(1, min(cores, int(PIXELS_AT_ONCE / largest)))
@@ -66,53 +67,58 @@ class Predictor:
         finally:
             torch.set_num_threads(cores)
 
-    def give_back_memory(self) -> None:
-        """Give the system back what memory the network has taken and does not need between two micrographs."""
+    def release_memory(self) -> None:
+        """Return memory that the network does not need between two micrographs to the operating system."""
         trim_memory()
 
     def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
-        """Return the logits of a micrograph, (height, width), rounded as the stage predict writes them.
+        """Return the logits of a micrograph, rounded as the stage predict writes them.
 
-        With another `factor` than 1 the network sees the micrograph enlarged by it; the logits have its own size.
+        Args:
+            micrograph: (height, width) of grey values.
+            factor: the network sees the micrograph enlarged by this factor; the logits keep its own size.
+
+        Returns:
+            (height, width).
         """
         if factor != 1.0:
             height, width = micrograph.shape
-            seen = Image.fromarray(micrograph).resize(
+            resized = Image.fromarray(micrograph).resize(
                 (max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.LANCZOS
             )
-            found = Image.fromarray(self.logits(np.asarray(seen)).astype(np.float32))
-            return np.asarray(found.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
+            resized_logits = Image.fromarray(self.logits(np.asarray(resized)).astype(np.float32))
+            return np.asarray(resized_logits.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
         small = downsample(micrograph, self.card.downsample)
         if small.size <= LARGEST_WHOLE:
             logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile_size)
         else:
-            logits = self._predict_in_bands(small, self._settings.tile_size or TILE_OF_MOSAICS)
-        return rounded(upsample_array(logits, micrograph.shape))
+            logits = self._predict_in_bands(small, self._settings.tile_size or MOSAIC_TILE_SIZE)
+        return _to_float16(upsample_array(logits, micrograph.shape))
 
-    def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile: int) -> NDArray[np.float16]:
+    def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile_size: int) -> NDArray[np.float16]:
         statistics = grey_statistics(micrograph)
         logits = np.empty(micrograph.shape, np.float16)
         for top in range(0, len(micrograph), BAND_ROWS):
             first = max(0, top - BAND_MARGIN)
-            band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile)
-            logits[top : top + BAND_ROWS] = rounded(band)[top - first : top - first + BAND_ROWS]
-        trim_memory()  # what the network took, for what measuring takes
+            band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile_size)
+            logits[top : top + BAND_ROWS] = _to_float16(band)[top - first : top - first + BAND_ROWS]
+        trim_memory()  # measuring needs it next
         return logits
 
     def _predict(
-        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile: int | None
+        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile_size: int | None
     ) -> NDArray[np.float32]:
-        function = predict_d4 if self._settings.tta else predict
+        predict_batch = predict_d4 if self._settings.tta else predict
         inputs = network_input(micrograph, self.card.input_normalization, statistics)[None]
         with self._fabric.autocast():
-            logits = function(
-                self._network, self._fabric.to_device(inputs), Tiling(tile, self._settings.tile_overlap)
+            logits = predict_batch(
+                self._network, self._fabric.to_device(inputs), Tiling(tile_size, self._settings.tile_overlap)
             )
-        # So that the probabilities are true ones; it does not move the limit of 0.5.
+        # Calibrates the probabilities; the mask of those above 0.5 stays the same.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return values
 
 
-def rounded(logits: NDArray[np.floating]) -> NDArray[np.float16]:
-    """Return logits as the stage predict writes them; what it is given is cut to their range in place."""
+def _to_float16(logits: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Return logits as the stage predict writes them; clips the given array to their range in place."""
     return np.clip(logits, -LARGEST, LARGEST, out=logits).astype(np.float16, copy=False)

@@ -1,6 +1,8 @@
-"""The report: one page for someone who has never heard of a U-Net, self-contained and printable."""
+"""The report of a run: one self-contained, printable page for readers who have never heard of a U-Net."""
 
+import math
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,26 +13,29 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from microseg.common.files import output_file
 from microseg.measurement.formatting import (
     column_name,
-    headline,
     name_and_unit,
     number,
     percent,
     plus_minus,
-    signed_percent,
+    signed_percentage_points,
 )
 from microseg.measurement.report_figures import (
     ISLAND_COLUMNS,
     distribution_figures,
     specimens_figure,
-    svg_address,
+    svg_url,
 )
 from microseg.measurement.results import Results
 from microseg.measurement.settings import Settings
-from microseg.measurement.specimens import ACCURACIES
+from microseg.measurement.specimens import ACCURACIES, FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_INTERVAL
 
 TEMPLATE = "report.html.j2"
 GRID_WIDTHS = ((50, 300), (200, 220))
+"""The width of a field on the page in pixels, up to a number of fields."""
 SMALLEST_GRID_WIDTH = 170
+
+COARSE_ACCURACY = 10
+"""The report warns of a relative accuracy above this, in percent."""
 
 
 def write_report(path: Path, results: Results, islands: Path) -> None:
@@ -51,14 +56,9 @@ def _environment() -> Environment:
     )
 
 
-def headlines(results: Results) -> list[dict[str, str]]:
-    """Return for each specimen the sentence with its area fraction."""
-    rows = results.specimens[results.specimens["quantity"] == "area_fraction"]
-    return [{"specimen": row["specimen"], "text": headline(row)} for row in rows.to_dict("records")]
-
-
 def _context(results: Results, islands: Path) -> dict[str, Any]:
-    scaled, fields = results.intake.scaled, results.fields
+    """Return the variables of the template."""
+    scaled, fields, settings = results.intake.scaled, results.fields, results.request.settings
     columns = [column_name(column, scaled=scaled) for column in ISLAND_COLUMNS]
     table = pd.read_csv(islands, usecols=columns)
     table["specimen"] = table["image"].map(results.intake.specimens)
@@ -66,30 +66,109 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     return {
         "title": f"{results.request.folder.resolve().name}: {count} field{'s' if count != 1 else ''} measured",
         "headlines": headlines(results),
-        "model_error": model_error_sentence(results.model_error),
-        "warnings": warnings(results),
-        "world": world(results),
+        "model_error": _model_error(results.model_error),
+        "warnings": _warnings(results),
+        "training_comparison": _training_comparison(results),
         "specimens": list(results.sensitivity),
         "quantities": _quantities(results),
-        "specimens_figure": svg_address(specimens_figure(fields, results.specimens)),
+        "specimens_figure": svg_url(specimens_figure(fields, results.specimens)),
         "sensitivity_names": [_sensitivity_name(name) for name in next(iter(results.sensitivity.values()))],
         "sensitivity": [
-            (one, [percent(value) for value in row.values()]) for one, row in results.sensitivity.items()
+            (specimen, [percent(value) for value in row.values()]) for specimen, row in results.sensitivity.items()
         ],
-        "method": method_words(results.request.settings),
-        "islands_note": _islands_note(table, results.request.settings),
-        "distributions": [(name, svg_address(one)) for name, one in distribution_figures(table, scaled=scaled)],
-        "thumbnail": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
+        "method": _method(settings),
+        "islands_note": _islands_note(table, settings),
+        "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
+        "grid_width": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
         "fields": _fields(results),
-        "raw": _raw(results),
-        "made": made(results),
+        "table": _table(results),
+        "details": _details(results),
         "bars": _bars(results),
     }
 
 
+def headlines(results: Results) -> list[dict[str, str]]:
+    """Return the headline of each specimen: {"specimen": its name, "text": its area fraction in a sentence}."""
+    rows = results.specimens[results.specimens["quantity"] == "area_fraction"]
+    return [{"specimen": row["specimen"], "text": headline(row)} for row in rows.to_dict("records")]
+
+
+def headline(row: Mapping[Any, Any]) -> str:
+    """Return the area fraction of a specimen as a sentence; `row` is its row of the table of specimens."""
+    fields = int(row["fields"])
+    counted = f"n = {fields} field{'s' if fields != 1 else ''}"
+    if fields < FEWEST_FOR_AN_INTERVAL:
+        return (
+            f"A_A = {percent(row['mean'])} ({counted}): too few fields for a confidence interval, "
+            f"measure at least {FEWEST_FOR_A_HEADLINE}"
+        )
+    measured = plus_minus(100 * row["mean"], 100 * row["interval95"])
+    accuracy = row["relative_accuracy_percent"]
+    text = f"A_A = {measured} % (95 %, {counted}, %RA {number(accuracy, 2)} %)"
+    if fields < FEWEST_FOR_A_HEADLINE:
+        return f"{text}: too few fields to rely on, measure at least {FEWEST_FOR_A_HEADLINE}"
+    if math.isnan(accuracy):
+        return text
+    more = int(row["more_fields_for_5_percent"])
+    if more:
+        return f"{text}; about {more} more field{'s' if more != 1 else ''} for 5 %"
+    return f"{text}; enough fields for 5 %"
+
+
+def _model_error(error: dict[str, Any] | None) -> str:
+    """Say how far the model was off in its evaluation, or that this is not known."""
+    if error is None:
+        return (
+            "The error of the model is not known: its folder has no evaluation that compares area fractions. "
+            "The interval above does not include it."
+        )
+    count = error["micrographs"]
+    text = f"Error of the model: on {count} annotated micrograph{'s' if count != 1 else ''} "
+    text += f"it was off by {signed_percentage_points(error['mean'])} percentage points on average"
+    if "interval95" in error:
+        low, high = map(signed_percentage_points, error["interval95"])
+        text += f" (95 % interval {low} to {high})"
+    if "limits_of_agreement" in error:
+        low, high = map(signed_percentage_points, error["limits_of_agreement"])
+        text += f", and on 95 of 100 single micrographs by {low} to {high}"
+    return f"{text}. The results here are not corrected for it, and the interval above does not include it."
+
+
+def _warnings(results: Results) -> list[tuple[str, list[str]]]:
+    """Return what a reader has to know first: warnings, each with the fields it is about, empty if about all."""
+    found: list[tuple[str, list[str]]] = []
+    if not results.intake.scaled:
+        found.append(("No pixel size is known: all lengths and areas are in pixels", []))
+    found += [(f"Excluded because it cannot be read: {one.reason}", []) for one in results.intake.unreadable]
+    for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
+        accuracy = row["relative_accuracy_percent"]
+        if accuracy > COARSE_ACCURACY:
+            more = row["more_fields_for_10_percent"]
+            text = f"{row['specimen']}: %RA is {number(accuracy, 2)} %"
+            found.append((f"{text}; about {more} more fields would bring it to {COARSE_ACCURACY} %", []))
+    fields: dict[str, list[str]] = defaultdict(list)
+    for image, texts in results.warnings.items():
+        for text in texts:
+            # Behind the colon are values of this field alone, which are shown beside it.
+            fields[text.split(": ")[0]].append(image)
+    return found + list(fields.items())
+
+
+def _training_comparison(results: Results) -> str:
+    if not results.compared_with_training:
+        return (
+            "Whether these micrographs resemble those the model was trained on could not be checked, because its "
+            "folder has no image statistics of them. Look at the outlines below"
+        )
+    return (
+        "Each field was compared with the micrographs the model was trained on. A field without a warning proves "
+        "nothing: look at the outlines below"
+    )
+
+
 def _quantities(results: Results) -> list[dict[str, Any]]:
+    """Return the rows of the table of quantities; those of one quantity stand together, to compare specimens."""
     rows = []
-    # The specimens of one quantity stand together, so that they can be compared.
     for quantity in results.quantities:
         name, unit = name_and_unit(quantity, scaled=results.intake.scaled)
         factor = 100 if unit == "%" else 1
@@ -100,7 +179,7 @@ def _quantities(results: Results) -> list[dict[str, Any]]:
                 "fields": row["fields"],
                 "mean": plus_minus(factor * row["mean"], factor * row["interval95"]),
                 "unit": unit,
-                "deviation": number(factor * row["standard_deviation"]),
+                "standard_deviation": number(factor * row["standard_deviation"]),
                 "accuracy": number(row["relative_accuracy_percent"], 2),
             }
             for goal in ACCURACIES:
@@ -114,35 +193,48 @@ def _sensitivity_name(name: str) -> str:
     return name if name.isalpha() else f"probability {name}"
 
 
+def _method(settings: Settings) -> str:
+    if settings.method == "sigmoid":
+        return f"sigmoid, foreground where the probability is above {settings.threshold:g}"
+    return (
+        f"morphology, threshold of the logits ({settings.morphology_threshold}), then opening with a radius of "
+        f"{settings.opening_radius} px and closing with a radius of {settings.closing_radius} px"
+    )
+
+
 def _islands_note(islands: pd.DataFrame, settings: Settings) -> str:
     border = int(islands["touches_border"].sum())
     text = (
-        f"{len(islands)} islands; the {border} that the border cuts are left out of these figures, because a part "
+        f"{len(islands)} islands, of which {border} are cut by the image border and excluded from these figures. "
+        "Large islands are cut more often, so they are underrepresented here."
     )
-    text += "of them is missing. Large islands meet the border more often, so that the largest are too few here."
     if settings.min_area.number:
-        text += f" Islands below {area_words(settings)} were left out of everything."
+        text += f" Islands below {_smallest_area(settings)} are excluded from everything."
     return text
 
 
+def _smallest_area(settings: Settings) -> str:
+    unit = "px" if settings.min_area.in_pixels else "\N{MICRO SIGN}m"
+    return f"{settings.min_area.number:g} {unit}\N{SUPERSCRIPT TWO}"
+
+
 def _fields(results: Results) -> list[dict[str, Any]]:
-    stems = {picture.name: picture.stem for picture in results.intake.pictures}
     return [
         {
-            "image": record["image"],
-            "stem": stems[record["image"]],
-            "specimen": results.intake.specimens[record["image"]],
+            "image": image.name,
+            "stem": image.stem,
+            "specimen": results.intake.specimens[image.name],
             "fraction": percent(record["values"]["area_fraction"]),
             "islands": record["values"]["islands"],
-            "warnings": results.warnings[record["image"]],
+            "warnings": results.warnings[image.name],
             "thumbnails": record["thumbnails"],
         }
-        for record in results.records
+        for image, record in zip(results.intake.images, results.records, strict=True)
     ]
 
 
-def _raw(results: Results) -> dict[str, list[Any]]:
-    """Return the table of fields: names of its first columns, of those measured, of the rest, and the rows."""
+def _table(results: Results) -> dict[str, list[Any]]:
+    """Return the table of fields: its first columns, the measured ones with units, the others, and the rows."""
     first = ["image", "specimen"] if len(results.sensitivity) > 1 else ["image"]
     measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in results.quantities}
     own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
@@ -157,116 +249,41 @@ def _raw(results: Results) -> dict[str, list[Any]]:
     return {"first": first, "measured": list(measured.values()), "more": ["islands", *own], "rows": rows}
 
 
-def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:
-    """Return for each height of an information bar how often it was cut off, with an example."""
-    strips = {record["image"]: record["bar"] for record in results.records}
-    found: dict[int, dict[str, Any]] = {}
-    for picture in results.intake.pictures:
-        if picture.bar:
-            example = found.setdefault(
-                picture.bar, {"image": picture.name, "strip": strips[picture.name], "count": 0}
-            )
-            example["count"] += 1
-    return sorted(found.items())
-
-
-COARSE_ACCURACY = 10
-"""A relative accuracy above so many percent is warned of."""
-
-
-def model_error_sentence(error: dict[str, Any] | None) -> str:
-    """Say how wrong the model may be, from what its evaluation found; plainly where that is not known."""
-    if error is None:
-        return (
-            "How wrong the model may be is not known: its folder has no evaluation that compares area fractions. "
-            "The interval above does not include it."
-        )
-    count = error["micrographs"]
-    text = f"How wrong the model may be: on {count} annotated micrograph{'s' if count != 1 else ''} "
-    text += f"it was off by {signed_percent(error['mean'])} percentage points on average"
-    if "interval95" in error:
-        low, high = map(signed_percent, error["interval95"])
-        text += f" (95 % interval {low} to {high})"
-    if "limits_of_agreement" in error:
-        low, high = map(signed_percent, error["limits_of_agreement"])
-        text += f", and on 95 of 100 single micrographs by {low} to {high}"
-    return f"{text}. The figures here are not corrected by it, and the interval above does not include it."
-
-
-def warnings(results: Results) -> list[tuple[str, list[str]]]:
-    """Return what a reader has to know first: each warning with the fields it is about, none where about all."""
-    found: list[tuple[str, list[str]]] = []
-    if not results.intake.scaled:
-        found.append(("No pixel size is known: all lengths and areas are in pixels", []))
-    found += [(f"Left out, because it cannot be read: {one.reason}", []) for one in results.intake.unreadable]
-    for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
-        accuracy = row["relative_accuracy_percent"]
-        if accuracy > COARSE_ACCURACY:
-            more = row["more_fields_for_10_percent"]
-            text = f"{row['specimen']}: %RA is {number(accuracy, 2)} %"
-            found.append((f"{text}; about {more} more fields would bring it to {COARSE_ACCURACY} %", []))
-    about: dict[str, list[str]] = defaultdict(list)
-    for image, texts in results.warnings.items():
-        for text in texts:
-            # What stands behind the colon is about this field alone, and is said beside it.
-            about[text.split(": ")[0]].append(image)
-    return found + list(about.items())
-
-
-def world(results: Results) -> str:
-    """Say whether the micrographs were compared with those of the training, and what that is worth."""
-    if not results.compared_with_training:
-        return (
-            "Whether these micrographs resemble those the model was trained on could not be checked, because its "
-            "folder does not say what these look like. Look at the outlines below"
-        )
-    return (
-        "Each field was compared with the micrographs the model was trained on. That a field shows no difference "
-        "proves nothing: look at the outlines below"
+def _details(results: Results) -> list[tuple[str, str]]:
+    """Return how the results were made, as terms and their descriptions."""
+    settings, model, environment = results.request.settings, results.model, results.environment
+    tiles = (
+        f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
     )
-
-
-def method_words(settings: Settings) -> str:
-    """Say how masks were made from probabilities."""
-    if settings.method == "sigmoid":
-        return f"sigmoid, a pixel counts from a probability of {settings.threshold:g} on"
-    return (
-        f"morphology, threshold of the raw output ({settings.morphology_threshold}), then opening with a radius "
-        f"of {settings.opening_radius} px and closing with one of {settings.closing_radius} px"
-    )
-
-
-def area_words(settings: Settings) -> str:
-    """Return the smallest area of an island with its unit."""
-    unit = "px" if settings.min_area.in_pixels else "\N{MICRO SIGN}m"
-    return f"{settings.min_area.number:g} {unit}\N{SUPERSCRIPT TWO}"
-
-
-def made(results: Results) -> list[tuple[str, str]]:
-    """Return how the results were made, as terms and what is said of each."""
-    settings, model, intake = results.request.settings, results.model, results.intake
-    used = results.environment
-    sizes = sorted({(size.micrometres, size.source) for size in intake.pixel_sizes.values()})
-    lines = [f"{number(size, 4)} \N{MICRO SIGN}m a pixel ({source})" for size, source in sizes]
     directions = {"x": "rows", "y": "columns", "both": "rows and columns"}
-    tile = f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
+    sizes = sorted({(size.micrometres, size.source) for size in results.intake.pixel_sizes.values()})
+    pixel_sizes = [f"{number(size, 4)} \N{MICRO SIGN}m per pixel ({source})" for size, source in sizes[:4]]
+    if len(sizes) > len(pixel_sizes):
+        pixel_sizes.append(f"and {len(sizes) - len(pixel_sizes)} more")
     return [
         ("Program", results.provenance()["program"]),
         (
             "Model",
             f"{results.request.model}, weights {model['weights_sha256'][:12]}, epoch {model['epoch']}, trained on "
-            f"{len(model['training_micrographs'])} micrographs, IoU {number(model['validation_iou'])} on "
-            f"{len(model['validation_micrographs'])} others",
+            f"{len(model['training_micrographs'])} micrographs, validation IoU {number(model['validation_iou'])} "
+            f"on {len(model['validation_micrographs'])} others",
         ),
-        ("Prediction", f"{tile}{', mean of the eight symmetries' if settings.tta else ''}"),
-        ("Computed with", f"{used['device']}, {used['precision']}"),
-        ("From probability to masks", method_words(settings)),
-        ("Smallest island", area_words(settings) if settings.min_area.number else "one pixel"),
-        ("Islands", "pixels that touch at a side or a corner belong together"),
+        ("Prediction", f"{tiles}{', averaged over the eight flips and rotations' if settings.tta else ''}"),
+        ("Environment", f"{environment['device']}, {environment['precision']}"),
+        ("From probabilities to masks", _method(settings)),
+        ("Smallest island", _smallest_area(settings) if settings.min_area.number else "one pixel"),
+        ("Islands", "pixels that touch at a side or a corner belong to the same island"),
         ("Test lines", directions[settings.direction]),
-        (
-            "Pixel size",
-            "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more" if len(lines) > 4 else "") or "not known",
-        ),
-        ("Digests", "of every input and of the weights: provenance.json"),
+        ("Pixel size", "; ".join(pixel_sizes) or "not known"),
+        ("Digests", "those of all inputs and of the weights are in provenance.json"),
     ]
+
+
+def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:
+    """Return for each height of an information bar how often it was cut off, with an example."""
+    found: dict[int, dict[str, Any]] = {}
+    for image, record in zip(results.intake.images, results.records, strict=True):
+        if image.bar:
+            example = {"image": image.name, "thumbnail": record["bar"], "count": 0}
+            found.setdefault(image.bar, example)["count"] += 1
+    return sorted(found.items())

@@ -1,4 +1,4 @@
-"""The figures of the report, as SVG that stands inside its page."""
+"""The figures of the report, as SVG images inside its page."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from microseg.measurement.formatting import column_name
 from microseg.plotting import BLUE, ORANGE, SKY, VERMILION
 
 COLOURS = (BLUE, VERMILION, ORANGE, SKY, "#009E73", "#CC79A7")
-"""Of Okabe and Ito, one for each specimen; with more specimens than colours all are taken together."""
+"""The palette of Okabe and Ito, one colour a specimen; more specimens than colours are drawn as one."""
 
 MICROMETRES = "\N{MICRO SIGN}m"
 SIZE = (4.6, 3.0)
@@ -26,13 +26,13 @@ DISTRIBUTIONS = (
     ("orientation_deg", "Orientation", "long axis from horizontal, counter-clockwise, in degrees"),
     ("nearest_um", "Nearest neighbour", "distance of the centroids in {unit}"),
 )
-"""Each column of islands that is drawn, with its title and the label of its axis."""
+"""The columns of the table of islands that are drawn, each with its title and axis label."""
 
 ISLAND_COLUMNS = ("image", *(column for column, _, _ in DISTRIBUTIONS), "touches_border")
 
 
-def svg_address(figure: Figure) -> str:
-    """Return a figure as the address of an SVG image; the same figure gives the same bytes."""
+def svg_url(figure: Figure) -> str:
+    """Return a figure as a data URL of an SVG image; the same figure gives the same bytes."""
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "microseg"}):
@@ -41,18 +41,25 @@ def svg_address(figure: Figure) -> str:
 
 
 def specimens_figure(fields: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Show the area fraction of every field, the specimens beside each other, with their means and intervals."""
+    """Plot the area fraction of every field by specimen, with means and 95 % intervals.
+
+    Args:
+        fields: the table of fields.
+        summary: the table of specimens.
+    """
     rows = summary[summary["quantity"] == "area_fraction"]
     figure = Figure(figsize=(max(SIZE[0], 1.1 * len(rows) + 1.5), 3.4), layout="constrained")
     axes = figure.subplots()
-    for place, row in enumerate(rows.to_dict("records")):
+    for position, row in enumerate(rows.to_dict("records")):
         values = 100 * fields.loc[fields["specimen"] == row["specimen"], "area_fraction"].to_numpy()
-        # The fields stand beside each other in their order, so that a drift shows and none hides another.
+        # Fields are spread out in their order, so that a drift shows and no dot hides another.
         spread = np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.zeros(1)
-        axes.scatter(place + spread, values, s=14, color=COLOURS[place % len(COLOURS)], alpha=0.6, linewidths=0)
+        axes.scatter(
+            position + spread, values, s=14, color=COLOURS[position % len(COLOURS)], alpha=0.6, linewidths=0
+        )
         interval = 100 * row["interval95"]
         bars = None if np.isnan(interval) else [interval]
-        axes.errorbar(place, 100 * row["mean"], yerr=bars, fmt="D", color="black", markersize=5, capsize=7)
+        axes.errorbar(position, 100 * row["mean"], yerr=bars, fmt="D", color="black", markersize=5, capsize=7)
     axes.set_xticks(range(len(rows)), [_short(name) for name in rows["specimen"]])
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.set_ylim(bottom=0)
@@ -61,11 +68,10 @@ def specimens_figure(fields: pd.DataFrame, summary: pd.DataFrame) -> Figure:
 
 
 def distribution_figures(islands: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[str, Figure]]:
-    """Draw how size, shape, orientation and distance of the islands are distributed, each with its title.
+    """Yield a histogram of size, shape, orientation and distance of the islands, each with its title.
 
     Args:
-        islands: the table of islands with a column `specimen`; those at the border, of which a part is missing,
-            are left out.
+        islands: the table of islands with a column `specimen`; islands cut by the border are excluded.
         scaled: whether lengths are in micrometres or in pixels.
     """
     unit = MICROMETRES if scaled else "px"
@@ -97,7 +103,7 @@ def _histogram(groups: dict[str, np.ndarray], title: str, label: str, column: st
 
 
 def _edges(values: Sequence[float] | np.ndarray, column: str) -> np.ndarray:
-    """Return the limits of the classes: fixed ones for angles, else 24 up to where nearly all islands are."""
+    """Return the edges of the bins: fixed for angles, else 24 bins up to the 99.5 % quantile."""
     if column == "orientation_deg":
         return np.linspace(0, 180, 13)
     low = 1.0 if column == "aspect_ratio" else 0.0

@@ -1,4 +1,4 @@
-"""What a run has found, as the tables and summaries that it writes."""
+"""The results of a run, as the tables and summaries it writes."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ import pandas as pd
 
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
-from microseg.measurement.model import duplicates
+from microseg.measurement.model import find_duplicates
 from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
 from microseg.measurement.specimens import specimen_table
@@ -21,67 +21,64 @@ FIELD_COLUMNS = (
     *("number_per_mm2", "mean_area_um2", "interceptions_per_mm", "mean_intercept_um", "mean_free_path_um"),
     *("boundary_per_mm", "warnings"),
 )
+"""The first columns of the table of fields."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a run, with what they were made from."""
+    """The records of a run, and everything they were made with."""
 
     request: Request
     intake: Intake
     model: dict[str, Any]
-    """The model's card."""
+    """The model card."""
     environment: dict[str, str]
     """Device, precision and libraries."""
     compared_with_training: bool
-    """Whether the model's folder says what its training micrographs look like."""
+    """Whether the model's folder has the image statistics of its training micrographs."""
     evaluation: dict[str, Any] | None
-    """The metrics of the model's evaluation, where they are known."""
+    """The evaluation of the model, where it is known."""
     records: list[Record]
-    """One for each micrograph, in the order of their names."""
+    """One for each micrograph, ordered by name."""
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The columns of the fields that are averaged over a specimen."""
+        """The columns of `fields` that are averaged over a specimen."""
         return tuple(column_name(column, scaled=self.intake.scaled) for column in QUANTITIES)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
-        """The warnings about each micrograph."""
-        twins = duplicates({record["image"]: record["digest"] for record in self.records})
-        return {
-            record["image"]: record["warnings"] + ([twins[record["image"]]] if record["image"] in twins else [])
-            for record in self.records
-        }
+        """The warnings about each micrograph, by image."""
+        duplicates = find_duplicates({record["image"]: record["digest"] for record in self.records})
+        warnings = {record["image"]: list(record["warnings"]) for record in self.records}
+        for image, warning in duplicates.items():
+            warnings[image].append(warning)
+        return warnings
 
     @cached_property
     def fields(self) -> pd.DataFrame:
         """A row for each field: FIELD_COLUMNS, then the rows cut off, sensitivity, and the user's own columns."""
-        sizes = {picture.name: picture for picture in self.intake.pictures}
-        rows = []
-        for record in self.records:
-            image = record["image"]
-            picture = sizes[image]
-            rows.append(
-                {
-                    "image": image,
-                    "specimen": self.intake.specimens[image],
-                    "width_px": picture.width,
-                    "height_px": picture.height - picture.bar,
-                    "pixel_size_um": self.intake.pixel_size_um(image),
-                    **record["values"],
-                    "warnings": "; ".join(self.warnings[image]),
-                    "cropped_bottom_px": picture.bar,
-                    **{f"area_fraction_{name}": value for name, value in record["sensitivity"].items()},
-                    **self.intake.more_columns.get(image, {}),
-                }
-            )
+        rows = [
+            {
+                "image": image.name,
+                "specimen": self.intake.specimens[image.name],
+                "width_px": image.width,
+                "height_px": image.height - image.bar,
+                "pixel_size_um": self.intake.pixel_size_um(image.name),
+                **record["values"],
+                "warnings": "; ".join(self.warnings[image.name]),
+                "cropped_bottom_px": image.bar,
+                **{f"area_fraction_{name}": value for name, value in record["sensitivity"].items()},
+                **self.intake.more_columns.get(image.name, {}),
+            }
+            for image, record in zip(self.intake.images, self.records, strict=True)
+        ]
         table = pd.DataFrame(rows)
         first = [column_name(column, scaled=self.intake.scaled) for column in FIELD_COLUMNS]
         if not self.intake.scaled:
             first.remove(column_name("pixel_size_um", scaled=False))
             table = table.drop(columns="pixel_size_um")
-        # A quantity that is not defined in any field has its column all the same.
+        # A quantity that is not defined in any field keeps its column.
         return table.reindex(columns=[*first, *(column for column in table if column not in first)])
 
     @cached_property
@@ -91,7 +88,7 @@ class Results:
 
     @cached_property
     def sensitivity(self) -> dict[str, dict[str, float]]:
-        """For each specimen the mean area fraction at other probabilities and by both methods."""
+        """The mean area fraction of each specimen at other probabilities and by both methods."""
         names = list(self.records[0]["sensitivity"])
         groups = self.fields.groupby("specimen", sort=False)
         return {
@@ -101,16 +98,13 @@ class Results:
 
     @property
     def model_error(self) -> dict[str, Any] | None:
-        """How far the model's area fraction was from the annotated one, as the metrics of its evaluation have it.
-
-        None where the model has not been evaluated, or by a version that did not measure this.
-        """
-        metrics = (self.evaluation or {}).get(self.request.settings.method, {})
-        error = metrics.get("area_fraction_error")
+        """The error of the model's area fraction in its evaluation, for the method used; None where not known."""
+        scores = (self.evaluation or {}).get(self.request.settings.method, {})
+        error = scores.get("area_fraction_error")
         return dict(error) if isinstance(error, dict) else None
 
     def summary(self) -> dict[str, Any]:
-        """Return what `dvc metrics` shows of a run."""
+        """Return the content of summary.json, which `dvc metrics` shows."""
         specimens = {}
         for specimen, group in self.specimens.groupby("specimen", sort=False):
             specimens[str(specimen)] = {
@@ -129,24 +123,21 @@ class Results:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """Return all that the results depend on."""
-        settings = asdict(self.request.settings)
+        """Return the content of provenance.json: everything the results depend on."""
         return {
             "program": f"microseg {version('microseg')}",
             "model": {"source": self.request.model, **self.model},
             "environment": self.environment,
-            "settings": settings,
+            "settings": asdict(self.request.settings),
             "inputs": [
                 {
-                    "image": picture.name,
-                    "sha256": picture.sha256,
-                    "cropped_bottom_px": picture.bar,
-                    "pixel_size_um": self.intake.pixel_size_um(picture.name),
-                    "pixel_size_from": self.intake.pixel_sizes[picture.name].source
-                    if self.intake.scaled
-                    else None,
+                    "image": image.name,
+                    "sha256": image.sha256,
+                    "cropped_bottom_px": image.bar,
+                    "pixel_size_um": self.intake.pixel_size_um(image.name),
+                    "pixel_size_from": self.intake.pixel_sizes[image.name].source if self.intake.scaled else None,
                 }
-                for picture in self.intake.pictures
+                for image in self.intake.images
             ],
         }
 

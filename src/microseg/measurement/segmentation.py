@@ -1,4 +1,4 @@
-"""One micrograph from its logits to islands, figures, pictures and its record."""
+"""One micrograph of a run: from its logits to a mask, islands, measurements, images and its record."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from microseg.measurement.formatting import to_units
-from microseg.measurement.intake import Intake, Picture
+from microseg.measurement.intake import InputImage, Intake
 from microseg.measurement.islands import COLUMNS, island_table, label_islands
-from microseg.measurement.model import differences, seen_in_training
-from microseg.measurement.partial_output import PartialOutput
-from microseg.measurement.pictures import (
-    strip_address,
+from microseg.measurement.model import out_of_range, seen_in_training
+from microseg.measurement.output_images import (
+    bar_thumbnail,
     thumbnails,
     write_labels,
     write_overlay,
     write_probability,
 )
+from microseg.measurement.partial_output import PartialOutput
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
 from microseg.measurement.stereology import Labels, Mask, measure_field
 from microseg.micrographs.conversion import read_grey, to_8_bit
@@ -28,31 +28,112 @@ from microseg.network.image_statistics import ENTROPY, ImageStatistics, entropy,
 from microseg.prediction.logits import Logits, probabilities, row_chunks
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 
+THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
+"""The width of thumbnails in pixels, up to a number of fields: with 500 fields the report stays below 30 MB."""
+SMALLEST_THUMBNAIL = 240
+
+Record = dict[str, Any]
+"""A finished micrograph as JSON: measured values, sensitivity, digest, warnings and thumbnails."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the micrographs of a run have in common, and the work on each of them."""
+
+    settings: Settings
+    intake: Intake
+    training_statistics: ImageStatistics | None
+    """Statistics of the model's training micrographs, where its folder has them."""
+    partial_output: PartialOutput
+
+    def read(self, image: InputImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return a micrograph, (height, width) of 8-bit grey values, and the information bar cut off below it."""
+        grey = to_8_bit(read_grey(image.path), self.intake.bits)
+        rows = image.height - image.bar
+        return grey[:rows], grey[rows:]
+
+    def measure(
+        self, image: InputImage, micrograph: NDArray[np.uint8], bar: NDArray[np.uint8], logits: Logits
+    ) -> Record:
+        """Segment and measure a micrograph, write its images and its record, and return the record.
+
+        Args:
+            image: its file.
+            micrograph: (height, width) as `read` returns it.
+            bar: the information bar as `read` returns it.
+            logits: raw network output, (height, width).
+        """
+        pixel_size_um = self.intake.pixel_size_um(image.name)
+        # Before the labels of a mosaic take their memory.
+        digest = pixel_digest(micrograph)
+        warnings = self._training_warnings(micrograph, logits, digest)
+        found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um))
+        folder = self.partial_output.folder
+        write_mask(folder / "masks" / f"{image.stem}.png", found.mask)
+        write_overlay(folder / "overlays" / f"{image.stem}.jpg", micrograph, found.mask)
+        write_labels(folder / "labels" / f"{image.stem}.tif", found.labels, pixel_size_um)
+        if self.settings.probability:
+            write_probability(folder / "probability" / f"{image.stem}.tif", logits)
+        values = to_units(found.field, pixel_size_um)
+        record = {
+            "image": image.name,
+            # JSON has no NaN: quantities that are not defined have no key.
+            "values": {name: value for name, value in values.items() if not math.isnan(value)},
+            "sensitivity": found.sensitivity,
+            "digest": digest,
+            "warnings": ([] if found.field["islands"] else ["no island was found"]) + warnings,
+            "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
+            "bar": bar_thumbnail(bar, self._thumbnail_width) if bar.size else None,
+        }
+        islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, pixel_size_um))
+        islands.insert(0, "image", image.name)
+        self.partial_output.write_record(image.stem, record, islands.to_csv(header=False, index=False))
+        return record
+
+    def _training_warnings(self, micrograph: NDArray[np.uint8], logits: Logits, digest: str) -> list[str]:
+        if self.training_statistics is None:
+            return []
+        statistics = image_statistics(micrograph) | {ENTROPY: _mean_entropy(logits)}
+        return seen_in_training(digest, self.training_statistics) + out_of_range(
+            statistics, self.training_statistics
+        )
+
+    @property
+    def _thumbnail_width(self) -> int:
+        fields = len(self.intake.images)
+        return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
+
+
+def _mean_entropy(logits: Logits) -> float:
+    """Return the mean entropy of a pixel's probability in bits, computed a chunk of rows at a time."""
+    chunks = [logits[rows] for rows in row_chunks(len(logits))]
+    return math.fsum(entropy(probabilities(chunk)) * (len(chunk) / len(logits)) for chunk in chunks)
+
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found in one micrograph, everything in pixels."""
+    """What was found in one micrograph, in pixels."""
 
     mask: Mask
     labels: Labels
     field: dict[str, float]
-    """What `measure_field` returns."""
+    """The quantities of `measure_field`."""
     islands: pd.DataFrame
-    """What `island_table` returns."""
+    """The table of `island_table`."""
     sensitivity: dict[str, float]
     """The area fraction at other probabilities and by both methods, small islands included."""
 
 
 def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segmentation:
-    """Turn the logits of a micrograph, (height, width), into islands and measure them.
+    """Turn the logits of a micrograph into islands and measure them.
 
     Args:
-        logits: raw network output.
-        settings: how; the smallest area of an island is given in pixels, as the scale may differ.
-        smallest_area: islands of fewer pixels are left out.
+        logits: raw network output, (height, width).
+        settings: those of the run.
+        smallest_area: islands of fewer pixels are excluded; `settings` may give it in micrometres.
     """
     sensitivity = area_fractions(logits, settings)
-    # No mask but that of the islands outlives this line: those of a mosaic take memory that its labels need.
+    # The mask with small islands is not kept: the labels of a mosaic need its memory.
     mask, labels = label_islands(_mask(logits, settings, settings.method), smallest_area)
     return Segmentation(
         mask=mask,
@@ -69,96 +150,26 @@ def area_fractions(logits: Logits, settings: Settings) -> dict[str, float]:
     return fractions | {method: float(_mask(logits, settings, method).mean()) for method in METHODS}
 
 
-def _above(logits: Logits, probability: float) -> Mask:
-    mask = np.empty(logits.shape, bool)
-    for rows in row_chunks(len(logits)):
-        mask[rows] = sigmoid_mask(logits[rows], probability)
-    return mask
-
-
 def _mask(logits: Logits, settings: Settings, method: Method) -> Mask:
     if method == "sigmoid":
         return _above(logits, settings.threshold)
     threshold = settings.morphology_threshold
     limit = otsu_threshold(logits) if threshold == "otsu" else float(threshold)
-    # What opening and closing make of a pixel depends on those within twice either radius: a band that has them
-    # gives what the whole would, for a mosaic in a fraction of the memory.
+    # Opening and closing change a pixel depending on those within twice either radius. A chunk with that margin
+    # gives the same result as the whole image, for a mosaic in a fraction of the memory.
     margin = 2 * (settings.opening_radius + settings.closing_radius)
     mask = np.empty(logits.shape, bool)
     for rows in row_chunks(len(logits)):
         first = max(0, rows.start - margin)
-        band = morphological_mask(
+        chunk = morphological_mask(
             logits[first : rows.stop + margin], limit, settings.opening_radius, settings.closing_radius
         )
-        mask[rows] = band[rows.start - first : rows.stop - first]
+        mask[rows] = chunk[rows.start - first : rows.stop - first]
     return mask
 
 
-THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
-SMALLEST_THUMBNAIL = 240
-"""Up to 50 fields the small pictures of the report are 480 pixels wide: its page stays below 30 MB with 500."""
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What is the same for all micrographs of a run."""
-
-    settings: Settings
-    intake: Intake
-    appearance: ImageStatistics | None
-    unfinished: PartialOutput
-
-    def read(self, picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return a micrograph as the network takes it, and the information bar that was cut off below it."""
-        grey = to_8_bit(read_grey(picture.path), self.intake.bits)
-        rows = picture.height - picture.bar
-        return grey[:rows], grey[rows:]
-
-    def finish(
-        self, picture: Picture, micrograph: NDArray[np.uint8], bar: NDArray[np.uint8], logits: Logits
-    ) -> Record:
-        """Measure a micrograph with its logits, write its pictures and its record, and return the record."""
-        size = self.intake.pixel_size_um(picture.name)
-        # Before the labels of a mosaic take their memory.
-        looks, digest = image_statistics(micrograph), pixel_digest(micrograph)
-        looks[ENTROPY] = _mean_entropy(logits)
-        found = segment(logits, self.settings, self.settings.min_area.pixels(size))
-        folder = self.unfinished.folder
-        write_mask(folder / "masks" / f"{picture.stem}.png", found.mask)
-        write_overlay(folder / "overlays" / f"{picture.stem}.jpg", micrograph, found.mask)
-        write_labels(folder / "labels" / f"{picture.stem}.tif", found.labels, size)
-        if self.settings.probability:
-            write_probability(folder / "probability" / f"{picture.stem}.tif", logits)
-        warnings = [] if found.field["islands"] else ["no island was found"]
-        if self.appearance is not None:
-            warnings += seen_in_training(digest, self.appearance) + differences(looks, self.appearance)
-        record = {
-            "image": picture.name,
-            # JSON has no NaN: what is not defined is left out.
-            "values": {
-                name: value for name, value in to_units(found.field, size).items() if not math.isnan(value)
-            },
-            "sensitivity": found.sensitivity,
-            "looks": looks,
-            "digest": digest,
-            "warnings": warnings,
-            "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
-            "bar": strip_address(bar, self._thumbnail_width) if bar.size else None,
-        }
-        islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, size))
-        islands.insert(0, "image", picture.name)
-        self.unfinished.write_record(picture.stem, record, islands.to_csv(header=False, index=False))
-        return record
-
-    @property
-    def _thumbnail_width(self) -> int:
-        fields = len(self.intake.pictures)
-        return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
-
-
-def _mean_entropy(logits: Logits) -> float:
-    """Return the mean entropy of a pixel's probability in bits, a band of rows at a time."""
-    parts = [logits[rows] for rows in row_chunks(len(logits))]
-    return math.fsum(entropy(probabilities(part)) * (len(part) / len(logits)) for part in parts)
+def _above(logits: Logits, probability: float) -> Mask:
+    mask = np.empty(logits.shape, bool)
+    for rows in row_chunks(len(logits)):
+        mask[rows] = sigmoid_mask(logits[rows], probability)
+    return mask

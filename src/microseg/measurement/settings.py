@@ -1,4 +1,4 @@
-"""What a user decides about a segmentation, checked."""
+"""Settings of a segmentation run, and the checks of the options they come from."""
 
 import re
 from dataclasses import dataclass
@@ -12,26 +12,25 @@ from microseg.micrographs.pixel_size import MICROMETRES, PixelSize, parse_number
 Crop = int | Literal["auto"]
 Method = Literal["sigmoid", "morphology"]
 METHODS: tuple[Method, ...] = ("sigmoid", "morphology")
-
 PROBABILITIES = (0.4, 0.5, 0.6)
-"""The probabilities at which the area fraction is stated beside the chosen one, to show how firm it is."""
+"""Probability thresholds at which the area fraction is reported too, to show how much it depends on them."""
 
 SMALLEST_TILE, TILE_MULTIPLE = 64, 16
 
 
 @dataclass(frozen=True)
 class Area:
-    """A smallest area of islands, in square micrometres or in pixels."""
+    """An area in square micrometres or in pixels."""
 
     number: float
     in_pixels: bool
 
     def pixels(self, pixel_size_um: float | None) -> float:
-        """Return it in pixels. InputError where it is in micrometres and there is no scale."""
+        """Return the area in pixels; InputError where it is in micrometres and no pixel size is known."""
         if self.in_pixels or not self.number:
             return self.number
         if pixel_size_um is None:
-            raise InputError("--min-area: no pixel size is known, so give it in pixels, such as 20px")
+            raise InputError("--min-area: no pixel size is known; give the area in pixels, such as 20px")
         return self.number / pixel_size_um**2
 
 
@@ -43,44 +42,51 @@ class Settings:
     threshold: float = 0.5
     """For sigmoid: the probability above which a pixel is foreground."""
     morphology_threshold: float | Literal["otsu"] = "otsu"
+    """For morphology: the logit above which a pixel is foreground, before opening and closing."""
     opening_radius: int = 3
     closing_radius: int = 3
+    """Radii in pixels."""
     direction: Direction = "both"
+    """Direction of the test lines."""
     min_area: Area = Area(0, in_pixels=True)
+    """Smaller islands are excluded from the mask and from all measurements."""
     crop_bottom: Crop = 0
+    """Height of the information bar in rows; "auto" finds it in each image."""
     tile_size: int | None = None
-    """Side of the tiles in pixels; None takes micrographs in one piece, and only mosaics in tiles."""
+    """Side of the tiles in pixels; None predicts micrographs whole, and only mosaics in tiles."""
     tile_overlap: float = 0.25
     tta: bool = False
+    """Test-time augmentation: average the logits over the eight flips and rotations."""
     resample: bool = False
-    """Whether micrographs are brought to the pixel size of the training."""
+    """Whether the network sees micrographs at the pixel size it was trained at."""
     probability: bool = False
-    """Whether the probabilities are written too."""
+    """Whether probability maps are written."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to segment, with what, and where to."""
+    """A run as the user asks for it: micrographs, model, output folder and settings."""
 
     folder: Path
+    """The micrographs."""
     model: str
-    """A folder, or URL#revision of a repository."""
+    """A model's folder, or URL#revision of a repository."""
     output: Path
     settings: Settings = Settings()
     pixel_size: PixelSize | None = None
     scales: Path | None = None
-    """A table of pixel sizes."""
+    """A table of the pixel size of each micrograph."""
     fields: Path | None = None
-    """A table that says which specimen each micrograph is of."""
+    """A table of the specimen of each micrograph."""
     skip_unreadable: bool = False
     resume: bool = False
 
 
 def parse_area(text: str) -> Area:
-    """Read an area such as "0.1um2" or "20px"."""
+    """Read an area such as "0.1um2" or "20px"; InputError where it is none."""
     found = re.fullmatch(r"\s*([\d.,]+(?:[eE][-+]?\d+)?)\s*([^\d\s.,]+?)2?\s*", text)
     if not found:
-        raise InputError(f"--min-area: {text!r} is no area; give a number and a unit, such as 0.1um2 or 20px")
+        raise InputError(f"--min-area: {text!r} is not an area; give a number and a unit, such as 0.1um2 or 20px")
     number, unit = parse_number(found[1], "--min-area"), found[2].removesuffix("\N{SUPERSCRIPT TWO}")
     if unit == "px":
         return Area(number, in_pixels=True)
@@ -90,7 +96,7 @@ def parse_area(text: str) -> Area:
 
 
 def parse_crop(text: str) -> Crop:
-    """Read the number of rows to cut off at the bottom, or "auto"."""
+    """Read the number of rows to cut off at the bottom, or "auto"; InputError where it is neither."""
     if text == "auto":
         return "auto"
     if not text.isdecimal():
@@ -98,9 +104,11 @@ def parse_crop(text: str) -> Crop:
     return int(text)
 
 
-def check_tile_size(tile: int) -> int:
-    """Return the side of the tiles; InputError where the network cannot use it."""
-    if tile < SMALLEST_TILE or tile % TILE_MULTIPLE:
-        nearest = max(SMALLEST_TILE, TILE_MULTIPLE * round(tile / TILE_MULTIPLE))
-        raise InputError(f"--tile-size: {tile} is not a multiple of 16 from 64 on; give {nearest}")
-    return tile
+def check_tile_size(pixels: int) -> int:
+    """Return the side of the tiles; InputError where the network cannot take tiles of that size."""
+    if pixels < SMALLEST_TILE or pixels % TILE_MULTIPLE:
+        nearest = max(SMALLEST_TILE, TILE_MULTIPLE * round(pixels / TILE_MULTIPLE))
+        raise InputError(
+            f"--tile-size: {pixels} is not a multiple of {TILE_MULTIPLE}, at least {SMALLEST_TILE}; give {nearest}"
+        )
+    return pixels

@@ -1,7 +1,7 @@
-"""Stereology of one field: what the plane section that a mask shows says about the material.
+"""Stereology of one field of view: quantities of the material estimated from its plane section.
 
 The formulas are those of quantitative stereology (E. E. Underwood, Quantitative Stereology, Addison-Wesley 1970),
-as in use after ASTM E562 and E1245. Lengths are in pixels here; `microseg.measurement.formatting` converts them.
+as used in ASTM E562 and E1245. Lengths are in pixels here; `microseg.measurement.formatting` converts them.
 """
 
 import math
@@ -18,48 +18,7 @@ QUANTITIES = (
     *("area_fraction", "number_per_mm2", "mean_area_um2", "interceptions_per_mm"),
     *("mean_intercept_um", "mean_free_path_um", "boundary_per_mm"),
 )
-"""What is measured in every field and averaged over those of a specimen, by the column it stands in."""
-
-
-def border_sides(labels: Labels) -> NDArray[np.int64]:
-    """Return how many of the four sides of the picture each island touches, by its label; that of 0 is 0.
-
-    Args:
-        labels: (height, width), 0 in the background and 1, 2, ... in the islands.
-    """
-    sides = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        sides[np.unique(side)] += 1
-    sides[0] = 0
-    return sides
-
-
-def saltykov_count(labels: Labels) -> float:
-    """Return the number of islands, where the picture's border cuts some of them.
-
-    An island inside counts 1, one that touches a side 1/2, and one that touches two or more, in a corner, 1/4: the
-    rest of each belongs to the neighbouring fields (S. A. Saltykov, Stereometric Metallography, 1958).
-    """
-    sides = border_sides(labels)[1:]
-    return float(np.count_nonzero(sides == 0) + np.count_nonzero(sides == 1) / 2 + np.count_nonzero(sides > 1) / 4)
-
-
-def interceptions_per_length(mask: Mask, direction: Direction) -> float:
-    """Return N_L, the islands met per pixel of test line, with every row, every column or both as test lines.
-
-    Counted are the places where a line enters or leaves an island, two to an island (N_L = P_L / 2), so that
-    one that the end of the line cuts counts one half. The lines reach from the centre of the first pixel to that
-    of the last, because beyond these no change can be seen.
-    """
-    crossings = length = 0
-    height, width = mask.shape
-    if direction in ("x", "both"):
-        crossings += int(np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
-        length += height * (width - 1)
-    if direction in ("y", "both"):
-        crossings += int(np.count_nonzero(mask[1:] != mask[:-1]))
-        length += width * (height - 1)
-    return crossings / 2 / length if length else math.nan
+"""The quantities that are averaged over the fields of a specimen, by their columns."""
 
 
 def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str, float]:
@@ -67,15 +26,15 @@ def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str,
 
     Args:
         mask: (height, width), True in the islands.
-        labels: the same islands, numbered from 1.
-        direction: along which the test lines run: x (rows), y (columns) or both.
+        labels: (height, width), the same islands numbered from 1, 0 in the background.
+        direction: direction of the test lines: x (rows), y (columns) or both.
 
     Returns:
-        By the column that each will stand in, in pixels; NaN where it is not defined, as a mean area without
-        islands: the number of islands; area fraction A_A = V_V; number per area N_A after Saltykov; mean area
-        A_A / N_A; interceptions per length N_L; mean intercept length A_A / N_L; mean free path (1 - A_A) / N_L
-        (R. L. Fullman, Trans. AIME 197:447, 1953); boundary per volume S_V = 2 P_L = 4 N_L, which supposes that
-        the structure is the same in all directions (C. S. Smith and L. Guttman, Trans. AIME 197:81, 1953).
+        The quantities in pixels, by column: area of the field; area fraction A_A = V_V; number of islands; number
+        per area N_A after Saltykov; mean area A_A / N_A; interceptions per length N_L; mean intercept length
+        A_A / N_L; mean free path (1 - A_A) / N_L (R. L. Fullman, Trans. AIME 197:447, 1953); boundary area per
+        volume S_V = 2 P_L = 4 N_L, which assumes an isotropic structure (C. S. Smith and L. Guttman, Trans. AIME
+        197:81, 1953). NaN where a quantity is not defined, such as the mean area without islands.
     """
     area = float(mask.size)
     fraction = float(np.count_nonzero(mask)) / area
@@ -92,6 +51,50 @@ def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str,
         "mean_free_path_um": _ratio(1 - fraction, interceptions),
         "boundary_per_mm": 4 * interceptions,
     }
+
+
+def saltykov_count(labels: Labels) -> float:
+    """Return the number of islands, with those that the image border cuts counted in part.
+
+    An island inside counts 1, one that touches a side 1/2, and one that touches two or more, in a corner, 1/4: the
+    rest of each belongs to the neighbouring fields (S. A. Saltykov, Stereometric Metallography, 1958).
+
+    Args:
+        labels: (height, width), 0 in the background and 1, 2, ... in the islands.
+    """
+    sides = border_sides(labels)[1:]
+    return float(np.count_nonzero(sides == 0) + np.count_nonzero(sides == 1) / 2 + np.count_nonzero(sides > 1) / 4)
+
+
+def border_sides(labels: Labels) -> NDArray[np.int64]:
+    """Return how many of the four sides of the image each island touches, by label; 0 for the background.
+
+    Args:
+        labels: (height, width), 0 in the background and 1, 2, ... in the islands.
+    """
+    sides = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        sides[np.unique(side)] += 1
+    sides[0] = 0
+    return sides
+
+
+def interceptions_per_length(mask: Mask, direction: Direction) -> float:
+    """Return N_L, the islands intercepted per pixel of test line; NaN where no line has two pixels.
+
+    Every row, every column, or both are test lines. Points where a line enters or leaves an island are counted,
+    two for each island (N_L = P_L / 2), so that an island at the end of a line counts one half. Lines reach from
+    the centre of the first pixel to that of the last: no boundary can be seen beyond these.
+    """
+    crossings = length = 0
+    height, width = mask.shape
+    if direction in ("x", "both"):
+        crossings += int(np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+        length += height * (width - 1)
+    if direction in ("y", "both"):
+        crossings += int(np.count_nonzero(mask[1:] != mask[:-1]))
+        length += width * (height - 1)
+    return crossings / 2 / length if length else math.nan
 
 
 def _ratio(part: float, whole: float) -> float:

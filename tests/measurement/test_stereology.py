@@ -1,4 +1,4 @@
-"""Stereology of binary pictures of known geometry, against the theory of their continuous originals."""
+"""Stereology of masks of known geometry, against the theory of the continuous shapes."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_disks_have_the_fraction_number_intercept_and_boundary_that_circles_have
 
 
 def test_stripes_have_the_intercept_and_free_path_of_their_widths():
-    mask = np.tile_size(np.repeat([True, False], [5, 15]), (40, 30))
+    mask = np.tile(np.repeat([True, False], [5, 15]), (40, 30))
     along, across = measured(mask, "y"), measured(mask, "x")
     assert across["area_fraction"] == 0.25
     # 599 steps from pixel to pixel, 59 of them over an edge of a stripe.
@@ -55,7 +55,7 @@ def test_stripes_have_the_intercept_and_free_path_of_their_widths():
 def test_the_phase_of_stripes_does_not_bias_the_interceptions():
     period = np.repeat([True, False], [7, 13])
     counts = [
-        interceptions_per_length(np.tile_size(np.roll(period, shift), (2, 5)), "x") for shift in range(period.size)
+        interceptions_per_length(np.tile(np.roll(period, shift), (2, 5)), "x") for shift in range(period.size)
     ]
     assert np.mean(counts) == pytest.approx(1 / 20, rel=1e-12)
 

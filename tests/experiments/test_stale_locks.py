@@ -1,4 +1,4 @@
-"""What killed DVC commands leave is cleared away, as long as none is at work in the project."""
+"""Stale locks and copies of killed DVC commands are removed, unless DVC is running in the project."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_a_readable_lock_stays(project: Path) -> None:
     assert (project / LOCK).exists()
 
 
-def test_nothing_is_removed_while_dvc_works_in_the_project_or_in_a_copy_of_it(
+def test_nothing_is_removed_while_dvc_runs_in_the_project_or_in_a_copy_of_it(
     project: Path, tmp_path: Path
 ) -> None:
     (project / LOCK).touch()
@@ -56,10 +56,10 @@ def test_nothing_is_removed_while_dvc_works_in_the_project_or_in_a_copy_of_it(
     assert clear_stale_locks(project) == [project / LOCK, project / COPY]
 
 
-def test_the_command_says_what_it_removes(project: Path) -> None:
+def test_the_command_logs_what_it_removes(project: Path) -> None:
     (project / LOCK).touch()
     command = [sys.executable, "-m", "microseg.experiments.stale_locks"]
-    said = run(*command, cwd=project, **toy_environment(project)).stdout
-    assert said.splitlines() == [
-        f"removed {name}, left by a DVC command that was killed" for name in (LOCK.as_posix(), COPY.as_posix())
+    output = run(*command, cwd=project, **toy_environment(project)).stdout
+    assert output.splitlines() == [
+        f"removed {name}, left behind by a killed DVC command" for name in (LOCK.as_posix(), COPY.as_posix())
     ]

@@ -1,4 +1,4 @@
-"""The figure of a comparison: which lines, which axis."""
+"""The figure of a comparison: its lines and axes."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def test_every_seed_is_a_point_and_the_line_goes_through_the_means() -> None:
     assert "crossing at 2.5" in panels[0].get_legend_handles_labels()[1]
 
 
-def test_one_seed_a_point_is_called_so() -> None:
+def test_one_seed_per_value_is_pointed_out() -> None:
     first = draw([2, 3, 4]).axes[0]
     assert "differences may be noise" in first.get_title()
     assert len(first.lines) == 2
@@ -51,7 +51,7 @@ def test_the_axis_is_logarithmic_over_more_than_a_decade(values: list[float], sc
     assert draw(values).axes[0].get_xscale() == scale
 
 
-def test_tried_values_are_written_below_the_axis_where_there_is_room() -> None:
+def test_values_label_the_axis_where_there_is_room() -> None:
     def written(figure: Figure) -> list[str]:
         return [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
 

@@ -18,7 +18,7 @@ def test_a_rectangle():
     row = table(mask, np.where(mask, math.log(3), -2)).iloc[0]
     assert (row["label"], row["area_um2"]) == (1, 400)
     assert row["equivalent_diameter_um"] == pytest.approx(math.sqrt(4 * 400 / math.pi))
-    assert row["feret_max_um"] == pytest.approx(math.hypot(40, 9))  # between middles of the pixels' outer edges
+    assert row["feret_max_um"] == pytest.approx(math.hypot(40, 9))  # between midpoints of the pixels' outer edges
     assert row["feret_min_um"] == 10
     assert row["aspect_ratio"] == pytest.approx(math.hypot(40, 9) / 10)
     assert row["orientation_deg"] == 0
@@ -66,7 +66,7 @@ def test_the_largest_feret_diameter_is_that_of_scikit_image_and_the_smallest_tha
         assert smallest == pytest.approx(extents.min(), rel=1e-3)
 
 
-def test_one_pixel_and_one_line_have_all_their_figures():
+def test_one_pixel_and_one_line_are_measured():
     mask = np.zeros((9, 9), bool)
     mask[2, 2] = True
     mask[6, 1:8] = True
@@ -82,13 +82,13 @@ def test_the_nearest_neighbour_is_the_one_with_the_nearest_centroid():
     assert table(mask)["nearest_um"].tolist() == [10, 10, 30]
 
 
-def test_an_island_at_the_border_says_so():
+def test_an_island_at_the_border_is_marked():
     mask = np.zeros((10, 10), bool)
     mask[0:2, 3:5] = mask[5:7, 5:7] = True
     assert table(mask)["touches_border"].tolist() == [True, False]
 
 
-def test_small_islands_are_left_out_and_the_rest_numbered_without_gaps():
+def test_small_islands_are_removed_and_the_others_numbered_without_gaps():
     mask = np.zeros((10, 20), bool)
     mask[1, 1] = mask[3:5, 3:5] = mask[7:10, 15:19] = True
     kept, labels = label_islands(mask, smallest_area=4)
@@ -114,7 +114,7 @@ def test_no_island_is_a_table_without_rows():
     assert tuple(table(np.ones((5, 5), bool))) == COLUMNS
 
 
-def test_a_mosaic_is_counted_a_band_at_a_time_with_the_same_result(monkeypatch):
+def test_a_mosaic_is_labelled_a_chunk_of_rows_at_a_time_with_the_same_result(monkeypatch):
     mask = np.random.default_rng(8).random((90, 40)) < 0.3
     whole = label_islands(mask, smallest_area=5)
     monkeypatch.setattr("microseg.prediction.logits.ROWS_AT_A_TIME", 7)

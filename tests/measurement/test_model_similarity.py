@@ -1,4 +1,4 @@
-"""Fields that the model has not been made for are flagged, and those it knows already."""
+"""Micrographs that differ from the training set are flagged, as are those in it and duplicates."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.measurement.model import differences, duplicates, scale_factor, seen_in_training
+from microseg.measurement.model import find_duplicates, out_of_range, scale_factor, seen_in_training
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
 from microseg.micrographs.pixel_size import parse_pixel_size
@@ -17,40 +17,43 @@ from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_st
 
 from drawn_micrographs import disks, write_disks, write_tiny_model
 
-SEEN = ImageStatistics({"noise_std": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
+SEEN = ImageStatistics({"noise": (0.02, 0.04), "grey_median": (0.3, 0.5)}, ("abc",))
 
 
-def test_a_value_outside_of_the_range_and_its_margin_is_named_with_both():
-    assert differences({"noise_std": 0.0449, "grey_median": 0.26}, SEEN) == []
-    assert differences({"noise_std": 0.0451, "grey_median": 0.24}, SEEN) == [
+def test_a_statistic_outside_the_training_range_and_its_margin_is_reported_with_the_range():
+    assert out_of_range({"noise": 0.0449, "grey_median": 0.26}, SEEN) == []
+    assert out_of_range({"noise": 0.0451, "grey_median": 0.24}, SEEN) == [
         "differs from the training micrographs in its noise: 0.0451, there 0.02 to 0.04",
         "differs from the training micrographs in its median grey value: 0.24, there 0.3 to 0.5",
     ]
 
 
-def test_a_network_that_is_surer_than_on_validation_micrographs_is_no_warning():
+def test_a_network_more_certain_than_on_validation_micrographs_is_no_warning():
     seen = ImageStatistics({ENTROPY: (0.1, 0.2)}, ())
-    assert differences({ENTROPY: 0.0}, seen) == []
-    assert differences({ENTROPY: 0.23}, seen) == [
+    assert out_of_range({ENTROPY: 0.0}, seen) == []
+    assert out_of_range({ENTROPY: 0.23}, seen) == [
         "differs from the training micrographs in how unsure the network is: 0.23, there 0.1 to 0.2"
     ]
 
 
 def test_training_micrographs_and_duplicates_are_recognised():
-    assert seen_in_training("abc", SEEN) == ["in the training set, so that the model knows it"]
+    assert seen_in_training("abc", SEEN) == ["in the training set, so the model has seen it"]
     assert seen_in_training("abd", SEEN) == []
-    assert duplicates({"a.png": "1", "b.png": "2", "c.png": "1", "d.png": "1"}) == {
+    assert find_duplicates({"a.png": "1", "b.png": "2", "c.png": "1", "d.png": "1"}) == {
         "c.png": "the same pixels as another field: a.png",
         "d.png": "the same pixels as another field: a.png",
     }
 
 
 @pytest.mark.usefixtures("sees_bright")
-def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
+def test_warnings_are_in_the_table_and_first_in_the_report(tmp_path):
     write_disks(tmp_path / "fields", [f"{number}.png" for number in range(5)])
     model = write_tiny_model(tmp_path / "model")
-    looks = [image_statistics(disks(seed=seed)[0]) for seed in range(5)]
-    ranges = {name: [min(one[name] for one in looks), max(one[name] for one in looks)] for name in looks[0]}
+    statistics = [image_statistics(disks(seed=seed)[0]) for seed in range(5)]
+    ranges = {
+        name: [min(one[name] for one in statistics), max(one[name] for one in statistics)]
+        for name in statistics[0]
+    }
     content = {"ranges": ranges | {ENTROPY: [0, 1]}, "digests": [pixel_digest(disks(seed=0)[0])]}
     (model / "image_statistics.json").write_text(json.dumps(content))
     shutil.copy(tmp_path / "fields/1.png", tmp_path / "fields/copy.png")
@@ -58,18 +61,18 @@ def test_the_warnings_stand_in_the_table_and_first_in_the_report(tmp_path):
     Image.fromarray(bright // 2 + 120).save(tmp_path / "fields/odd.png")
     run(Request(tmp_path / "fields", str(model), tmp_path / "out"))
     warnings = pd.read_csv(tmp_path / "out/fields.csv", keep_default_na=False).set_index("image")["warnings"]
-    assert warnings["0.png"] == "in the training set, so that the model knows it"
+    assert warnings["0.png"] == "in the training set, so the model has seen it"
     assert [warnings[f"{number}.png"] for number in range(1, 5)] == [""] * 4
     assert warnings["copy.png"] == "the same pixels as another field: 1.png"
     assert "differs from the training micrographs in its median grey value" in warnings["odd.png"]
     page = (tmp_path / "out/report.html").read_text()
     first = page[: page.index("<h2>The material</h2>")]
-    assert "in the training set, so that the model knows it: 1 field (0.png)" in first
+    assert "in the training set, so the model has seen it: 1 field (0.png)" in first
     assert "the same pixels as another field: 1 field (copy.png)" in first
     assert "proves nothing" in first
 
 
-def test_a_pixel_size_a_quarter_off_is_refused_unless_it_is_resampled():
+def test_a_pixel_size_a_quarter_off_is_refused_without_resampling():
     assert scale_factor(0.1, "a.png", 0.124, resample=False) == 1
     assert scale_factor(0.1, "a.png", 0.2, resample=True) == 2
     assert (
@@ -77,16 +80,18 @@ def test_a_pixel_size_a_quarter_off_is_refused_unless_it_is_resampled():
     )
     for size in (0.126, 0.074):
         with pytest.raises(
-            InputError, match=rf"a\.png: a pixel is {size} um, but in the training .* it was 0\.1 um"
+            InputError, match=rf"a\.png: its pixel size is {size} um, but the model was trained at 0\.1 um"
         ):
             scale_factor(0.1, "a.png", size, resample=False)
-    with pytest.raises(InputError, match="--resample: the model's folder names no pixel size"):
+    with pytest.raises(InputError, match="--resample: the model's card has no pixel size"):
         scale_factor(None, "a.png", 0.1, resample=True)
     with pytest.raises(InputError, match=r"--resample: a\.png has no pixel size"):
         scale_factor(0.1, "a.png", None, resample=True)
 
 
-def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured_at_its_own(tmp_path, monkeypatch):
+def test_a_resampled_micrograph_is_predicted_at_the_training_pixel_size_and_measured_at_its_own(
+    tmp_path, monkeypatch
+):
     shapes = []
 
     def bright(_module, inputs, *_):
@@ -97,7 +102,9 @@ def test_a_resampled_micrograph_is_seen_at_the_size_of_the_training_and_measured
     write_disks(tmp_path / "fields", ["a.png"])
     model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, input_normalization="none")
     request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
-    with pytest.raises(InputError, match=r"a\.png: a pixel is 0\.2 um, but in the training of the model"):
+    with pytest.raises(
+        InputError, match=r"a\.png: its pixel size is 0\.2 um, but the model was trained at 0\.1 um"
+    ):
         run(request)
     assert not (tmp_path / "out").exists()
     run(replace(request, settings=Settings(resample=True)))

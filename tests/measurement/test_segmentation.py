@@ -14,7 +14,7 @@ def logits():
     return (60 * gaussian_filter(noise, 2)).astype(np.float16)
 
 
-def test_a_mosaic_is_segmented_a_band_at_a_time_with_the_same_result(monkeypatch):
+def test_a_mosaic_is_segmented_a_chunk_of_rows_at_a_time_with_the_same_result(monkeypatch):
     expected = morphological_mask(logits(), "otsu", 3, 3)
     certainty = probabilities(logits())
     monkeypatch.setattr("microseg.prediction.logits.ROWS_AT_A_TIME", 32)

@@ -1,4 +1,4 @@
-"""A sweep's settings become experiments with telling names and checked values."""
+"""The settings of a sweep become experiments with descriptive names and valid values."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_the_grid_holds_every_combination_with_its_parameters() -> None:
     assert grid[1].values == {**unchanged, "split.sample_size": 25, "train.epochs": 4}
 
 
-def test_names_say_sample_size_and_epochs_even_where_these_are_not_swept() -> None:
+def test_names_have_sample_size_and_epochs_even_if_not_swept() -> None:
     epochs = read_params(PARAMS).train.epochs
     assert names("train.lr=0.01,1e-5,2") == [f"nall-e{epochs}-lr{lr}" for lr in ("0.01", "1e-05", "2")]
 
@@ -38,14 +38,14 @@ def test_names_say_sample_size_and_epochs_even_where_these_are_not_swept() -> No
         ("train.max_grad_norm=null", "n9-e1-max_grad_norm-none"),
         ("split.group_by=[type, temperature]", "n9-e1-group_by-type-temperature"),
         ("download.path=../my data/set_1", "n9-e1-path-my-data-set-1"),
-        ("train.augment.blur_sigma=0.5", "n9-e1-blur0.5"),
+        ("train.augment.blur_sigma=0.5", "n9-e1-blur_sigma0.5"),
     ],
 )
-def test_names_say_what_is_set_to_another_value_than_the_parameter_file_has(setting: str, expected: str) -> None:
+def test_names_have_the_values_that_differ_from_the_parameter_file(setting: str, expected: str) -> None:
     assert names("split.sample_size=9", "train.epochs=1", setting) == [expected]
 
 
-def test_a_value_as_in_the_parameter_file_is_not_in_the_name() -> None:
+def test_values_of_the_parameter_file_are_not_in_the_name() -> None:
     lr = read_params(PARAMS).train.lr
     assert names("split.sample_size=9", "train.epochs=1", f"train.lr={lr}") == ["n9-e1"]
 
@@ -69,7 +69,7 @@ def test_names_of_many_settings_stay_short_and_different() -> None:
     assert one != other
 
 
-def test_a_comma_in_brackets_belongs_to_the_value() -> None:
+def test_a_comma_in_brackets_is_part_of_the_value() -> None:
     key, values = parse_setting("split.group_by=[type, temperature],[type],[]")
     assert (key, values) == ("split.group_by", ["[type, temperature]", "[type]", "[]"])
 
@@ -91,7 +91,7 @@ def test_equal_values_make_one_experiment() -> None:
         (["download.path=a/b,a-b"], "would be called"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(settings: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         build_grid(settings, PARAMS)
 

@@ -1,4 +1,4 @@
-"""Imported first by every script: runs the package of this copy of the project, whatever is installed."""
+"""Imported first by every script: selects the package in this copy of the project, whatever is installed."""
 
 import sys
 from pathlib import Path

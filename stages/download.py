@@ -1,4 +1,4 @@
-"""Bring micrographs and their polygons into one layout: drawn here, from a folder, or as published."""
+"""Write micrographs and their annotations as a raw dataset: synthetic, from a folder, or published."""
 
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
@@ -40,7 +40,7 @@ if __name__ == "__main__":
         main,
         description=str(__doc__),
         arguments={
-            "folder": "for source folder: the folder of one's own micrographs (download.path)",
+            "folder": "for source folder: the folder of your own micrographs (download.path)",
             "output": "the raw dataset to write, data/raw",
         },
     )

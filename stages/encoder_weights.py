@@ -1,4 +1,4 @@
-"""Bring the weights that the encoder of the network starts from, if the parameters ask for any."""
+"""Provide the initial weights of the network, if the parameters ask for any."""
 
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
@@ -10,7 +10,7 @@ from microseg.common.params import Params
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the weights and where they came from."""
+    """Write the weights and their origin."""
     from microseg.sources.pretrained_weights import write_encoder_weights
 
     with output_folder(arguments.output) as folder:
@@ -22,7 +22,7 @@ if __name__ == "__main__":
         main,
         description=str(__doc__),
         arguments={
-            "folder": "the folder of weights of one's own, data/weights",
+            "folder": "the folder of your own weights, data/weights",
             "output": "the folder to write, data/encoder_weights",
         },
     )

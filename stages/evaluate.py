@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
@@ -18,8 +19,9 @@ from microseg.evaluation.metrics import (
     SCORE_TABLE_HEADER,
     MeasuredMicrograph,
     Subject,
+    headline_metrics,
     measure_micrograph,
-    metrics_of,
+    report_of,
     score_table,
     summarize_method,
 )
@@ -28,58 +30,61 @@ from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.model_card import model_identity, read_card
 from microseg.prediction.postprocessing import METHODS
 from microseg.prediction.reliability import measure_probabilities
-from microseg.splits import measured_part, read_split
+from microseg.splits import evaluated_split, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the metrics, the tables and the pictures."""
+    """Write the metrics, the report with its tables, and the pictures."""
     rows = read_split(arguments.split)
-    part = measured_part(rows)
+    split = evaluated_split(rows)
     points = {
         mask.img_name: tuple(one.center for one in mask.polygons) for mask in read_polygons(arguments.polygons)
     }
-    subjects = [Subject(row.image, row.group, points[row.image]) for row in rows if row.split == part]
+    subjects = [Subject(row.image, row.group, points[row.image]) for row in rows if row.split == split]
     measure = partial(
         measure_micrograph, masks=arguments.masks, predictions=arguments.predictions, methods=METHODS
     )
-    measured = list(map_in_processes(measure, subjects, f"measuring {part}"))
+    measured = list(map_in_processes(measure, subjects, f"measuring {split}"))
     summaries = {method: summarize_method(measured, method) for method in METHODS}
     for method, summary in summaries.items():
         mean = summary.scores["mean_iou"]
-        logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), part)
+        logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), split)
     card, images = read_card(arguments.model), [subject.image for subject in subjects]
-    # Where the logits were divided by the temperature, the best one to cut at is too.
-    cut = card.best_logit / card.temperature if params.predict.temperature_scaling else card.best_logit
-    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, cut)
-    write_csv(arguments.scores, SCORE_TABLE_HEADER, score_table(summaries))
-    write_tables(arguments, measured)
-    write_csv(arguments.reliability, RELIABILITY_HEADER, reliability_table(probabilities.counts))
-    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
-    source = {
-        "dataset": params.download.source,
-        "split": part,
+    # Where the logits were divided by the temperature, so is the best threshold of them.
+    scaled = params.predict.temperature_scaling
+    threshold = card.best_logit / card.temperature if scaled else card.best_logit
+    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, threshold)
+    write_json(arguments.metrics, headline_metrics(summaries))
+    dataset = {
+        "source": params.download.source,
+        "split": split,
         "images": len(images),
-        "truth": digest(images, arguments.masks),
+        "ground_truth_sha256": digest(images, arguments.masks),
     }
-    metrics = metrics_of(measured, summaries) | {"calibration": probabilities.metrics()}
-    write_json(arguments.metrics, {"measured_on": source, **metrics, "model": model_identity(card)})
+    report = report_of(measured, summaries) | {"calibration": probabilities.metrics()}
+    with output_folder(arguments.report) as folder:
+        write_json(folder / "evaluation.json", {"dataset": dataset, **report, "model": model_identity(card)})
+        write_csv(folder / "scores.csv", SCORE_TABLE_HEADER, score_table(summaries))
+        write_tables(folder, measured)
+        write_csv(folder / "reliability.csv", RELIABILITY_HEADER, reliability_table(probabilities.counts))
+    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
 
 
-def write_tables(arguments: argparse.Namespace, measured: Sequence[MeasuredMicrograph]) -> None:
+def write_tables(folder: Path, measured: Sequence[MeasuredMicrograph]) -> None:
     """Write the rows for each micrograph, island, class of islands and threshold."""
     pixels = [one.pixels for one in measured]
-    write_csv(arguments.table, tables.IMAGE_TABLE_HEADER, tables.image_table(measured))
-    write_csv(arguments.ranks, ("share", *METHODS), tables.ranked_iou(pixels, METHODS))
-    write_csv(arguments.islands, tables.ISLAND_TABLE_HEADER, tables.island_table(measured))
+    write_csv(folder / "micrographs.csv", tables.IMAGE_TABLE_HEADER, tables.image_table(measured))
+    write_csv(folder / "ranked_iou.csv", ("fraction", *METHODS), tables.ranked_iou(pixels, METHODS))
+    write_csv(folder / "islands.csv", tables.ISLAND_TABLE_HEADER, tables.island_table(measured))
     classes = tables.island_classes(measured, METHODS)
-    write_csv(arguments.recall, tables.CLASS_TABLE_HEADER, tables.class_table(classes))
-    write_csv(arguments.f1, ("iou_threshold", *METHODS), tables.f1_by_threshold(measured, METHODS))
+    write_csv(folder / "island_recall.csv", tables.CLASS_TABLE_HEADER, tables.class_table(classes))
+    write_csv(folder / "island_f1.csv", ("iou_threshold", *METHODS), tables.f1_by_threshold(measured, METHODS))
 
 
 def write_figures(
     arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph], probabilities: Values
 ) -> None:
-    """Write the pictures of micrographs, of islands and of probabilities into one folder."""
+    """Write the best and the worst masks, and the figures of IoU, islands and calibration."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
     from microseg.evaluation.figures import Example, example_figures, iou_figures, island_figures, plot_reliability
     from microseg.plotting import save_column_figure, save_figure
@@ -92,15 +97,16 @@ def write_figures(
             predictions={method: read_mask(arguments.predictions / method / image) for method in METHODS},
         )
 
-    with output_folder(arguments.plots) as folder:
-        pixels = [one.pixels for one in measured]
+    pixels = [one.pixels for one in measured]
+    with output_folder(arguments.examples) as folder:
         for name, figure in example_figures(pixels, examples, load):
             save_figure(figure, folder / name)
+    with output_folder(arguments.plots) as folder, output_folder(arguments.vectors) as vectors:
         classes = list(tables.island_classes(measured, METHODS))
         f1 = list(tables.f1_by_threshold(measured, METHODS))
         for name, figure in (*iou_figures(pixels), *island_figures(classes, f1, METHODS)):
-            save_column_figure(figure, folder / name)
-        save_column_figure(plot_reliability(probabilities), folder / "reliability.png")
+            save_column_figure(figure, folder / name, vectors)
+        save_column_figure(plot_reliability(probabilities), folder / "reliability.png", vectors)
 
 
 if __name__ == "__main__":
@@ -108,21 +114,17 @@ if __name__ == "__main__":
         main,
         description=str(__doc__),
         arguments={
-            "split": "the split, data/split.csv; the test part is measured, or validation where there is no test",
+            "split": "the split, data/split.csv; the test set is measured, or the validation set if there is none",
             "polygons": "the annotated polygons, whose points are looked for in the masks, data/polygons.jsonl",
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of annotated masks, data/masks",
             "logits": "the folder of logits, whose probabilities are measured, data/logits",
             "predictions": "the folder of predicted masks, data/predictions",
             "model": "the folder of the trained network, whose card says where the predictions are from, models",
-            "metrics": "the metrics to write, metrics/evaluation.json",
-            "scores": "all scores with their intervals, the table to write, plots/scores.csv",
-            "table": "the table to write, a row for each micrograph and method, plots/evaluation.csv",
-            "ranks": "the curve to write, IoU from the worst micrograph to the best, plots/ranked_iou.csv",
-            "islands": "the table to write, a row for each annotated island and method, plots/islands.csv",
-            "recall": "the table to write, islands found by size and border distance, plots/island_recall.csv",
-            "f1": "the curve to write, F1 of the islands over IoU thresholds, plots/island_f1.csv",
-            "reliability": "the table to write, probabilities and how often they are right, plots/reliability.csv",
-            "plots": "the folder of pictures to write, plots/evaluation",
+            "metrics": "the scores to compare experiments by, the file to write, metrics/evaluation.json",
+            "report": "all scores with their intervals, and tables, the folder to write, reports/evaluation",
+            "examples": "the folder of best and worst masks to write, plots/examples",
+            "plots": "the folder of figures to write, plots/evaluation",
+            "vectors": "the folder of the same figures as SVG and PDF to write, plots/vectors",
         },
     )

@@ -1,4 +1,4 @@
-"""Turn the table of annotations into polygons, and report what it holds and what in it is wrong or odd."""
+"""Turn the table of annotations into polygons, and report its contents and its issues."""
 
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
@@ -19,23 +19,25 @@ from microseg.plotting import save_figure
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the polygons, the metrics, the list of findings and the plots."""
+    """Write the polygons, the counts, the list of issues and the plots."""
     table = arguments.raw / "annotations.csv"
-    origins = read_line_map(table)
-    masks, unusable = scan_annotations(table, origins)
+    line_map = read_line_map(table)
+    masks, unusable = scan_annotations(table, line_map)
     about = arguments.raw / "metadata.csv"
     metadata = read_metadata(about) if about.is_file() else None
     checked = check_annotations(masks, unusable, image_sizes(arguments.raw / "images"), metadata)
-    refuse_invalid(checked.findings, params.parse_csv.on_invalid, origins)
-    refuse_emptiness(checked.masks, origins)
+    refuse_invalid(checked.issues, params.parse_csv.on_invalid, line_map)
+    refuse_emptiness(checked.masks, line_map)
     metrics = annotation_metrics(checked)
     logging.info("%d polygons on %d micrographs", metrics["polygons"], metrics["images"])
     write_polygons(arguments.polygons, checked.masks)
     write_json(arguments.metrics, metrics)
-    write_issues(arguments.findings, checked.findings, origins.of)
-    with output_folder(arguments.plots) as folder:
+    write_issues(arguments.findings, checked.issues, line_map.source)
+    # Beside the metrics: `dvc plots` would show every table in the folder of plots.
+    with output_folder(arguments.metrics.with_name(f"{arguments.metrics.stem}_tables")) as folder:
         for name, header, rows in annotation_tables(checked, metadata or {}):
             write_csv(folder / name, header, rows)
+    with output_folder(arguments.plots) as folder:
         for name, figure in annotation_figures(checked):
             save_figure(figure, folder / name)
 
@@ -47,8 +49,8 @@ if __name__ == "__main__":
         arguments={
             "raw": "the raw dataset, data/raw",
             "polygons": "the polygons to write, data/polygons.jsonl",
-            "metrics": "the metrics to write, metrics/annotations.json",
-            "findings": "the list of findings to write, plots/annotation_findings.csv",
+            "metrics": "the counts to write, reports/annotations.json; tables go into reports/annotations_tables",
+            "findings": "the list of issues to write, reports/annotation_issues.csv",
             "plots": "the folder of plots to write, plots/annotations",
         },
     )

@@ -16,8 +16,8 @@ from microseg.micrographs.images import read_micrograph
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the masks, the metrics, each mask's share of foreground, and pictures of a random sample."""
-    # Not at the top: every process that draws masks reads this file, and none needs matplotlib.
+    """Write the masks, the counts, the foreground fraction of each mask, and figures of a random sample."""
+    # Not at the top: the processes that draw masks import this file too, and none of them needs matplotlib.
     from microseg.annotations.figures import mask_figures
     from microseg.plotting import save_figure
 
@@ -27,16 +27,18 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     metrics = mask_metrics(summaries)
     logging.info("%d masks, %.1f %% foreground", len(summaries), 100 * metrics["foreground_fraction"]["mean"])
     write_json(arguments.metrics, metrics)
-    origins = {polygon.line: polygon.origin for mask in polygons for polygon in mask.polygons}
-    overlaps = [finding for summary in summaries for finding in summary.overlaps]
-    write_issues(arguments.findings, overlaps, origins.get)
+    sources = {polygon.line: polygon.source for mask in polygons for polygon in mask.polygons}
+    overlaps = [issue for summary in summaries for issue in summary.overlaps]
+    write_issues(arguments.findings, overlaps, sources.get)
     annotated = [mask for mask in polygons if len(mask)]
     order = generator(params.seed, "examples").permutation(len(annotated))
     examples = [annotated[index] for index in order[: params.rasterize_masks.examples]]
     fractions = [summary.foreground_fraction for summary in summaries]
-    with output_folder(arguments.plots) as folder:
+    # Beside the metrics: `dvc plots` would show every table in the folder of plots.
+    with output_folder(arguments.metrics.with_name(f"{arguments.metrics.stem}_tables")) as folder:
         rows = zip([summary.image for summary in summaries], fractions, strict=True)
         write_csv(folder / "foreground_fraction.csv", ("image", "foreground_fraction"), rows)
+    with output_folder(arguments.plots) as folder:
         for name, figure in mask_figures(
             examples, fractions, lambda name: read_micrograph(arguments.images / name)
         ):
@@ -51,8 +53,8 @@ if __name__ == "__main__":
             "images": "the folder of micrographs, data/raw/images",
             "polygons": "the polygons, data/polygons.jsonl",
             "masks": "the folder of masks to write, data/masks",
-            "metrics": "the metrics to write, metrics/masks.json",
-            "findings": "the list of findings to write, plots/mask_findings.csv",
+            "metrics": "the counts to write, reports/masks.json; tables go into reports/masks_tables",
+            "findings": "the list of issues to write, reports/mask_issues.csv",
             "plots": "the folder of plots to write, plots/masks",
         },
     )

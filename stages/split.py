@@ -1,4 +1,4 @@
-"""Decide which micrographs train the network, which validate it while it trains, and which are measured."""
+"""Decide which micrographs are for training, which for validation, and which for the test."""
 
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
@@ -10,11 +10,11 @@ from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
 from microseg.micrographs.metadata import group_name, values_of
-from microseg.splits import Fold, draw_fold, draw_split, part_sizes, split_from_column, write_split
+from microseg.splits import Fold, draw_fold, draw_split, split_from_column, split_sizes, write_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the split and the sizes of its parts."""
+    """Write the split and the sizes of training, validation and test set."""
     masks = read_polygons(arguments.polygons)
     images = [mask.img_name for mask in masks]
     metadata = arguments.raw / "metadata.csv"
@@ -41,8 +41,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
                 validation_size=validation,
                 seed=params.seed,
             )
-    sizes = part_sizes(rows)
-    logging.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
+    sizes = split_sizes(rows)
+    logging.info("split: %s", ", ".join(f"{size} {split}" for split, size in sizes.items()))
     write_split(arguments.split, rows)
     write_json(arguments.metrics, sizes)
 
@@ -53,8 +53,8 @@ if __name__ == "__main__":
         description=str(__doc__),
         arguments={
             "polygons": "the annotated micrographs, data/polygons.jsonl",
-            "raw": "the raw dataset, whose metadata.csv is read where groups or a column are asked for",
+            "raw": "the raw dataset, whose metadata.csv is read for split.group_by and split.from_column",
             "split": "the split to write, data/split.csv",
-            "metrics": "the numbers of micrographs to write, metrics/split.json",
+            "metrics": "the numbers of micrographs to write, reports/split.json",
         },
     )

@@ -1,4 +1,4 @@
-"""Train the network, or take up an earlier training that was the same up to some epoch."""
+"""Train the network, or resume an earlier training that was the same up to some epoch."""
 
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
@@ -12,7 +12,7 @@ from microseg.splits import TRAIN, VALIDATION, images_of, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the model, its card, the figures and the log of the training."""
+    """Write the model with its card, the curves, a picture of the first crops, and the metrics."""
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
     from microseg.network.devices import start
     from microseg.network.environment import current_environment
@@ -22,17 +22,18 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     from microseg.network.sliding_window import Tiling
     from microseg.training.checkpoints import checkpoint_root
     from microseg.training.export import calibrate, write_image_statistics
+    from microseg.training.outputs import TrainingOutputs, training_metrics, training_report
     from microseg.training.pixel_cache import pixel_cache_root
-    from microseg.training.records import training_metrics, write_tables
     from microseg.training.train import train
 
     rows = read_split(arguments.split)
     training, validation = (
-        MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, part))))
-        for part in (TRAIN, VALIDATION)
+        MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, split))))
+        for split in (TRAIN, VALIDATION)
     )
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
     tiling = Tiling(params.predict.tile_size, params.predict.tile_overlap)
+    outputs = TrainingOutputs(arguments.history, arguments.validation, arguments.crops)
     state = train(
         fabric,
         training,
@@ -43,20 +44,22 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         pixel_cache_root(),
         tiling,
         arguments.encoder_weights,
+        outputs,
     )
     if fabric.is_global_zero:
-        weights, kept, measured = state.model(params.train.checkpoint)
+        weights, saved, measured = state.model(params.train.checkpoint)
         used = current_environment(fabric)
         with output_folder(arguments.model) as folder:
-            brought = read_weights_origin(arguments.encoder_weights).on_the_card
+            origin = read_weights_origin(arguments.encoder_weights).card_entry
             card = describe(
-                kept.epoch, measured.iou, training, validation, params.train, params.train.seed, used, brought
+                saved.epoch, measured.iou, training, validation, params.train, params.train.seed, used, origin
             )
             temperature, best_logit = calibrate(fabric, weights, validation, params.train, tiling)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
             write_image_statistics(fabric, folder, training, validation)
-        write_json(arguments.metrics, training_metrics(state.records, kept, measured, used))
-        write_tables(arguments.history, arguments.validation, state.records)
+        write_json(arguments.metrics, training_metrics(measured))
+        write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
+        outputs.write_curves(state.records)
 
 
 if __name__ == "__main__":
@@ -66,12 +69,14 @@ if __name__ == "__main__":
         arguments={
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of masks, data/masks",
-            "split": "which micrographs train and which validate, data/split.csv",
-            "encoder-weights": "where the training starts, data/encoder_weights",
-            "model": "the folder to write the weights and the model card into, models",
-            "metrics": "the figures to write, metrics/train.json",
+            "split": "which micrographs are for training and which for validation, data/split.csv",
+            "encoder-weights": "the initial weights, data/encoder_weights",
+            "model": "the folder to write: weights, model card, image statistics, models",
+            "metrics": "the metrics to write, metrics/train.json",
+            "report": "losses, times and environment to write, reports/training.json",
             "history": "the table of epochs to write, plots/train.csv",
             "validation": "the table of validated epochs to write, plots/validation.csv",
+            "crops": "the picture of the first training crops to write, plots/training_crops.png",
         },
         on_every_device=True,
     )

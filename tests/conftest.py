@@ -21,13 +21,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONG_FILES = ["test_pipeline.py", "test_distributed.py"]
 """Where two processes begin: one with the files of a finished pipeline, the other with what does not need it."""
 
-LONG_ROOMS = ["pipeline", "training", "experiments"]
+LONG_FOLDERS = ["pipeline", "training", "experiments"]
 """What comes next, so that the last files of all are short ones."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take minutes, so that no process is left with one of them in the end."""
-    ranks = {name: rank for rank, name in enumerate([*LONG_FILES, *LONG_ROOMS])}
+    ranks = {name: rank for rank, name in enumerate([*LONG_FILES, *LONG_FOLDERS])}
     items.sort(key=lambda item: min(ranks.get(part, len(ranks)) for part in item.path.parts))
 
 

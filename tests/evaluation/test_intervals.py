@@ -12,9 +12,9 @@ from microseg.evaluation.intervals import (
     mean_interval,
     ratio_difference,
     ratio_interval,
-    share_interval,
     student_interval,
     wilcoxon_p,
+    wilson_interval,
 )
 
 DATA_SETS, MICROGRAPHS = 1000, 40
@@ -121,9 +121,9 @@ def test_wilsons_interval_by_hand():
     z = 1.959964
     centre = (0.8 + z**2 / 20) / (1 + z**2 / 10)
     half = z * math.sqrt(0.8 * 0.2 / 10 + z**2 / 400) / (1 + z**2 / 10)
-    interval = share_interval(8, 10)
+    interval = wilson_interval(8, 10)
     assert (interval.low, interval.high) == pytest.approx((centre - half, centre + half), abs=1e-5)
-    assert share_interval(5, 5).high == pytest.approx(1)
+    assert wilson_interval(5, 5).high == pytest.approx(1)
 
 
 def test_wilcoxon_by_hand():

@@ -64,5 +64,5 @@ def test_a_prediction_of_another_size_is_refused(folders):
 
 def test_grey_values_in_a_mask_are_refused(folders):
     Image.fromarray(np.full((3, 4), 128, np.uint8)).save(folders / "masks" / "a.png")
-    with pytest.raises(InputError, match=r"masks/a.png: a mask holds 0 and 255 only"):
+    with pytest.raises(InputError, match=r"masks/a.png: a mask holds only 0 and 255"):
         measured(folders)

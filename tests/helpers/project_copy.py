@@ -92,12 +92,13 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
     What a killed stage had written beside its outputs does not count: it is there until that stage runs again.
     """
-    names = (path for place in ("data", "models", "metrics", "plots") for path in (folder / place).rglob("*"))
+    places = ("data", "models", "metrics", "plots", "reports")
+    names = (path for place in places for path in (folder / place).rglob("*"))
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in names
         if path.is_file()
-        and path.name not in ("train.csv", "train.json")
+        and path.name not in ("train.csv", "training.json")
         and not any(part.endswith(".partial") for part in path.relative_to(folder).parts)
     }
 

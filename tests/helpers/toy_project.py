@@ -22,7 +22,10 @@ stages:
     metrics:
       - metrics/evaluation.json:
           cache: false
-    outs: [scores.txt]
+    outs:
+      - scores.txt
+      - reports/evaluation/evaluation.json:
+          cache: false
 """
 
 PATIENCE = 300
@@ -49,10 +52,12 @@ def scores(mean):
     rest = {"std_iou": 0.05, "pooled_iou": mean, "fraction_above_095": 0.0, "fraction_zero": 0.1}
     return {"images": 20, "mean_iou": mean, "median_iou": mean + 0.01, **rest}
 
-measured_on = {"dataset": "synthetic", "split": "test", "images": 20, "truth": "ab12"}
-content = {"measured_on": measured_on, "sigmoid": scores(size / 200), "morphology": scores(0.1 + size / 400)}
-Path("metrics").mkdir(exist_ok=True)
-Path("metrics/evaluation.json").write_text(json.dumps(content))
+dataset = {"source": "synthetic", "split": "test", "images": 20, "ground_truth_sha256": "ab12"}
+content = {"dataset": dataset, "sigmoid": scores(size / 200), "morphology": scores(0.1 + size / 400)}
+metrics = {method: {"mean_iou": content[method]["mean_iou"]} for method in ("sigmoid", "morphology")}
+for path, values in {"metrics": metrics, "reports/evaluation": content}.items():
+    Path(path).mkdir(parents=True, exist_ok=True)
+    Path(path, "evaluation.json").write_text(json.dumps(values))
 Path("scores.txt").write_text(f"{size} {epochs}")
 """
 

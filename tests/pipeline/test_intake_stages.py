@@ -26,8 +26,7 @@ MASKS = [
 OUTSIDE_THE_IMAGE = {"image_id": 0, "category_id": 1, "segmentation": [[60, 0, 70, 0, 70, 9, 60, 9]]}
 COMMANDS = {
     "download": "--folder mine --output raw",
-    "parse_csv": "--raw raw --polygons polygons.jsonl --metrics annotations.json --findings findings.csv "
-    "--plots p",
+    "parse_csv": "--raw raw --polygons polygons.jsonl --metrics annotations.json --findings issues.csv --plots p",
     "rasterize_masks": "--images raw/images --polygons polygons.jsonl --masks masks --metrics masks.json "
     "--findings overlaps.csv --plots q",
 }
@@ -61,9 +60,9 @@ def append(folder, *lines):
         file.writelines(f"{line}\n" for line in lines)
 
 
-def read_findings(path):
+def read_issues(path):
     with path.open(newline="") as file:
-        return [(row["finding"], row["image"], row["line"]) for row in csv.DictReader(file)]
+        return [(row["issue"], row["image"], row["line"]) for row in csv.DictReader(file)]
 
 
 def test_from_a_folder_to_masks(workplace):
@@ -79,9 +78,9 @@ def test_from_a_folder_to_masks(workplace):
     metrics = json.loads((workplace / "masks.json").read_text())
     assert (metrics["masks"], metrics["clipped_polygons"], metrics["overlapping_pairs"]) == (2, 1, 1)
     assert metrics["image_sizes"] == {"50 x 40": 2}
-    assert ("out_of_bounds", "a.png", "4") in read_findings(workplace / "findings.csv")
-    assert read_findings(workplace / "overlaps.csv") == [("overlap", "a.png", "5")]
-    with (workplace / "q" / "foreground_fraction.csv").open(newline="") as file:
+    assert ("out_of_bounds", "a.png", "4") in read_issues(workplace / "issues.csv")
+    assert read_issues(workplace / "overlaps.csv") == [("overlap", "a.png", "5")]
+    with (workplace / "masks_tables" / "foreground_fraction.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["foreground_fraction"]) for row in rows] == [
         read_mask(workplace / "masks" / row["image"]).mean() for row in rows
@@ -108,7 +107,7 @@ def test_an_unusable_annotation_is_refused_or_skipped_and_listed(workplace, line
     assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
     metrics = json.loads((workplace / "annotations.json").read_text())
     assert (metrics["images"], metrics["polygons"], metrics["skipped"]) == (2, 2, 1)
-    assert [(image, place) for _, image, place in read_findings(workplace / "findings.csv")] == [(line[:5], "4")]
+    assert [(image, place) for _, image, place in read_issues(workplace / "issues.csv")] == [(line[:5], "4")]
 
 
 def test_a_converted_annotation_is_named_where_the_user_has_it(workplace):
@@ -121,19 +120,17 @@ def test_a_converted_annotation_is_named_where_the_user_has_it(workplace):
     assert complaint.startswith("parse_csv: error: mine/annotations.json, annotations.3: the polygon lies outside")
     set_params(workplace, {"parse_csv.on_invalid": "skip"})
     assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
-    for table in ("findings.csv", "overlaps.csv"):
+    for table in ("issues.csv", "overlaps.csv"):
         rows = list(csv.DictReader((workplace / table).open(newline="")))
-        (repeated,) = [row for row in rows if row["finding"] in ("repeated_polygon", "overlap")]
-        assert repeated["origin"] == "mine/annotations.json, annotations.2"
+        (repeated,) = [row for row in rows if row["issue"] in ("repeated_polygon", "overlap")]
+        assert repeated["source"] == "mine/annotations.json, annotations.2"
         assert repeated["detail"].endswith(" mine/annotations.json, annotations.1")
 
 
 def test_metadata_is_named_where_the_user_has_it(workplace):
     lines = "image_url;type\n\na.png;01\n\nb.png;02\na.png;03\n"
     (workplace / "mine" / "metadata.csv").write_text(lines)
-    assert run_stages(workplace).startswith(
-        "parse_csv: error: mine/metadata.csv, line 6: a.png stands in an earlier"
-    )
+    assert run_stages(workplace).startswith("parse_csv: error: mine/metadata.csv, line 6: a.png has an earlier")
 
 
 def test_the_information_bar_takes_polygons_along(workplace):
@@ -145,7 +142,7 @@ def test_the_information_bar_takes_polygons_along(workplace):
     set_params(workplace, {"parse_csv.on_invalid": "skip"})
     assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
     assert np.array_equal(read_mask(workplace / "masks" / "b.png"), create_binary_mask(MASKS[1], 32, 50))
-    assert ("out_of_bounds", "b.png", "3") in read_findings(workplace / "findings.csv")
+    assert ("out_of_bounds", "b.png", "3") in read_issues(workplace / "issues.csv")
 
 
 def test_a_damaged_image_and_an_empty_table(workplace):

@@ -36,17 +36,17 @@ def test_every_stage_leaves_its_outputs(finished: Path):
             mask = np.asarray(Image.open(finished / "data" / folder / image))
             assert mask.shape == shape
             assert set(np.unique(mask)) <= {0, 255}
-    evaluation = json.loads((finished / "metrics" / "evaluation.json").read_text())
-    assert evaluation["measured_on"]["dataset"] == "synthetic"
-    assert evaluation["measured_on"]["split"] == "test"
+    evaluation = json.loads((finished / "reports" / "evaluation" / "evaluation.json").read_text())
+    assert evaluation["dataset"]["source"] == "synthetic"
+    assert evaluation["dataset"]["split"] == "test"
     card = json.loads((finished / "models" / "model.json").read_text())
     assert evaluation["model"]["environment"] == card["environment"]
     assert card["weights_sha256"].startswith(evaluation["model"]["weights"])
-    assert evaluation["measured_on"]["images"] == 2
+    assert evaluation["dataset"]["images"] == 2
 
 
 def test_measured_iou_agrees_with_the_masks_on_disk(finished: Path):
-    for row in csv.DictReader((finished / "plots" / "evaluation.csv").open()):
+    for row in csv.DictReader((finished / "reports" / "evaluation" / "micrographs.csv").open()):
         truth = np.asarray(Image.open(finished / "data" / "masks" / row["image"])) > 0
         prediction = np.asarray(Image.open(finished / "data" / "predictions" / row["method"] / row["image"])) > 0
         union = (truth | prediction).sum()
@@ -89,7 +89,7 @@ def test_an_edit_that_cannot_change_the_weights_finds_the_finished_training(fini
     report.write_text(report.read_text() + "\n# What is reported of a training changes no weight.\n")
     output = run("dvc", "repro", cwd=project).stdout
     assert stages_run(output) == ["train"]
-    assert "the state after epoch 2 was already there" in output
+    assert "resuming from the checkpoint of epoch 2" in output
     assert outputs(project) == outputs(finished)
 
 

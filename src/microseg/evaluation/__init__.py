@@ -1,1 +1,1 @@
-"""How well predicted masks agree with annotated ones, in numbers and in pictures."""
+"""How well predicted masks agree with annotated ones, in numbers and in figures."""

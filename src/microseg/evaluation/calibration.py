@@ -1,6 +1,6 @@
-"""Whether predicted probabilities are true, and the temperature and threshold that validation asks for.
+"""Calibration: whether predicted probabilities are right, and the temperature and threshold fitted on validation.
 
-All is counted in classes, so that memory does not grow with the number of micrographs.
+Pixels are counted in bins, so that memory does not grow with the number of micrographs.
 """
 
 import math
@@ -35,7 +35,7 @@ def reliability(truth: NDArray[np.bool_], logits: NDArray[np.floating]) -> Value
 
 
 def expected_calibration_error(counts: Values) -> float:
-    """Return the mean distance of probability and share of foreground, over the pixels of `reliability`; 0 to 1.
+    """Return the mean difference of probability and fraction of foreground over the pixels counted; 0 to 1.
 
     After Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
     """
@@ -62,7 +62,7 @@ def count_logits(truth: NDArray[np.bool_], logits: NDArray[np.floating]) -> Coun
 
 
 def fit_temperature(counts: Counts) -> float:
-    """Return the number by which to divide logits so that their probabilities are as likely as can be.
+    """Return the number by which to divide logits so that the likelihood is highest (temperature scaling).
 
     After Guo et al., On Calibration of Modern Neural Networks, ICML 2017. It is within TEMPERATURES, and 1 where
     there is only foreground or only background.
@@ -85,7 +85,7 @@ def fit_temperature(counts: Counts) -> float:
 
 
 def iou_above(counts: Counts) -> Values:
-    """Return the IoU of one micrograph with the foreground above each of LOGITS, that one left out; (logits,)."""
+    """Return the IoU of one micrograph with the foreground above each of LOGITS, exclusive; (logits,)."""
     background, foreground = (side[::-1].cumsum()[::-1] - side for side in counts)
     union = counts[1].sum() + background
     return np.asarray(np.where(union > 0, foreground / np.maximum(union, 1), 1.0))

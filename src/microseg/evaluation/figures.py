@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from microseg.evaluation.calibration import Values, expected_calibration_error, reliability_table
 from microseg.evaluation.scores import MeasuredImage, calculate_iou
 from microseg.evaluation.tables import IslandClass
-from microseg.plotting import BLUE, COLUMN, SKY, Picture, column_style, show_picture
+from microseg.plotting import BLUE, COLUMN, SKY, ImageArray, column_style, show_image
 
 Mask = NDArray[np.bool_]
 
@@ -25,7 +25,7 @@ METHOD_COLOURS = {"sigmoid": "#0072B2", "morphology": "#D55E00"}
 
 @dataclass(frozen=True)
 class Example:
-    """One micrograph to show: grey values 0 to 255, its truth, and a mask for each method, all (height, width)."""
+    """One micrograph to show: grey values 0 to 255, ground truth, a mask for each method; all (height, width)."""
 
     name: str
     micrograph: NDArray[np.uint8]
@@ -34,7 +34,7 @@ class Example:
 
 
 def graph_iou(truth: Mask, prediction: Mask) -> NDArray[np.uint8]:
-    """Colour each pixel by how prediction and truth agree.
+    """Colour each pixel by how prediction and ground truth agree.
 
     Returns:
         (height, width, 3) of 0 to 255: true negatives black, true positives white, false negatives magenta, false
@@ -48,7 +48,7 @@ def graph_iou(truth: Mask, prediction: Mask) -> NDArray[np.uint8]:
 
 
 def plot_examples(examples: Sequence[Example], method: str, title: str) -> Figure:
-    """Show a row for each example: micrograph, truth, the prediction of `method`, and the error map."""
+    """Show a row for each example: micrograph, ground truth, the prediction of `method`, and the error map."""
     figure = Figure(figsize=(12, 0.9 + 2.6 * len(examples)), layout="constrained")
     axes = figure.subplots(len(examples), 4, squeeze=False)
     for row, example in zip(axes, examples, strict=True):
@@ -94,7 +94,7 @@ def plot_iou_distribution(iou: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def plot_iou_against(values: Sequence[float], iou: Mapping[str, Sequence[float]], label: str) -> Figure:
-    """Show each micrograph's IoU against another property of it, one mark a method; NaN values are left out."""
+    """Show each micrograph's IoU against another property of it, one mark a method; NaN values are omitted."""
     with column_style():
         figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
         axes = figure.subplots()
@@ -110,7 +110,7 @@ def iou_figures(measured: Sequence[MeasuredImage]) -> Iterator[tuple[str, Figure
     iou = {method: [one.scores[method].iou for one in measured] for method in measured[0].scores}
     yield "iou_distribution.png", plot_iou_distribution(iou)
     fractions = [one.foreground_fraction for one in measured]
-    yield "iou_against_foreground.png", plot_iou_against(fractions, iou, "annotated share of the micrograph")
+    yield "iou_against_foreground.png", plot_iou_against(fractions, iou, "annotated fraction of the micrograph")
     distances = [one.border_distance for one in measured]
     label = "mean distance of the annotation from the border in pixels"
     yield "iou_against_border_distance.png", plot_iou_against(distances, iou, label)
@@ -135,8 +135,8 @@ def example_figures(
     yield "methods_side_by_side.png", plot_methods(load(most.image))
 
 
-def _show(axes: Axes, picture: Picture, title: str) -> None:
-    show_picture(axes, picture)
+def _show(axes: Axes, image: ImageArray, title: str) -> None:
+    show_image(axes, image)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 
@@ -174,7 +174,7 @@ def island_figures(
 
 
 def plot_recall(classes: Sequence[IslandClass]) -> Figure:
-    """Show the share of islands found in each class of one property, with its interval, for each method."""
+    """Show the fraction of islands found in each class of one property, with its interval, for each method."""
     ticks = list(dict.fromkeys((one.low, f"{one.label}\nn = {one.islands}") for one in classes))
     methods = list(dict.fromkeys(one.method for one in classes))
     with column_style():
@@ -196,7 +196,7 @@ def plot_recall(classes: Sequence[IslandClass]) -> Figure:
                 capsize=2,
                 label=method,
             )
-        axes.set(xlabel=AXIS_NAMES[classes[0].of], ylabel="share of islands found", ylim=(-0.03, 1.03))
+        axes.set(xlabel=AXIS_NAMES[classes[0].of], ylabel="fraction of islands found", ylim=(-0.03, 1.03))
         axes.set_xticks(range(len(ticks)), [label for _, label in ticks], fontsize=6)
         figure.legend(loc="outside upper center", ncols=len(methods))
     return figure
@@ -218,7 +218,7 @@ def plot_f1(f1: Sequence[tuple[float, ...]], methods: Sequence[str]) -> Figure:
 
 
 def plot_reliability(counts: Values) -> Figure:
-    """Show the share of foreground against the probability, and below how many pixels each class has."""
+    """Show the fraction of foreground against the probability, and below how many pixels each class has."""
     rows = np.array(list(reliability_table(counts)))
     with column_style():
         figure = Figure(figsize=(COLUMN, 3.4), layout="constrained")
@@ -226,9 +226,9 @@ def plot_reliability(counts: Values) -> Figure:
         above.plot([0, 1], [0, 1], color="grey", linestyle=":", label="true probabilities")
         error = expected_calibration_error(counts)
         above.plot(rows[:, 0], rows[:, 1], color=BLUE, marker="o", label=f"expected calibration error {error:.3f}")
-        above.set(ylabel="share annotated as foreground", xlim=(0, 1), ylim=(-0.03, 1.03))
+        above.set(ylabel="fraction annotated as foreground", xlim=(0, 1), ylim=(-0.03, 1.03))
         above.legend()
         below.bar(rows[:, 0], rows[:, 2] / rows[:, 2].sum(), width=0.04, color=SKY)
-        below.set(xlabel="predicted probability of foreground", ylabel="share of pixels", yscale="log")
+        below.set(xlabel="predicted probability of foreground", ylabel="fraction of pixels", yscale="log")
         below.yaxis.set_minor_formatter(NullFormatter())
     return figure

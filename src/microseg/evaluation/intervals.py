@@ -96,8 +96,8 @@ def student_interval(values: ArrayLike, lowest: float = -math.inf, highest: floa
     return Interval(mean, max(lowest, mean - half), min(highest, mean + half))
 
 
-def share_interval(successes: int, trials: int) -> Interval:
-    """Return a share of at least one trial with Wilson's 95 % interval, which takes the trials as independent."""
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """Return the fraction of successes with Wilson's 95 % interval, which takes the trials as independent."""
     from scipy.stats import binomtest
 
     bounds = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")

@@ -46,7 +46,7 @@ class Agreement:
     """How one predicted mask agrees with the annotated one in more than single pixels.
 
     Attributes:
-        area_fraction_error: predicted minus annotated share of the micrograph that is foreground, -1 to 1.
+        area_fraction_error: predicted minus annotated fraction of the micrograph that is foreground, -1 to 1.
         points_found: how many of the annotated points are in the predicted mask.
     """
 
@@ -73,7 +73,7 @@ def measure_micrograph(
     """Measure one micrograph's masks in the folder `predictions`, one folder a method, against that in `masks`.
 
     Raises:
-        InputError: a mask is missing, cannot be read, or has another size than its truth.
+        InputError: a mask is missing, cannot be read, or has another size than its ground truth.
     """
     truth = read_mask(masks / subject.image)
     points = _on_the_micrograph(subject.points, truth.shape)
@@ -98,7 +98,7 @@ def measure_micrograph(
 
 
 def _on_the_micrograph(points: Sequence[tuple[float, float]], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return column and row, (n, 2), of the pixels with a point; what lies outside the micrograph is left out."""
+    """Return column and row, (n, 2), of the pixels with a point; what lies outside the micrograph is omitted."""
     height, width = shape
     pixels = np.rint(np.array(points, dtype=np.float64).reshape(-1, 2)).astype(np.int64)
     inside = (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
@@ -109,7 +109,7 @@ HEADLINES = (
     *("mean_iou", "mean_dice", "pooled_iou", "median_iou", "std_iou", "fraction_above_095", "fraction_zero"),
     *("island_f1", "panoptic_quality", "island_number_error", "points_found", "surface_dice", "hausdorff95"),
 )
-"""What stands in the metrics, in this order; the rest stands in the table of scores."""
+"""The scores of a method in the report, in this order; every score is in the table of scores."""
 
 WITHIN_NORMAL = 1.959964
 """Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
@@ -126,7 +126,7 @@ class Summary:
 def summarize_method(measured: Sequence[MeasuredMicrograph], method: str) -> Summary:
     """Summarize what was measured of one method on at least one micrograph.
 
-    A score that is not defined is left out. Intervals are over micrographs, or over their groups where
+    A score that is not defined is omitted. Intervals are over micrographs, or over their groups where
     there are any.
     """
     pixels = [one.pixels.scores[method] for one in measured]
@@ -192,20 +192,28 @@ def area_fraction_error(errors: Sequence[float]) -> dict[str, Any]:
     described: dict[str, Any] = {"mean": bias.value, "micrographs": len(errors)}
     if bias.bounds is None:
         return described
-    deviation = float(np.std(errors, ddof=1))
-    limits = [bias.value - WITHIN_NORMAL * deviation, bias.value + WITHIN_NORMAL * deviation]
+    std = float(np.std(errors, ddof=1))
+    limits = [bias.value - WITHIN_NORMAL * std, bias.value + WITHIN_NORMAL * std]
     return described | {
         "interval95": bias.bounds,
-        "standard_deviation": deviation,
+        "standard_deviation": std,
         "limits_of_agreement": limits,
     }
 
 
-def metrics_of(measured: Sequence[MeasuredMicrograph], summaries: dict[str, Summary]) -> dict[str, dict[str, Any]]:
-    """Return the headlines of each method and the paired difference of the two, as the metrics file has them.
+def headline_metrics(summaries: dict[str, Summary]) -> dict[str, dict[str, float]]:
+    """Return the scores of each method that experiments are compared by, few enough for a terminal.
 
-    Intervals are lists [low, high], which `dvc metrics` passes over.
+    They are the mean IoU over micrographs (`mean_iou`) and the F1 of islands (`f1`).
     """
+    return {
+        method: {"mean_iou": summary.scores["mean_iou"].value, "f1": summary.scores["island_f1"].value}
+        for method, summary in summaries.items()
+    }
+
+
+def report_of(measured: Sequence[MeasuredMicrograph], summaries: dict[str, Summary]) -> dict[str, dict[str, Any]]:
+    """Return HEADLINES of each method and their paired difference, with intervals as lists [low, high]."""
     metrics: dict[str, dict[str, Any]] = {}
     for method, summary in summaries.items():
         headlines: dict[str, Any] = {}

@@ -27,7 +27,7 @@ class Scores:
     false_positives: int
     false_negatives: int
 
-    def _share(self, part: int, whole: int) -> float:
+    def _ratio(self, part: int, whole: int) -> float:
         if whole:
             return part / whole
         return 1.0 if self.false_positives + self.false_negatives == 0 else 0.0
@@ -40,23 +40,23 @@ class Scores:
     @property
     def iou(self) -> float:
         """Intersection over union, TP / (TP + FP + FN), 0 to 1."""
-        return self._share(self.true_positives, self.union)
+        return self._ratio(self.true_positives, self.union)
 
     @property
     def dice(self) -> float:
         """Dice's coefficient, 2 TP / (2 TP + FP + FN), 0 to 1."""
         twice = 2 * self.true_positives
-        return self._share(twice, twice + self.false_positives + self.false_negatives)
+        return self._ratio(twice, twice + self.false_positives + self.false_negatives)
 
     @property
     def precision(self) -> float:
-        """Share of the predicted foreground that is annotated, TP / (TP + FP), 0 to 1."""
-        return self._share(self.true_positives, self.true_positives + self.false_positives)
+        """Fraction of the predicted foreground that is annotated, TP / (TP + FP), 0 to 1."""
+        return self._ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> float:
-        """Share of the annotated foreground that is predicted, TP / (TP + FN), 0 to 1."""
-        return self._share(self.true_positives, self.true_positives + self.false_negatives)
+        """Fraction of the annotated foreground that is predicted, TP / (TP + FN), 0 to 1."""
+        return self._ratio(self.true_positives, self.true_positives + self.false_negatives)
 
 
 def score(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> Scores:
@@ -121,7 +121,7 @@ def border_distance(mask: NDArray[np.bool_]) -> float:
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Spearman's rank correlation of two series, -1 to 1, or None where it is not defined.
 
-    Pairs with a NaN are left out; with fewer than three pairs, or one series constant, there is no correlation.
+    Pairs with a NaN are omitted; with fewer than three pairs, or one series constant, there is no correlation.
     """
     from scipy.stats import spearmanr  # a second to import, and only needed once
 
@@ -172,7 +172,7 @@ class BoundaryAgreement:
     """How well two outlines agree.
 
     Attributes:
-        surface_dice: share of both outlines that lies within TOLERANCE of the other one, 0 to 1 (Nikolov et al.,
+        surface_dice: fraction of both outlines within TOLERANCE of the other one, 0 to 1 (Nikolov et al.,
             Journal of Medical Internet Research 23:e26151, 2021); 1 where both masks are empty, 0 where one is.
         hausdorff95: the distance in pixels that 95 % of either outline stay within, the larger of both directions;
             0 where both masks are empty, NaN where one is: there is no distance to nothing.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from microseg.evaluation.intervals import Interval, share_interval
+from microseg.evaluation.intervals import Interval, wilson_interval
 from microseg.evaluation.islands import FOUND_IOU, IOU_THRESHOLDS, AnnotatedIsland, pool
 from microseg.evaluation.metrics import MeasuredMicrograph
 from microseg.evaluation.scores import MeasuredImage
@@ -42,7 +42,7 @@ def _defined(distance: float) -> float | str:
 
 
 def ranked_iou(measured: Sequence[MeasuredImage], methods: Sequence[str]) -> Iterator[tuple[float, ...]]:
-    """Yield the IoU of each method from the worst micrograph to the best, behind the share of micrographs so far.
+    """Yield the fraction of micrographs so far, then the IoU of each method from the worst micrograph to the best.
 
     The methods are ranked apart from each other: a row is a rank, not a micrograph.
     """
@@ -70,7 +70,7 @@ class IslandClass:
     Attributes:
         high: None for no upper end.
         islands: how many there are, at least 1.
-        recall: the share of them that is found, with Wilson's interval. That takes islands as independent, but
+        recall: the fraction of them that is found, with Wilson's interval. That takes islands as independent, but
             those of one micrograph resemble each other, so it is rather too narrow.
     """
 
@@ -90,7 +90,7 @@ class IslandClass:
 
 
 def island_classes(measured: Sequence[MeasuredMicrograph], methods: Sequence[str]) -> Iterator[IslandClass]:
-    """Yield the recall of the islands of each class in CLASSES; a class without islands is left out."""
+    """Yield the recall of the islands of each class in CLASSES; a class without islands is omitted."""
     for method in methods:
         islands = pool(one.agreements[method].islands for one in measured).annotated
         for of, starts in CLASSES.items():
@@ -100,7 +100,7 @@ def island_classes(measured: Sequence[MeasuredMicrograph], methods: Sequence[str
                 ]
                 if inside:
                     found = sum(one.iou > FOUND_IOU for one in inside)
-                    yield IslandClass(method, of, low, high, len(inside), share_interval(found, len(inside)))
+                    yield IslandClass(method, of, low, high, len(inside), wilson_interval(found, len(inside)))
 
 
 def _property(island: AnnotatedIsland, of: str) -> int:

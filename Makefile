@@ -61,7 +61,7 @@ sweep-epochs: setup ## run an experiment for each of EPOCHS epochs with SIZE mic
 	microseg experiments --x train.epochs --where split.sample_size=$(SIZE) --where train.checkpoint=last
 
 fuzz: setup ## many thousands of damaged tables, pictures, archives and answers, which the tests only sample (minutes)
-	MICROSEG_FUZZ=1 pytest tests/sources/test_archive_safety.py tests/sources/test_download_refusals.py tests/annotations/test_damaged_annotations.py tests/annotations/test_annotations_come_back.py
+	MICROSEG_FUZZ=1 pytest tests/sources/test_archive_safety.py tests/sources/test_download_refusals.py tests/annotations/test_damaged_annotations.py tests/annotations/test_round_trip.py
 
 benchmark: setup ## how fast a training step is beside the plain way, and its peak memory, into benchmarks/results (30 minutes)
 	python benchmarks/training.py

@@ -43,16 +43,16 @@ def measure(
     from torch.utils.flop_counter import FlopCounterMode
 
     from microseg.network.devices import start
-    from microseg.network.environment import precision_of, training_layout
+    from microseg.network.environment import precision_of, training_memory_format
     from microseg.network.losses import bce
     from microseg.network.unet import UNet
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = UNet(base_channels, normalisation="batch" if way == "normalised" else "none").to(device)
+    network = UNet(base_channels, norm_layer="batch" if way == "normalised" else "none").to(device)
     module: torch.nn.Module
     if way != "plain":
         fabric = start("auto", "auto")
-        network.to(memory_format=training_layout(base_channels, precision_of(fabric), device))
+        network.to(memory_format=training_memory_format(base_channels, precision_of(fabric), device))
         adam = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0, fused=True)
         module, optimizer = fabric.setup(network, adam)
         backward = fabric.backward

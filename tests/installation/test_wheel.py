@@ -4,6 +4,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def test_the_wheel_is_typed_and_holds_the_package_only(programs: Path, tmp_path:
     expected = {file.relative_to(ROOT / "src") for file in (ROOT / "src").rglob("*") if file.is_file()}
     assert package == {file for file in expected if "__pycache__" not in file.parts}
     assert Path("microseg/py.typed") in package
-    assert {file.parts[0] for file in files - package} <= {"microseg", "microseg-0.1.0.dist-info", ".."}
+    metadata = f"microseg-{version('microseg')}.dist-info"
+    assert {file.parts[0] for file in files - package} <= {"microseg", metadata, ".."}
 
 
 def test_the_console_program_helps(programs: Path, tmp_path: Path):

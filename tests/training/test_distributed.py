@@ -50,7 +50,8 @@ class Run:
         arguments = [f"--images={self.data}/images", f"--split={self.data}/split.csv", "--model=models"]
         if stage == "train":
             arguments += [f"--masks={self.data}/masks", "--metrics=train.json"]
-            arguments += ["--history=train.csv", "--validation=validation.csv", "--crops=crops.png"]
+            arguments += ["--history=train.csv", "--validation=validation.csv"]
+            arguments += ["--crops=crops.png", "--report=training.json"]
             arguments += [f"--encoder-weights={self.data}"]
         else:
             arguments += ["--logits=logits"]

@@ -118,7 +118,7 @@ def test_the_metrics_count_the_listed_issues(tmp_path):
     write_issues(tmp_path / "issues.csv", checked.issues, {9: "mine.csv, line 12"}.get)
     with (tmp_path / "issues.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    listed = [row["issue"] for row in rows]
+    listed = [row["finding"] for row in rows]
     assert [row["line"] for row in rows] == [str(issue.line) for issue in checked.issues]
     assert [row["source"] for row in rows] == ["mine.csv, line 12", "", ""]
     assert {kind: listed.count(kind) for kind in KINDS} == metrics["issues"]

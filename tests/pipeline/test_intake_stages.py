@@ -62,7 +62,7 @@ def append(folder, *lines):
 
 def read_issues(path):
     with path.open(newline="") as file:
-        return [(row["issue"], row["image"], row["line"]) for row in csv.DictReader(file)]
+        return [(row["finding"], row["image"], row["line"]) for row in csv.DictReader(file)]
 
 
 def test_from_a_folder_to_masks(workplace):
@@ -122,7 +122,7 @@ def test_a_converted_annotation_is_named_where_the_user_has_it(workplace):
     assert run_stages(workplace, "parse_csv", "rasterize_masks") is None
     for table in ("issues.csv", "overlaps.csv"):
         rows = list(csv.DictReader((workplace / table).open(newline="")))
-        (repeated,) = [row for row in rows if row["issue"] in ("repeated_polygon", "overlap")]
+        (repeated,) = [row for row in rows if row["finding"] in ("repeated_polygon", "overlap")]
         assert repeated["source"] == "mine/annotations.json, annotations.2"
         assert repeated["detail"].endswith(" mine/annotations.json, annotations.1")
 

@@ -20,7 +20,8 @@ INVALID = {
 }
 """The kinds of issues that make an annotation unusable, each with its remedy."""
 
-COLUMNS = ("issue", "image", "line", "detail", "source")
+# The first one keeps its name from version 0.1, for scripts that read it.
+COLUMNS = ("finding", "image", "line", "detail", "source")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Training, validation and test sets: a fixed test set, nested samples, whole groups, clear refusals."""
 
+import hashlib
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +108,8 @@ def test_groups_stay_whole_and_are_balanced_by_images():
         rows = draw(groups, seed=seed)
         splits_of_group = {group: {row.split for row in rows if row.group == group} for group in sizes}
         assert all(len(splits) == 1 for splits in splits_of_group.values())
-        # A fifth of 108 images is 22; no groups add up to that, and 20 + 3 (or 12 + 8 + 3) comes closest.
-        assert split_sizes(rows)["test"] == 23
+        # A fifth of 108 images is 22; the worst are 3 + 5 + 8, which another 12 would miss by as much.
+        assert 16 <= split_sizes(rows)["test"] <= 27
 
 
 def test_a_large_group_is_not_split_to_meet_the_size():
@@ -200,15 +200,78 @@ def test_a_damaged_split_is_named(tmp_path: Path, content: str):
         read_split(tmp_path / "split.csv")
 
 
-def closest_by_trying_all(sizes: list[int], count: int, most: int) -> tuple[int, int]:
-    """Return the distance and the sum of the best choice, found by trying all."""
-    choices = (choice for number in range(1, most + 1) for choice in combinations(sizes, number))
-    return min((abs(sum(choice) - count), sum(choice)) for choice in choices)
-
-
 @pytest.mark.parametrize("seed", range(40))
-def test_chosen_groups_come_closest_of_all_choices(seed: int):
+def test_groups_miss_the_requested_number_by_half_a_group_at_most(seed: int):
     sizes = np.random.default_rng(seed).integers(1, 30, 9).tolist()
     groups = {f"{group}_{number}": f"g{group}" for group, size in enumerate(sizes) for number in range(size)}
-    tested = split_sizes(draw(groups, test_size=20, seed=seed))["test"]
-    assert (abs(tested - 20), tested) == closest_by_trying_all(sizes, 20, most=7)
+    rows = draw(groups, test_size=20, seed=seed)
+    tested = {int(row.group[1:]) for row in rows if row.split == "test"}
+    total = sum(sizes[group] for group in tested)
+    # Of the groups that were left, the smallest did not fit: it is added only if that comes closer.
+    nearest = (
+        min(size for group, size in enumerate(sizes) if group not in tested)
+        if total < 20
+        else max(sizes[group] for group in tested)
+    )
+    assert abs(total - 20) <= nearest / 2
+
+
+def by_hash(names, seed):
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
+
+
+def test_the_order_is_that_of_a_hash_of_seed_and_name():
+    order = by_hash(NAMES, 7)
+    rows = draw(sample_size=10)
+    assert set(images_of(rows, "test")) == set(order[:20])
+    # The first 16 of the other 80 validate; a sample takes the first of them and the first of the others.
+    assert set(images_of(rows, "validation")) == set(order[20:22])
+    assert set(images_of(rows, "train")) == set(order[36:44])
+
+
+@pytest.mark.parametrize("new", [f"new_{number}.png" for number in range(20)])
+def test_one_more_micrograph_changes_at_most_one_of_the_test_set(new: str):
+    more = UNGROUPED | {new: ""}
+    before, after = (draw(groups, test_size=20) for groups in (UNGROUPED, more))
+    for split in ("test", "validation", "train"):
+        assert len(set(images_of(before, split)) - set(images_of(after, split))) <= 1
+    # A fifth of 101 is 21: all 20 stay.
+    assert set(images_of(draw(), "test")) < set(images_of(draw(more), "test"))
+
+
+def test_one_more_micrograph_changes_at_most_one_of_a_sample_of_a_column():
+    values = {name: ("val" if index % 5 == 0 else "train") for index, name in enumerate(NAMES)}
+    for number in range(20):
+        before = images_of(split_from_column(values, sample_size=10, seed=1), "train")
+        more = values | {f"new_{number}.png": "train"}
+        after = images_of(split_from_column(more, sample_size=10, seed=1), "train")
+        assert len(before) == len(after) == 8
+        assert len(set(before) - set(after)) <= 1
+
+
+PUBLISHED_GROUPS = (247, 213, 190, 188, 172, 143, 141, 139, 97, 94, 87, 40, 14, 3)
+
+
+def groups_of(sizes):
+    return {
+        f"{group}_{number}.png": f"steel {group}" for group, size in enumerate(sizes) for number in range(size)
+    }
+
+
+def groups_tested(groups, seed):
+    return frozenset(row.group for row in draw(groups, test_size=354, seed=seed) if row.split == "test")
+
+
+def test_one_more_micrograph_of_a_group_leaves_nearly_every_test_set():
+    groups = groups_of(PUBLISHED_GROUPS)
+    before = [groups_tested(groups, seed) for seed in range(60)]
+    after = [groups_tested(groups | {"new.png": f"steel {seed % 14}"}, seed) for seed in range(60)]
+    assert sum(one == other for one, other in zip(before, after, strict=True)) >= 57
+    assert len(set(before)) > 20  # the seed has an effect
+
+
+def test_a_group_with_the_name_of_an_image_is_not_that_image():
+    groups = {"3": "", "1": "3", "2": "3", "4": "", "5": "", "6": ""}
+    sides = [{row.image: row.split for row in draw(groups, test_size=2, seed=seed)} for seed in range(40)]
+    assert all(side["1"] == side["2"] for side in sides)
+    assert any(side["1"] != side["3"] for side in sides)

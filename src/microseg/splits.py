@@ -1,8 +1,12 @@
 """Which micrographs are for training, validation and test, at random, by folds, or as a table says.
 
-scikit-learn's GroupShuffleSplit does not fit: it counts groups instead of images, and its samples are not nested.
+The random order is that of a hash of the seed and the name of an image or group. So the order of two of them does
+not depend on a third one, and a few more annotated micrographs leave the rest of the split as it is.
+scikit-learn's GroupShuffleSplit does not fit: it draws anew for every number of images, counts groups instead of
+images, and its samples are not nested.
 """
 
+import hashlib
 import math
 import warnings
 from collections import Counter
@@ -62,14 +66,14 @@ def draw_split(
 ) -> list[SplitRow]:
     """Draw the test set first, then a sample of the rest, part of which is set aside for validation.
 
-    The test set depends only on the images, `test_size` and `seed`. Samples are nested, and so are their training
-    and validation sets: those of 100 micrographs are among those of 500. If `validation_size` is a number, samples
-    of any size have the same validation set.
+    The test set depends only on the images, `test_size` and `seed`; one more image changes at most one of a given
+    number of test images. Samples are nested, and so are their training and validation sets: those of 100
+    micrographs are among those of 500. If `validation_size` is a number, samples of any size have the same
+    validation set.
 
     Args:
-        groups: the group of each image. Whole groups stay together and are chosen so that the number of images,
-            not of groups, comes as close as possible to the requested one; images of the group "" are drawn one by
-            one.
+        groups: the group of each image. Whole groups stay together and are chosen by the number of their images;
+            images of the group "" are drawn one by one.
         test_size: a fraction of the images (rounded up) or their number; 0 for no test set.
         sample_size: number of micrographs for training and validation together; None for all except the test set.
         validation_size: a fraction of the sample, above 0 and below 1 (rounded up), or a number of micrographs, >=
@@ -79,8 +83,8 @@ def draw_split(
     Raises:
         InputError: there are fewer micrographs or groups than requested, or none would be left for training.
     """
-    images = [str(name) for name in generator(seed, "split").permutation(sorted(groups))]
-    units = _units(images, groups)
+    images = _shuffled(groups, seed)
+    units = _units(images, groups, seed)
     test_count = _count(test_size, len(images))
     _check_test_count(test_count, len(images), len(units))
     test, rest = _choose(units, test_count, leave=2) if test_count else ([], units)
@@ -96,12 +100,22 @@ def draw_split(
     return _rows(splits, groups, sample, validation_size)
 
 
-def _units(images: Sequence[str], groups: Mapping[str, str]) -> Units:
-    """Return the groups, or single images, in the random order of `images`."""
-    members: dict[str, list[str]] = {}
+def _place(name: str, seed: int) -> bytes:
+    """Return the place of an image or a group in the random order, which depends on no other name."""
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
+
+
+def _shuffled(images: Iterable[str], seed: int) -> list[str]:
+    return sorted(images, key=lambda image: _place(image, seed))
+
+
+def _units(images: Sequence[str], groups: Mapping[str, str], seed: int) -> Units:
+    """Return the groups, and the images without one, in random order; within a group in the order of `images`."""
+    members: dict[tuple[str, str], list[str]] = {}
     for image in images:
-        members.setdefault(groups[image] or image, []).append(image)
-    return [tuple(unit) for unit in members.values()]
+        # As a pair, because a group may have the name of an image.
+        members.setdefault((groups[image], "" if groups[image] else image), []).append(image)
+    return [tuple(members[key]) for key in sorted(members, key=lambda key: _place("".join(key), seed))]
 
 
 def _check_test_count(test_count: int, images: int, groups: int) -> None:
@@ -120,48 +134,28 @@ def _check_test_count(test_count: int, images: int, groups: int) -> None:
 
 
 def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
-    """Choose one or more units with as close to `count` images as possible, and leave `leave` units or more.
+    """Choose one or more units with about `count` images, and leave `leave` units or more.
+
+    Each unit that fits is taken, in the given order, and then the one that comes closest to `count`, if any comes
+    closer. The closest subset of all would often be another one after a new image, and the same for most seeds.
 
     Returns:
         The chosen units and the others, both in the given order.
     """
-    if all(len(unit) == 1 for unit in units):
-        number = min(count, len(units) - leave)
-        return units[:number], units[number:]
-    chosen = _closest_subset([len(unit) for unit in units], count, len(units) - leave)
+    most, total = len(units) - leave, 0
+    chosen: set[int] = set()
+    for index, unit in enumerate(units):
+        if total + len(unit) <= count and len(chosen) < most:
+            chosen.add(index)
+            total += len(unit)
+    others = [index for index in range(len(units)) if index not in chosen]
+    closest = min(others, key=lambda index: (abs(total + len(units[index]) - count), len(units[index])))
+    if not chosen or (len(chosen) < most and abs(total + len(units[closest]) - count) < count - total):
+        chosen.add(closest)
     return (
         [unit for index, unit in enumerate(units) if index in chosen],
         [unit for index, unit in enumerate(units) if index not in chosen],
     )
-
-
-def _closest_subset(sizes: Sequence[int], count: int, most: int) -> set[int]:
-    """Return the positions of one to `most` of `sizes` with the sum closest to `count`, the smaller one of two.
-
-    Of several choices with the same sum, the one found first counts: each sum remembers the last unit of its first
-    choice, which leads back to the others.
-    """
-    # Sums further from `count` than zero matter only if no other can be reached: the smallest unit alone.
-    largest = max(2 * count, min(sizes))
-    last_unit = np.full(largest + 1, -1)
-    units_used = np.full(largest + 1, -1)
-    units_used[0] = 0
-    for index, size in enumerate(sizes):
-        if size > largest:
-            continue
-        extendable = (units_used[: largest + 1 - size] >= 0) & (units_used[: largest + 1 - size] < most)
-        fresh = np.flatnonzero(extendable & (units_used[size:] < 0)) + size
-        units_used[fresh] = units_used[fresh - size] + 1
-        last_unit[fresh] = index
-        if last_unit[count] >= 0:
-            break
-    reached = np.flatnonzero(last_unit >= 0)
-    total = int(reached[np.argmin(np.abs(reached - count))])
-    chosen = set()
-    while total:
-        chosen.add(int(last_unit[total]))
-        total -= sizes[last_unit[total]]
-    return chosen
 
 
 def _in_order(images: Iterable[str], units: Units) -> list[str]:
@@ -181,7 +175,7 @@ def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: 
     Raises:
         InputError: a value is unknown, there is no image for training or validation, or too few for the sample.
     """
-    images = [str(name) for name in generator(seed, "split").permutation(sorted(values))]
+    images = _shuffled(values, seed)
     for image in sorted(values):
         if values[image].strip().lower() not in COLUMN_VALUES:
             raise InputError(

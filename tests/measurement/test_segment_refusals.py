@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from microseg.common.errors import InputError
+from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
 from microseg.measurement.settings import check_tile_size, parse_area, parse_crop
 from microseg.micrographs.pixel_size import parse_pixel_size
@@ -122,3 +123,31 @@ def test_areas_with_their_units():
     assert parse_area("20px").pixels(None) == parse_area("20 px2").pixels(0.1) == 20
     assert parse_area("0.1um2").pixels(0.1) == pytest.approx(10)
     assert parse_area("10000nm2").pixels(0.1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("pixel_size", [None, "0.5um"])
+def test_a_table_of_fields_with_columns_of_the_results_is_refused_before_a_micrograph_is_segmented(
+    request_for, monkeypatch, pixel_size
+):
+    request = request_for(pixel_size=pixel_size and parse_pixel_size(pixel_size))
+    run(request)
+    fields = request.output / "fields.csv"
+    columns = pd.read_csv(fields).columns.drop(["image", "specimen"])
+    monkeypatch.setattr(Predictor, "logits", None)
+    for given in (None, "0.5um"):
+        again = request_for(
+            output=request.output.with_name("again"), fields=fields, pixel_size=given and parse_pixel_size(given)
+        )
+        with pytest.raises(
+            InputError, match=r"fields\.csv, line 1: .*: results have columns of this name"
+        ) as caught:
+            run(again)
+        assert str(caught.value).split(": ")[1].split(", ") == list(columns)
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(request_for, tmp_path):
+    (tmp_path / "fields.csv").write_text("image,specimen,Etching,etching\na.png,x,nital,picral\n")
+    with pytest.raises(
+        InputError, match=r"fields\.csv, line 1: two columns are called 'etching'; rename or remove"
+    ):
+        run(request_for(fields=tmp_path / "fields.csv"))

@@ -111,6 +111,7 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         "--skip-unreadable", action="store_true", help="exclude images that cannot be read, and list them"
     )
     group.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    group.add_argument("--restart", action="store_true", help="remove an interrupted run, even with --resume")
 
 
 def _segment(parsed: argparse.Namespace) -> int:
@@ -139,7 +140,8 @@ def _segment(parsed: argparse.Namespace) -> int:
         scales=parsed.scales,
         fields=parsed.fields,
         skip_unreadable=parsed.skip_unreadable,
-        resume=parsed.resume,
+        resume=parsed.resume and not parsed.restart,
+        restart=parsed.restart,
     )
     results = run(request)
     if parsed.metrics:

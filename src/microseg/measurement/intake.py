@@ -246,6 +246,9 @@ def _read_rows(
     for column in columns:
         if column not in names:
             raise InputError(f"{path}, line 1: no column {column}; the table needs {', '.join(columns)}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}, line 1: two columns are called {twice!r}; rename or remove one of them")
     rows: dict[str, tuple[str, dict[str, str]]] = {}
     for number, fields in lines:
         where, row = f"{path}, line {number}", dict(zip(names, fields, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from microseg.common.errors import InputError
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
 from microseg.measurement.model import find_duplicates
@@ -22,6 +23,24 @@ FIELD_COLUMNS = (
     *("boundary_per_mm", "warnings"),
 )
 """The first columns of the table of fields."""
+
+SENSITIVITY = "area_fraction_"
+"""How the columns of area fractions at other probabilities and by both methods begin."""
+CROPPED = "cropped_bottom_px"
+
+
+def refuse_measured_columns(request: Request, intake: Intake) -> None:
+    """Raise an InputError if a column of the user's table of fields has the name of one that is written."""
+    measured = {
+        column_name(column, scaled=scaled) for column in (*FIELD_COLUMNS, CROPPED) for scaled in (True, False)
+    }
+    columns = next(iter(intake.more_columns.values()), {})
+    taken = [column for column in columns if column in measured or column.startswith(SENSITIVITY)]
+    if taken:
+        raise InputError(
+            f"{request.fields}, line 1: {', '.join(taken)}: results have columns of this name; rename or remove "
+            "them"
+        )
 
 
 @dataclass(frozen=True)
@@ -67,8 +86,8 @@ class Results:
                 "pixel_size_um": self.intake.pixel_size_um(image.name),
                 **record["values"],
                 "warnings": "; ".join(self.warnings[image.name]),
-                "cropped_bottom_px": image.bar,
-                **{f"area_fraction_{name}": value for name, value in record["sensitivity"].items()},
+                CROPPED: image.bar,
+                **{f"{SENSITIVITY}{name}": value for name, value in record["sensitivity"].items()},
                 **self.intake.more_columns.get(image.name, {}),
             }
             for image, record in zip(self.intake.images, self.records, strict=True)
@@ -92,7 +111,7 @@ class Results:
         names = list(self.records[0]["sensitivity"])
         groups = self.fields.groupby("specimen", sort=False)
         return {
-            str(specimen): {name: float(group[f"area_fraction_{name}"].mean()) for name in names}
+            str(specimen): {name: float(group[f"{SENSITIVITY}{name}"].mean()) for name in names}
             for specimen, group in groups
         }
 

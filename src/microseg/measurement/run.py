@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from microseg.common.files import write_json
@@ -14,10 +15,10 @@ from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
 from microseg.measurement.model import open_model, read_evaluation, scale_factor
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
-from microseg.measurement.results import Results
+from microseg.measurement.results import Results, refuse_measured_columns
 from microseg.measurement.segmentation import Record, RunContext
 from microseg.measurement.settings import Request
-from microseg.network.image_statistics import read_image_statistics
+from microseg.network.image_statistics import ImageStatistics, read_image_statistics
 
 if TYPE_CHECKING:
     from microseg.measurement.predictor import Predictor
@@ -36,7 +37,16 @@ def run(request: Request) -> Results:
         InputError: the request cannot be fulfilled: a wrong folder, image, table, model or setting.
     """
     check_output(request.output, request.folder)
+    partial_output = PartialOutput(request.output)
+    with partial_output.lock():
+        if not (request.resume or request.restart):
+            partial_output.refuse_unfinished()
+        return _run(request, partial_output)
+
+
+def _run(request: Request, partial_output: PartialOutput) -> Results:
     intake = examine_folder(request)
+    refuse_measured_columns(request, intake)
     with open_model(request.model) as folder:
         # Importing torch takes seconds; mistakes up to here are reported without it.
         from microseg.measurement.predictor import Predictor
@@ -44,8 +54,7 @@ def run(request: Request) -> Results:
         predictor = Predictor(folder, request.settings)
         training_statistics, evaluation = read_image_statistics(folder), read_evaluation(folder)
     factors = _scale_factors(request, intake, predictor.pixel_size_um)
-    partial_output = PartialOutput(request.output)
-    plan = _plan(request, intake, predictor.card.weights_sha256)
+    plan = _plan(request, intake, predictor, training_statistics)
     folders = [name for name in IMAGE_FOLDERS if name != "probability" or request.settings.probability]
     with resume_advice(partial_output):
         partial_output.begin(plan, folders, resume=request.resume)
@@ -75,11 +84,16 @@ def _scale_factors(request: Request, intake: Intake, model_um: float | None) -> 
     }
 
 
-def _plan(request: Request, intake: Intake, weights_sha256: str) -> dict[str, object]:
+def _plan(
+    request: Request, intake: Intake, predictor: "Predictor", training_statistics: ImageStatistics | None
+) -> dict[str, object]:
     """Return everything the results depend on: an interrupted run resumes only with the same."""
     return {
+        "version": version("microseg"),
+        "environment": predictor.environment,
+        "model": asdict(predictor.card),
+        "image statistics of the training": training_statistics and asdict(training_statistics),
         "settings": asdict(request.settings),
-        "model": weights_sha256,
         "micrographs": {image.name: image.sha256 for image in intake.images},
         "pixel sizes": {name: size.micrometres for name, size in intake.pixel_sizes.items()},
     }

@@ -80,6 +80,9 @@ class Request:
     """A table of the specimen of each micrograph."""
     skip_unreadable: bool = False
     resume: bool = False
+    """Whether to continue an interrupted run."""
+    restart: bool = False
+    """Whether to remove an interrupted run; with neither, one that has finished micrographs is an error."""
 
 
 def parse_area(text: str) -> Area:

@@ -20,8 +20,17 @@ def test_outline_by_hand():
     assert [2, 2] not in ring.tolist()
 
 
-def test_the_border_of_the_micrograph_bounds_an_island_too():
-    assert len(outline(np.ones((3, 4), dtype=bool))) == 10
+def test_the_border_of_the_micrograph_is_no_outline():
+    assert len(outline(np.ones((3, 4), dtype=bool))) == 0
+    # Of an island that the left border cuts, the three pixels to its right.
+    assert outline(rectangle(0, 3, 0, 2, shape=(3, 6))).tolist() == [[0, 1], [1, 1], [2, 1]]
+
+
+def test_agreement_along_the_border_is_not_counted():
+    # The annotated island reaches ten pixels from the left border, the predicted one half as far: the outlines are
+    # five pixels apart.
+    agreement = compare_boundaries(rectangle(0, 40, 0, 10), rectangle(0, 40, 0, 5))
+    assert agreement == BoundaryAgreement(0.0, 5.0)
 
 
 def test_one_pixel_beside_another():
@@ -33,10 +42,12 @@ def test_one_pixel_beside_another():
 def test_empty_masks():
     empty, some = np.zeros((40, 60), dtype=bool), rectangle(5, 9, 5, 9)
     assert compare_boundaries(empty, empty) == BoundaryAgreement(1.0, 0.0)
+    # The diagonal of 40 x 60: nothing is worse than to predict nothing.
     for pair in ((empty, some), (some, empty)):
-        agreement = compare_boundaries(*pair)
-        assert agreement.surface_dice == 0
-        assert math.isnan(agreement.hausdorff95)
+        assert compare_boundaries(*pair) == BoundaryAgreement(0.0, pytest.approx(math.hypot(40, 60)))
+    full = ~empty
+    assert compare_boundaries(full, full) == BoundaryAgreement(1.0, 0.0)
+    assert compare_boundaries(full, empty).surface_dice == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -49,8 +60,8 @@ def test_agrees_with_monai(seed):
     masks = [np.zeros((64, 80), dtype=bool) for _ in range(2)]
     rows, columns = np.mgrid[:64, :80]
     for _ in range(6):
-        row, column, radius = random.uniform(0, 64), random.uniform(0, 80), random.uniform(2, 12)
-        for mask in masks:  # discs, some cut by the border, at almost the same places
+        row, column, radius = random.uniform(16, 48), random.uniform(16, 64), random.uniform(2, 12)
+        for mask in masks:  # discs at almost the same places; MONAI takes the border for an outline
             shift = random.uniform(-3, 3, 2)
             mask |= (rows - row - shift[0]) ** 2 + (columns - column - shift[1]) ** 2 < radius**2
     truth, prediction = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in masks)

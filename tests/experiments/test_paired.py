@@ -44,7 +44,7 @@ def of(found, score):
 def test_a_small_but_steady_difference_is_decided():
     random = np.random.default_rng(0)
     before = random.integers(30, 90, 40)
-    found = differences(evaluated("A", before), evaluated("B", before + 1))
+    found = differences(evaluated("A", before), evaluated("B", before + [1, 1, 0, 2] * 10))
     for score in ("mean IoU", "pooled IoU"):
         assert of(found, score).difference.value == pytest.approx(0.01)
         assert of(found, score).is_decided
@@ -72,13 +72,45 @@ def test_islands_that_are_the_same_do_not_differ():
 
 
 def test_micrographs_of_one_group_count_once():
-    before = np.full(8, 50)
-    after = before + np.array([3, 3, 3, 3, -1, -1, -1, -1])
+    before = np.full(12, 50)
+    after = before + np.repeat([3, 1, -1], 4)
     alone = of(differences(evaluated("A", before), evaluated("B", after)), "mean IoU")
-    groups = [*["first"] * 4, *["second"] * 4]
-    grouped = of(differences(evaluated("A", before, groups), evaluated("B", after, groups)), "mean IoU")
-    assert (alone.units, grouped.units) == (8, 2)
-    assert grouped.difference.high - grouped.difference.low > alone.difference.high - alone.difference.low
+    groups = [*["first"] * 4, *["second"] * 4, *["NA"] * 4]
+    found = differences(evaluated("A", before, groups), evaluated("B", after, groups))
+    grouped = of(found, "mean IoU")
+    assert (alone.units, alone.unit) == (12, "micrographs")
+    assert (grouped.units, grouped.unit) == (3, "groups")
+    width = [one.difference.interval.high - one.difference.interval.low for one in (alone, grouped)]
+    assert width[1] > 2 * width[0]
+    # Wilcoxon's test takes the twelve micrographs for independent.
+    assert (alone.p_value is None, grouped.p_value is None) == (False, True)
+    assert f"about {grouped.more_needed} more groups would decide it" in to_markdown(
+        evaluated("A", before, groups), evaluated("B", after, groups), found
+    )
+
+
+def test_two_groups_give_no_verdict():
+    groups = [*["first"] * 10, *["second"] * 10]
+    before = np.full(20, 50)
+    pair = evaluated("A", before, groups), evaluated("B", before + [5, 6] * 10, groups)
+    found = differences(*pair)
+    assert of(found, "mean IoU").difference.interval is None
+    text = to_markdown(*pair, found)
+    assert "undecided: no interval over 2 groups" in text
+    assert "better" not in text
+
+
+def test_where_nothing_differs_a_verdict_is_rare():
+    """Two experiments alike, on micrographs whose differences are more of the group than of their own."""
+    random = np.random.default_rng(0)
+    decided = 0
+    for count in [2, 3, 5] * 25:
+        groups = [f"steel {number}" for number in range(count) for _ in range(8)]
+        before = random.integers(400, 900, 8 * count) / 10
+        shift = np.repeat(random.normal(0, 3, count), 8) + random.normal(0, 1, 8 * count)
+        found = differences(evaluated("A", before, groups), evaluated("B", before + shift, groups))
+        decided += of(found, "mean IoU").is_decided
+    assert decided <= 7  # of 50 with an interval, more come in one of two hundred cases
 
 
 def test_experiments_on_other_micrographs_are_refused():

@@ -187,10 +187,7 @@ def plot_recall(classes: Sequence[IslandClass]) -> Figure:
             axes.errorbar(
                 [place + shift for place in range(len(own))],
                 recall,
-                yerr=[
-                    [value - (one.recall.low or 0) for one, value in zip(own, recall, strict=True)],
-                    [(one.recall.high or 1) - value for one, value in zip(own, recall, strict=True)],
-                ],
+                yerr=np.abs(np.array([one.recall.bounds or (np.nan, np.nan) for one in own]).T - recall),
                 fmt=MARKERS.get(method, "o"),
                 color=METHOD_COLOURS[method],
                 capsize=2,

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import (
-    Interval,
-    mean_interval,
-    ratio_difference,
-    ratio_interval,
-    student_interval,
+    FRACTION_DIFFERENCE,
+    NOT_NEGATIVE,
+    Estimate,
+    estimate,
+    estimate_fraction,
     wilcoxon_p,
 )
 from microseg.evaluation.islands import MatchedIslands, match_islands, pool
 from microseg.evaluation.scores import (
+    EXCELLENT_IOU,
     BoundaryAgreement,
     MeasuredImage,
     border_distance,
@@ -119,7 +120,7 @@ WITHIN_NORMAL = 1.959964
 class Summary:
     """All scores of one method on a number of micrographs."""
 
-    scores: dict[str, Interval]
+    scores: dict[str, Estimate]
     area_fraction_error: dict[str, Any]
 
 
@@ -132,7 +133,7 @@ def summarize_method(measured: Sequence[MeasuredMicrograph], method: str) -> Sum
     pixels = [one.pixels.scores[method] for one in measured]
     plain: dict[str, float | int | None] = {**summarize(pixels), **_pooled_islands(measured, method)}
     plain |= correlations([one.pixels for one in measured], method)
-    scores = {name: Interval(float(value), None, None) for name, value in plain.items() if value is not None}
+    scores = {name: Estimate(float(value)) for name, value in plain.items() if value is not None}
     scores |= _with_intervals(measured, method)
     return Summary(scores, area_fraction_error([one.agreements[method].area_fraction_error for one in measured]))
 
@@ -151,31 +152,37 @@ def _pooled_islands(measured: Sequence[MeasuredMicrograph], method: str) -> dict
     }
 
 
-def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, Interval]:
+def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, Estimate]:
     groups = [one.group for one in measured]
     pixels = [one.pixels.scores[method] for one in measured]
     agreements = [one.agreements[method] for one in measured]
     islands = [one.islands.counts() for one in agreements]
     found = np.array([one.true_positives for one in islands])
     wrong = np.array([one.false_positives + one.false_negatives for one in islands])
+    iou = [one.iou for one in pixels]
     scores = {
-        "mean_iou": mean_interval([one.iou for one in pixels], groups),
-        "mean_dice": mean_interval([one.dice for one in pixels], groups),
-        "pooled_iou": ratio_interval(
-            [one.true_positives for one in pixels], [one.union for one in pixels], groups
+        "mean_iou": estimate(iou, groups=groups),
+        "mean_dice": estimate([one.dice for one in pixels], groups=groups),
+        "pooled_iou": estimate(
+            [one.true_positives for one in pixels], [one.union for one in pixels], groups=groups
         ),
-        "island_f1": ratio_interval(2 * found, 2 * found + wrong, groups),
-        "panoptic_quality": ratio_interval([one.islands.covered for one in agreements], found + wrong / 2, groups),
-        "island_number_error": mean_interval([one.islands.number_error for one in agreements], groups),
-        "surface_dice": mean_interval([one.boundary.surface_dice for one in agreements], groups),
+        "fraction_above_095": estimate_fraction([one > EXCELLENT_IOU for one in iou], groups=groups),
+        "fraction_zero": estimate_fraction([one == 0 for one in iou], groups=groups),
+        "island_f1": estimate(2 * found, 2 * found + wrong, groups=groups),
+        "panoptic_quality": estimate(
+            [one.islands.covered for one in agreements], found + wrong / 2, groups=groups
+        ),
+        "island_number_error": estimate(
+            [one.islands.number_error for one in agreements], groups=groups, bounds=None
+        ),
+        "surface_dice": estimate([one.boundary.surface_dice for one in agreements], groups=groups),
+        "hausdorff95": estimate(
+            [one.boundary.hausdorff95 for one in agreements], groups=groups, bounds=NOT_NEGATIVE
+        ),
     }
-    distances = np.array([one.boundary.hausdorff95 for one in agreements])
-    defined = np.isfinite(distances)
-    if defined.any():
-        scores["hausdorff95"] = mean_interval(distances[defined], np.array(groups)[defined].tolist())
     points = [one.points for one in measured]
     if any(points):
-        scores["points_found"] = ratio_interval([one.points_found for one in agreements], points, groups)
+        scores["points_found"] = estimate([one.points_found for one in agreements], points, groups=groups)
     return scores
 
 
@@ -188,7 +195,7 @@ def area_fraction_error(errors: Sequence[float]) -> dict[str, Any]:
         (Bland and Altman, The Lancet 327:307, 1986); `micrographs`, their number. Of a single micrograph there is
         its own error only.
     """
-    bias = student_interval(errors)
+    bias = estimate(errors, bounds=None)
     described: dict[str, Any] = {"mean": bias.value, "micrographs": len(errors)}
     if bias.bounds is None:
         return described
@@ -229,13 +236,13 @@ def report_of(measured: Sequence[MeasuredMicrograph], summaries: dict[str, Summa
 
 
 def _difference(measured: Sequence[MeasuredMicrograph], first: str, second: str) -> dict[str, Any]:
-    iou = {method: [one.pixels.scores[method].iou for one in measured] for method in (first, second)}
-    ones = [1.0] * len(measured)
-    difference = ratio_difference((iou[first], ones), (iou[second], ones), [one.group for one in measured])
+    iou = [np.array([one.pixels.scores[method].iou for one in measured]) for method in (first, second)]
+    groups = [one.group for one in measured]
+    difference = estimate(iou[0] - iou[1], groups=groups, bounds=FRACTION_DIFFERENCE)
     described: dict[str, Any] = {"mean_iou": difference.value}
     if difference.bounds is not None:
         described["mean_iou_interval95"] = difference.bounds
-    p_value = wilcoxon_p(iou[first], iou[second])
+    p_value = wilcoxon_p(iou[0], iou[1], groups)
     return described if p_value is None else described | {"wilcoxon_p": p_value}
 
 
@@ -245,5 +252,5 @@ SCORE_TABLE_HEADER = ("method", "score", "value", "low", "high")
 def score_table(summaries: dict[str, Summary]) -> Iterator[tuple[object, ...]]:
     """Yield a row of SCORE_TABLE_HEADER for each method and score; no bounds where a score has no interval."""
     for method, summary in summaries.items():
-        for name, interval in summary.scores.items():
-            yield (method, name, interval.value, *(interval.bounds or ("", "")))
+        for name, one in summary.scores.items():
+            yield (method, name, one.value, *(one.bounds or ("", "")))

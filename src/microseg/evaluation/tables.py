@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from microseg.evaluation.intervals import Interval, wilson_interval
+from microseg.evaluation.intervals import Estimate, estimate_fraction
 from microseg.evaluation.islands import FOUND_IOU, IOU_THRESHOLDS, AnnotatedIsland, pool
 from microseg.evaluation.metrics import MeasuredMicrograph
 from microseg.evaluation.scores import MeasuredImage
@@ -32,7 +32,7 @@ def image_table(measured: Iterable[MeasuredMicrograph]) -> Iterator[tuple[object
                 *(scores.true_positives, scores.false_positives, scores.false_negatives),
                 *(one.pixels.foreground_fraction, _defined(one.pixels.border_distance), one.group),
                 *(islands.true_positives, islands.false_negatives, islands.false_positives),
-                *(agreement.islands.covered, boundary.surface_dice, _defined(boundary.hausdorff95)),
+                *(agreement.islands.covered, boundary.surface_dice, round(boundary.hausdorff95, 3)),
                 *(agreement.area_fraction_error, one.points, agreement.points_found),
             )
 
@@ -70,8 +70,7 @@ class IslandClass:
     Attributes:
         high: None for no upper end.
         islands: how many there are, at least 1.
-        recall: the fraction of them that is found, with Wilson's interval. That takes islands as independent, but
-            those of one micrograph resemble each other, so it is rather too narrow.
+        recall: the fraction of them that is found, with its interval over micrographs or groups.
     """
 
     method: str
@@ -79,7 +78,7 @@ class IslandClass:
     low: int
     high: int | None
     islands: int
-    recall: Interval
+    recall: Estimate
 
     @property
     def label(self) -> str:
@@ -91,16 +90,20 @@ class IslandClass:
 
 def island_classes(measured: Sequence[MeasuredMicrograph], methods: Sequence[str]) -> Iterator[IslandClass]:
     """Yield the recall of the islands of each class in CLASSES; a class without islands is omitted."""
+    groups = [one.group for one in measured]
     for method in methods:
-        islands = pool(one.agreements[method].islands for one in measured).annotated
+        annotated = [one.agreements[method].islands.annotated for one in measured]
         for of, starts in CLASSES.items():
             for low, high in zip(starts, (*starts[1:], None), strict=True):
                 inside = [
-                    one for one in islands if low <= _property(one, of) < (math.inf if high is None else high)
+                    [one for one in islands if low <= _property(one, of) < (math.inf if high is None else high)]
+                    for islands in annotated
                 ]
-                if inside:
-                    found = sum(one.iou > FOUND_IOU for one in inside)
-                    yield IslandClass(method, of, low, high, len(inside), wilson_interval(found, len(inside)))
+                count = [len(islands) for islands in inside]
+                if any(count):
+                    found = [sum(one.iou > FOUND_IOU for one in islands) for islands in inside]
+                    recall = estimate_fraction(found, count, groups=groups)
+                    yield IslandClass(method, of, low, high, sum(count), recall)
 
 
 def _property(island: AnnotatedIsland, of: str) -> int:
@@ -113,7 +116,7 @@ CLASS_TABLE_HEADER = ("method", "of", "pixels", "islands", "recall", "low", "hig
 def class_table(classes: Iterable[IslandClass]) -> Iterator[tuple[object, ...]]:
     """Yield a row of CLASS_TABLE_HEADER for each class of islands."""
     for one in classes:
-        yield (one.method, one.of, one.label, one.islands, one.recall.value, one.recall.low, one.recall.high)
+        yield (one.method, one.of, one.label, one.islands, one.recall.value, *(one.recall.bounds or ("", "")))
 
 
 def f1_by_threshold(measured: Sequence[MeasuredMicrograph], methods: Sequence[str]) -> Iterator[tuple[float, ...]]:

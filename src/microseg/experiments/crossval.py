@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from microseg.common.errors import InputError
 from microseg.common.files import output_folder, write_csv
 from microseg.evaluation.figures import Example, plot_examples
-from microseg.evaluation.intervals import Interval, ratio_interval
+from microseg.evaluation.intervals import Estimate, estimate
 from microseg.evaluation.islands import UnmatchedIsland, unmatched_islands
 from microseg.experiments.comparison import IMAGE_TABLE, read_image_table
 from microseg.experiments.dvc_access import experiment_reference, fetch, head, run_git
@@ -121,14 +121,14 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
     return report
 
 
-def out_of_fold_scores(table: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    """Return each of SCORES over all micrographs with its bootstrap interval, by method and name."""
+def out_of_fold_scores(table: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
+    """Return each of SCORES over all micrographs with its interval, by method and name."""
     scores = {}
     for method in METHODS:
         own = table[table["method"] == method]
         groups = [str(group) for group in own["group"]]
         for score in SCORES:
-            scores[method, score] = ratio_interval(*sums_of(own, score), groups)
+            scores[method, score] = estimate(*sums_of(own, score), groups=groups)
     return scores
 
 
@@ -196,13 +196,13 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[Isla
         f"# Cross-validation in {folds} folds",
         "",
         f"Each of {images} micrographs was predicted once, by a network that has not seen it{grouped}. Intervals "
-        "are 95 % bootstrap intervals over micrographs, or over groups if there are any.",
+        "are 95 % intervals over micrographs, or over groups if there are any.",
         "",
         "| method | score | out of fold | 95 % interval |",
         "|---|---|---|---|",
     ]
     for (method, score), one in out_of_fold_scores(table).items():
-        interval = "" if one.bounds is None else f"{one.low:.4f} to {one.high:.4f}"
+        interval = "" if one.interval is None else f"{one.interval.low:.4f} to {one.interval.high:.4f}"
         lines.append(f"| {method} | {score} | {one.value:.4f} | {interval} |")
     lines += [
         "",

@@ -10,7 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
-from microseg.evaluation.intervals import Interval, ratio_difference, wilcoxon_p
+from microseg.evaluation.intervals import (
+    CONFIDENCE,
+    FRACTION_DIFFERENCE,
+    Estimate,
+    difference_interval,
+    estimate,
+    unit_numbers,
+    wilcoxon_p,
+)
 from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, Dataset, read_image_table
 from microseg.experiments.dvc_access import WORKSPACE, file_at
 from microseg.prediction.postprocessing import METHODS
@@ -43,6 +51,7 @@ class Difference:
 
     Attributes:
         units: number of micrographs, or of groups if there are any, that the interval is over.
+        unit: what they are called, "micrographs" or "groups".
         p_value: of Wilcoxon's signed-rank test; None where it is not made.
     """
 
@@ -50,28 +59,32 @@ class Difference:
     score: str
     first: float
     second: float
-    difference: Interval
+    difference: Estimate
     units: int
+    unit: str
     p_value: float | None
 
     @property
     def is_decided(self) -> bool:
         """Whether the 95 % interval excludes zero."""
-        low, high = self.difference.low, self.difference.high
-        return low is not None and high is not None and (low > 0 or high < 0)
+        interval = self.difference.interval
+        return interval is not None and not interval.low <= 0 <= interval.high
 
     @property
     def more_needed(self) -> int | None:
         """How many more units it takes to detect a difference of the observed size with a power of 80 %.
 
-        None where the difference is decided or zero, or has no interval.
+        After Guenther (The American Statistician 35:243, 1981). None where the difference is decided or zero, or
+        has no interval.
         """
-        low, high = self.difference.low, self.difference.high
-        if self.is_decided or low is None or high is None or not self.difference.value:
+        from scipy.stats import t
+
+        interval = self.difference.interval
+        if self.is_decided or interval is None or not self.difference.value:
             return None
-        # The interval narrows with the square root of the number of units.
-        error = (high - low) / 2 / CERTAINTY
-        needed = self.units * ((CERTAINTY + POWER) * error / abs(self.difference.value)) ** 2
+        # Half an interval narrows with the square root of the number of units.
+        error = (interval.high - interval.low) / 2 / float(t.ppf((1 + CONFIDENCE) / 2, self.units - 1))
+        needed = self.units * ((CERTAINTY + POWER) * error / abs(self.difference.value)) ** 2 + CERTAINTY**2 / 2
         return max(1, math.ceil(needed) - self.units)
 
 
@@ -119,16 +132,18 @@ def _difference(first: pd.DataFrame, second: pd.DataFrame, method: str, score: s
     one, other = (table[table["method"] == method].set_index("image").sort_index() for table in (first, second))
     groups = [str(group) for group in one["group"]]
     sums = [sums_of(table, score) for table in (one, other)]
-    before, after = (_ratio(*columns) for columns in sums)
+    before, after = (estimate(*columns).value for columns in sums)
+    interval = difference_interval(sums[1], sums[0], groups=groups, bounds=FRACTION_DIFFERENCE)
     column = PAIRED_BY_MICROGRAPH.get(score)
     return Difference(
         method=method,
         score=score,
         first=before,
         second=after,
-        difference=ratio_difference(sums[1], sums[0], groups),
-        units=len({group or str(number) for number, group in enumerate(groups)}),
-        p_value=None if column is None else wilcoxon_p(other[column].to_numpy(), one[column].to_numpy()),
+        difference=Estimate(after - before, interval),
+        units=int(unit_numbers(groups).max()) + 1,
+        unit="groups" if any(groups) else "micrographs",
+        p_value=None if column is None else wilcoxon_p(other[column], one[column], groups),
     )
 
 
@@ -143,17 +158,13 @@ def _sum(table: pd.DataFrame, columns: tuple[str, ...]) -> Values:
     return np.asarray(table[list(columns)].to_numpy(dtype=np.float64).sum(axis=1))
 
 
-def _ratio(above: Values, below: Values) -> float:
-    return float(above.sum() / below.sum()) if below.sum() else 1.0
-
-
 def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) -> str:
     """Return the differences as Markdown: a table with a verdict for each score."""
     lines = [
         f"## {second.name} against {first.name}",
         "",
-        f"On the same {first.dataset} (digest {first.dataset.ground_truth_sha256}). Intervals are 95 % bootstrap "
-        "intervals of the paired difference over micrographs, or over groups where the split has groups.",
+        f"On the same {first.dataset} (digest {first.dataset.ground_truth_sha256}). Intervals are 95 % "
+        f"intervals of the paired difference over {found[0].units} {found[0].unit}.",
         "",
         f"| method | score | {first.name} | {second.name} | difference | 95 % interval | Wilcoxon's p | |",
         "|---|---|---|---|---|---|---|---|",
@@ -189,5 +200,5 @@ def _verdict(one: Difference) -> str:
     if not one.difference.value:
         return "no difference"
     if one.difference.bounds is None:
-        return "undecided: one micrograph or group is too few"
-    return f"undecided; about {one.more_needed} more would decide it"
+        return f"undecided: no interval over {one.units} {one.unit}"
+    return f"undecided; about {one.more_needed} more {one.unit} would decide it"

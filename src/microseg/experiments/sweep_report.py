@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from microseg.common.files import output_file, write_csv
 from microseg.evaluation.figures import METHOD_COLOURS
-from microseg.evaluation.intervals import Interval, student_interval
+from microseg.evaluation.intervals import FEWEST_UNITS, estimate
 from microseg.experiments.comparison import SEED, Comparison, Micrographs, Point, show
 from microseg.experiments.crossings import Crossing, describe, rank_methods
 from microseg.plotting import save_figure
@@ -90,7 +90,7 @@ def to_markdown(comparison: Comparison, micrographs: Mapping[str, Micrographs], 
         f"# IoU against {comparison.key}",
         "",
         f"Evaluated on {comparison.dataset} (digest {comparison.dataset.ground_truth_sha256}){settings}. "
-        f"Intervals are Student's 95 % intervals of the mean over training seeds ({SEED}).",
+        f"Intervals are 95 % intervals of the mean over training seeds ({SEED}).",
         "",
         f"| {comparison.key} | method | seeds | mean IoU | 95 % interval over seeds |",
         "|---|---|---|---|---|",
@@ -111,8 +111,8 @@ def to_markdown(comparison: Comparison, micrographs: Mapping[str, Micrographs], 
 def _mean_lines(comparison: Comparison) -> Iterator[str]:
     for method in METHODS:
         for x, scores in zip(comparison.points_by_x, comparison.seeds(method, "mean_iou"), strict=True):
-            mean = mean_over_seeds(scores)
-            interval = "" if mean.low is None else f"{mean.low:.3f} to {mean.high:.3f}"
+            mean = estimate(scores)
+            interval = "" if mean.interval is None else f"{mean.interval.low:.3f} to {mean.interval.high:.3f}"
             yield f"| {show(x)} | {method} | {len(scores)} | {mean.value:.3f} | {interval} |"
 
 
@@ -136,7 +136,7 @@ def plot_comparison(
         values: its values, or their positions on the axis, ascending.
         labels: labels of these positions where they are not numbers, else None.
         series: for each method the scores of PANELS, a list for each value with a score for each seed. Bars are
-            Student's 95 % intervals of the mean over seeds.
+            95 % intervals of the mean over seeds.
         crossing: where the mean IoU of the methods cross, with its interval; None where that is not known.
         dataset: the micrographs that the experiments were evaluated on.
     """
@@ -153,26 +153,23 @@ def plot_comparison(
         first.axvline(crossing.x, color="grey", linestyle=":", label=f"crossing at {crossing.x:.4g}")
         first.axvspan(crossing.low, crossing.high, color="grey", alpha=0.15, linewidth=0)
     fewest = min(len(seeds) for scores in series.values() for seeds in scores["mean_iou"])
-    bars = "bars: 95 % interval over seeds" if fewest > 1 else "one seed per value: differences may be noise"
+    certain = fewest >= FEWEST_UNITS
+    bars = "bars: 95 % interval over seeds" if certain else "fewer than three seeds: differences may be noise"
     first.set_title(f"mean IoU; {bars}")
     first.legend()
     figure.suptitle(f"IoU against {key}, {dataset}")
     return figure
 
 
-def mean_over_seeds(scores: Sequence[float]) -> Interval:
-    """Return the mean of scores from 0 to 1, one for each seed, and its Student's 95 % interval, cut to 0 to 1."""
-    return student_interval(scores, 0, 1)
-
-
 def _draw_seeds(axes: Axes, values: Sequence[float], scores: Sequence[Sequence[float]], method: str) -> None:
     colour, marker = METHOD_COLOURS[method], MARKERS[method]
-    means = [mean_over_seeds(seeds) for seeds in scores]
+    means = [estimate(seeds) for seeds in scores]
     axes.plot(values, [mean.value for mean in means], color=colour, marker=marker, label=method)
     for value, seeds, mean in zip(values, scores, means, strict=True):
-        if mean.low is not None and mean.high is not None:
+        if len(seeds) > 1:
             axes.scatter([value] * len(seeds), seeds, color=colour, marker=marker, s=10, alpha=0.5)
-            below, above = mean.value - mean.low, mean.high - mean.value
+        if mean.interval is not None:
+            below, above = mean.value - mean.interval.low, mean.interval.high - mean.value
             axes.errorbar(value, mean.value, yerr=[[below], [above]], color=colour, capsize=3)
 
 

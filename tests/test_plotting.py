@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from microseg.evaluation.figures import Example, graph_iou, plot_examples
-from microseg.plotting import downsample, show_image
+from microseg.plotting import downsample, plain, show_image
 
 MAGENTA = (255, 0, 255)
 
@@ -75,3 +75,17 @@ def test_a_small_image_is_drawn_unchanged():
     image = np.arange(200, dtype=np.uint8).reshape(10, 20)
     show_image(axes, image)
     assert np.array_equal(axes.images[0].get_array(), image)
+
+
+@pytest.mark.parametrize("name", ["$1$", "a$^{$b", r"\$5", "_hidden", "$$", "5 $"])
+def test_a_name_is_drawn_as_it_is_in_a_title_and_a_legend(name):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.hist([1, 2], label=plain(name))
+    texts = [axes.set_title(plain(name)), *axes.legend().get_texts()]
+    FigureCanvasAgg(figure).draw()
+    # What matplotlib draws of a text, and whether it takes it for a formula.
+    drawn = [text._preprocess_math(text.get_text()) for text in texts]
+    assert [(shown.removeprefix("\N{ZERO WIDTH SPACE}"), formula) for shown, formula in drawn] == [
+        (name, False)
+    ] * 2

@@ -30,6 +30,15 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = DOTS_PER_INCH) 
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
+def plain(name: str) -> str:
+    """Return a name from the user's data as matplotlib text: dollar signs start no formula, and a legend shows it.
+
+    A legend leaves out labels that begin with an underscore, which a zero-width space avoids.
+    """
+    escaped = name.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{escaped}" if escaped.startswith("_") else escaped
+
+
 def column_style() -> AbstractContextManager[None]:
     """Return a context for drawing figures that are legible at the width of one column."""
     return rc_context(

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from microseg.common.errors import InputError
-from microseg.common.files import output_file
+from microseg.common.files import write_csv
 from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -291,11 +291,7 @@ def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold:
 
 def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
     """Write data/split.csv."""
-    import pandas as pd
-
-    table = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
-    with output_file(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
+    write_csv(path, COLUMNS, map(astuple, rows))
 
 
 def read_split(path: Path) -> list[SplitRow]:

@@ -97,6 +97,13 @@ def test_tescan_beside_the_image(tmp_path, image, header):
     assert size_of(tmp_path / image) == (pytest.approx(0.032), f"{header}, PixelSizeX")
 
 
+@pytest.mark.parametrize("size", ["1.2e-", "e", "1.2.3e-8", "1e-8e-8", "1e999", "-1e-8", "nan", "\x00\xff"])
+def test_a_damaged_tescan_file_states_nothing(tmp_path, size):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    (tmp_path / "a.hdr").write_bytes(TESCAN.format(size=size).encode("latin-1"))
+    assert read_header(tmp_path / "a.png").pixel_size is None
+
+
 @pytest.mark.parametrize(("unit", "micrometres"), [("um", 0.1), ("micron", 0.1), ("\\u00B5m", 0.1), ("nm", 1e-4)])
 def test_imagej(tmp_path, unit, micrometres):
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, imagej=True, resolution=(10, 10), metadata={"unit": unit})

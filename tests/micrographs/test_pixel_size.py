@@ -8,7 +8,14 @@ from microseg.micrographs.pixel_size import PixelSize, choose, parse_pixel_size
 
 @pytest.mark.parametrize(
     ("text", "micrometres"),
-    [("0.05um", 0.05), ("50 nm", 0.05), ("0,05\N{MICRO SIGN}m", 0.05), ("5e-8 m", 0.05), ("0.002 mm", 2)],
+    [
+        ("0.05um", 0.05),
+        ("50 nm", 0.05),
+        ("0,05\N{MICRO SIGN}m", 0.05),
+        ("0,125um", 0.125),
+        ("5e-8 m", 0.05),
+        ("0.002 mm", 2),
+    ],
 )
 def test_a_length_with_its_unit(text, micrometres):
     size = parse_pixel_size(text)
@@ -25,6 +32,8 @@ def test_a_length_with_its_unit(text, micrometres):
         ("-1um", "a pixel size cannot be -1 um"),
         ("0.05", "'0.05' is not a length; give a number and a unit, such as 0.05um"),
         ("1.2.3um", "'1.2.3' is not a number"),
+        ("1,000nm", "--pixel-size: '1,000' may mean 1000 or 1.000; write one of them"),
+        ("12,345 nm", "may mean 12345 or 12.345"),
     ],
 )
 def test_other_texts_are_refused(text, message):

@@ -13,7 +13,7 @@ from microseg.annotations.issues import count
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, most_annotated
 from microseg.annotations.quality import KINDS, MOST_ANNOTATED, CheckedAnnotations
-from microseg.plotting import BLUE, ORANGE, show_image
+from microseg.plotting import BLUE, ORANGE, plain, show_image
 
 Micrograph = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -40,7 +40,7 @@ def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
     """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
     figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
     axes = figure.subplots()
-    names, numbers = [name for name, _ in counts], [number for _, number in counts]
+    names, numbers = [plain(name) for name, _ in counts], [number for _, number in counts]
     axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
     axes.invert_yaxis()
     axes.set(xlabel="annotated islands", title="The most annotated micrographs")
@@ -99,7 +99,7 @@ def plot_sheet(examples: Sequence[tuple[str, Micrograph, Mask]]) -> Figure:
     for (left, right), (name, image, mask) in zip(rows, examples, strict=True):
         _show(left, image)
         _show(right, mask)
-        left.set_title(name, fontsize=9)
+        left.set_title(plain(name), fontsize=9)
         right.set_title(f"mask, {mask.mean():.1%} of the micrograph", fontsize=9)
     return figure
 
@@ -121,7 +121,7 @@ def plot_polygon(polygon: AnnotatedPolygon, size: tuple[int, int], title: str) -
     for axes in (points, shape):
         axes.set_xlim(x.min() - MARGIN, x.max() + MARGIN)
         axes.set_ylim(y.max() + MARGIN, y.min() - MARGIN)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -136,7 +136,7 @@ def plot_image_and_mask(image: Micrograph, image_mask: ImageMask) -> Figure:
     # An outline may reach outside; the figure ends at the border of the micrograph.
     axes.set_xlim(-0.5, image.shape[1] - 0.5)
     axes.set_ylim(image.shape[0] - 0.5, -0.5)
-    axes.set_title(f"{image_mask.img_name}, {len(image_mask)} annotated islands")
+    axes.set_title(plain(f"{image_mask.img_name}, {len(image_mask)} annotated islands"))
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from microseg.annotations.polygons import ImageMask
 from microseg.common.errors import InputError
-from microseg.common.files import output_file
+from microseg.common.files import write_csv
 from microseg.micrographs.line_map import LineMap
 
 UNUSABLE_LINE, NO_IMAGE, OUTSIDE = "unusable_line", "polygon_without_image", "outside_the_image"
@@ -70,12 +70,8 @@ def write_issues(path: Path, issues: Iterable[Issue], source: Callable[[int], st
         source: returns the place of a line of data/raw/annotations.csv in the user's own files, None if that table
             was not made from other files.
     """
-    import pandas as pd
-
     rows = [
         (issue.kind, issue.image, issue.line, issue.detail, None if issue.line is None else source(issue.line))
         for issue in issues
     ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    with output_file(path) as partial:
-        table.astype({"line": "Int64"}).to_csv(partial, index=False, lineterminator="\n")
+    write_csv(path, COLUMNS, rows)

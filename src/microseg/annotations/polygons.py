@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from microseg.common.errors import InputError
-from microseg.common.files import output_file
+from microseg.common.files import is_file_name, output_file
 from microseg.common.tables import delimiter_of, read_lines, split_line
 from microseg.micrographs.line_map import LineMap
 
@@ -188,12 +188,6 @@ def _parse_line(fields: list[str], line: int, source: str | None) -> tuple[str, 
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
     return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, source)
-
-
-def is_file_name(name: str) -> bool:
-    """Return whether `name` is valid as the name of a file in a folder, on every system and in every table."""
-    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
-    return plain and not set(name) & set('/\\:*?"<>|;')
 
 
 # Possessive quantifiers (++) let the expressions take linear time on any text. Groups have none: before Python

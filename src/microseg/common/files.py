@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from microseg.common.errors import InputError
+from microseg.common.tables import as_text
+
+LONGEST_NAME = 200
+"""Bytes of the longest file name that is accepted. Names of outputs add to it; file systems allow 255."""
+RESERVED = re.compile(r"(CON|PRN|AUX|NUL|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+"""Names that Windows reserves for devices, whatever their suffix."""
 
 HOME_VARIABLE = "MICROSEG_HOME"
 """The environment variable with the folder to use instead of `.microseg/` of the project."""
@@ -55,6 +62,26 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_file_name(name: str) -> bool:
+    """Return whether `name` is valid as the name of a file in a folder, on every system and in every table."""
+    plain = name == name.strip() and name.isprintable() and name not in ("", ".", "..")
+    return plain and not set(name) & set('/\\:*?"<>|;') and can_name_outputs(name)
+
+
+def can_name_outputs(name: str) -> bool:
+    """Return whether outputs can be named after a file: UTF-8, not too long, nothing that Windows reserves.
+
+    Nor may it be a formula in a table (`as_text`).
+    """
+    fits = is_utf8(name) and len(name.encode()) <= LONGEST_NAME
+    return fits and not RESERVED.fullmatch(name) and as_text(name) == name
+
+
+def is_utf8(path: Path | str) -> bool:
+    """Return whether outputs can name a path: Python reads other bytes as halves of UTF-16 surrogate pairs."""
+    return not re.search("[\ud800-\udfff]", str(path))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON; ValueError for NaN and Infinity, which JSON does not have."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
@@ -63,11 +90,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a comma-separated table row by row, so that long tables need not fit in memory."""
+    """Write a comma-separated table row by row, so that long tables need not fit in memory.
+
+    No cell is a formula to a spreadsheet (`as_text`).
+    """
     with output_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows(map(as_text, row) for row in rows)
 
 
 def file_digest(path: Path) -> str:

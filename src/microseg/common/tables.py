@@ -4,6 +4,7 @@ They are not read by pandas because error messages have to name the line of the 
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,15 @@ DELIMITERS = (";", ",", "\t")
 
 # A polygonized outline can be longer than 131,072 characters, the default limit of the csv module for a field.
 LONGEST_FIELD = 100_000_000
+
+# A spreadsheet takes "-20 C (2)" for text, while "-2+cmd|' /C calc'!A0" starts a program.
+FORMULA = re.compile(r"\s*([=@]|[-+].*([|!]|\w\())", re.DOTALL)
+"""How a cell begins that a spreadsheet takes for a formula that can do harm."""
+
+
+def as_text(cell: object) -> object:
+    """Return a cell of a table to be written, with an apostrophe in front where it would be a formula."""
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

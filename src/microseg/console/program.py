@@ -6,8 +6,10 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from microseg.common.errors import InputError
+from microseg.common.files import is_utf8
 
 COMMANDS = {
     "segment": "segment micrographs and measure the material",
@@ -24,12 +26,19 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: with status 1 and one line of text on an InputError, with 130 after Ctrl-C."""
-    parsed = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = _parser(given).parse_args(given)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     # On SIGTERM, clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Where output is redirected, its encoding may lack characters such as the plus-minus sign.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    for word in given:
+        if not is_utf8(word):
+            sys.exit(f"error: {word}: is not UTF-8, so results could not name it; rename it")
     try:
         sys.exit(parsed.run(parsed))
     except InputError as error:

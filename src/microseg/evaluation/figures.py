@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from microseg.evaluation.calibration import Values, expected_calibration_error, reliability_table
 from microseg.evaluation.scores import MeasuredImage, calculate_iou
 from microseg.evaluation.tables import IslandClass
-from microseg.plotting import BLUE, COLUMN, SKY, ImageArray, column_style, show_image
+from microseg.plotting import BLUE, COLUMN, SKY, ImageArray, column_style, plain, show_image
 
 Mask = NDArray[np.bool_]
 
@@ -137,7 +137,7 @@ def example_figures(
 
 def _show(axes: Axes, image: ImageArray, title: str) -> None:
     show_image(axes, image)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(plain(title), fontsize=9)
     axes.set_axis_off()
 
 

@@ -13,7 +13,7 @@ from microseg.evaluation.figures import METHOD_COLOURS
 from microseg.evaluation.intervals import FEWEST_UNITS, estimate
 from microseg.experiments.comparison import SEED, Comparison, Micrographs, Point, show
 from microseg.experiments.crossings import Crossing, describe, rank_methods
-from microseg.plotting import save_figure
+from microseg.plotting import plain, save_figure
 from microseg.prediction.postprocessing import METHODS
 
 HEADINGS = {
@@ -57,7 +57,7 @@ def write_report(
     figure = plot_comparison(
         key=comparison.key,
         values=comparison.values,
-        labels=None if comparison.is_numeric else [show(x) for x in comparison.points_by_x],
+        labels=None if comparison.is_numeric else [plain(show(x)) for x in comparison.points_by_x],
         series={method: {score: comparison.seeds(method, score) for score in HEADINGS} for method in METHODS},
         crossing=ranking.crossing if ranking else None,
         dataset=str(comparison.dataset),

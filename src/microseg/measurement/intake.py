@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
-from microseg.common.files import file_digest
+from microseg.common.files import can_name_outputs, file_digest, is_utf8
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
 from microseg.measurement.settings import Crop, Request
@@ -138,6 +138,8 @@ def find_images(folder: Path) -> list[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
+        if not (can_name_outputs(path.name) and is_utf8(path.resolve())):
+            raise InputError(f"{path}: this name does not work on every system and in every table; rename it")
         # Some file systems ignore case in names.
         first = found.setdefault(path.stem.casefold(), path)
         if first is not path:

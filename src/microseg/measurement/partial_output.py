@@ -76,8 +76,8 @@ class PartialOutput:
         finished = self._finished()
         if finished:
             raise InputError(
-                f"{self.output}: an interrupted run has finished micrographs ({finished}); give --resume to continue "
-                f"it, or --restart to start over (they are kept in {self.folder})"
+                f"{self.output}: an interrupted run has finished micrographs ({finished}); give --resume to "
+                f"continue it, or --restart to start over (they are kept in {self.folder})"
             )
 
     def begin(self, plan: Mapping[str, Any], folders: Sequence[str], *, resume: bool) -> None:

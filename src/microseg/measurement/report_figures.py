@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from microseg.measurement.formatting import column_name
-from microseg.plotting import BLUE, ORANGE, SKY, VERMILION
+from microseg.plotting import BLUE, ORANGE, SKY, VERMILION, plain
 
 COLOURS = (BLUE, VERMILION, ORANGE, SKY, "#009E73", "#CC79A7")
 """The palette of Okabe and Ito, one colour a specimen; more specimens than colours are drawn as one."""
@@ -112,4 +112,4 @@ def _edges(values: Sequence[float] | np.ndarray, column: str) -> np.ndarray:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}\N{HORIZONTAL ELLIPSIS}"
+    return plain(name if len(name) <= 18 else f"{name[:17]}\N{HORIZONTAL ELLIPSIS}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from microseg.common.files import write_json
 from microseg.common.progress import progress
+from microseg.common.tables import as_text
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import InputImage, Intake, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
@@ -144,8 +145,11 @@ def _write_tables(partial_output: PartialOutput, results: Results) -> None:
     header = ("image", *(column_name(column, scaled=intake.scaled) for column in ISLAND_COLUMNS))
     stems = [image.stem for image in intake.images]
     partial_output.join_islands(",".join(header) + "\n", stems, folder / "islands.csv")
-    results.fields.to_csv(folder / "fields.csv", index=False)
-    results.specimens.to_csv(folder / "specimens.csv", index=False)
+    for name, table in (("fields", results.fields), ("specimens", results.specimens)):
+        texts = table.select_dtypes(exclude=["number", "bool"]).map(as_text)
+        table.assign(**texts).rename(columns=as_text).to_csv(
+            folder / f"{name}.csv", index=False, lineterminator="\n"
+        )
     write_json(folder / "summary.json", results.summary())
     write_json(folder / "provenance.json", results.provenance())
     write_report(folder / "report.html", results, folder / "islands.csv")

@@ -1,5 +1,6 @@
 """What microscopes and image programs write into image headers: pixel size and height of the information bar."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 LARGEST_PIXEL_UM = 10.0
 
 TESCAN_TAG = 50431
-TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*([-+\d.eE]+)", re.MULTILINE)
+TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*(\d+\.?\d*(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
 
 Sizes = tuple[float, float, str]
 """Width and height of a pixel in micrometres, and where they are stated."""
@@ -57,7 +58,7 @@ def read_header(path: Path) -> Header:
 
 def _square(path: Path, sizes: Sizes) -> PixelSize | None:
     width, height, source = sizes
-    if not (width > 0 and height > 0):
+    if not (0 < width < math.inf and 0 < height < math.inf):
         return None
     if abs(height / width - 1) > TOLERANCE:
         raise InputError(

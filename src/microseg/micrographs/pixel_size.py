@@ -45,7 +45,13 @@ def parse_pixel_size(text: str, where: str = "--pixel-size") -> PixelSize:
 
 
 def parse_number(text: str, where: str) -> float:
-    """Read a number with a decimal point or comma; `where` begins the InputError for other texts."""
+    """Read a number with a decimal point or comma; `where` begins the InputError for other texts.
+
+    A comma that may separate thousands, as in 1,000, is refused.
+    """
+    if re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text.strip()):
+        plain, decimal = text.strip().replace(",", ""), text.strip().replace(",", ".")
+        raise InputError(f"{where}: {text!r} may mean {plain} or {decimal}; write one of them")
     try:
         return float(text.strip().replace(",", "."))
     except ValueError:

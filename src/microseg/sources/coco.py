@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
 
 from microseg.annotations.polygonize import Mask, annotation_line, empty_line, polygonize
-from microseg.annotations.polygons import FEWEST_VERTICES, is_file_name
+from microseg.annotations.polygons import FEWEST_VERTICES
 from microseg.common.errors import InputError
+from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microseg.annotations.polygonize import HEADER_LINE, Mask, annotation_line, empty_line, polygonize
-from microseg.annotations.polygons import is_file_name
 from microseg.common.errors import InputError
+from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
 from microseg.micrographs.conversion import SUFFIXES, bits_in_use, count_bits, read_grey, to_8_bit
@@ -80,7 +80,7 @@ def _find_images(source: Path) -> list[Path]:
     stems: dict[str, Path] = {}
     for image in images:
         if not is_file_name(image.name):
-            raise InputError(f"{image}: this file name works only on some systems; rename it")
+            raise InputError(f"{image}: this name does not work on every system and in every table; rename it")
         if image.stem in stems:
             raise InputError(
                 f"{image}: {stems[image.stem].name} has the same name except for the suffix; rename one of them"

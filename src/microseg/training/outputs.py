@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from microseg.common.files import output_file
 from microseg.network.memory import peak_memory_gb
 from microseg.network.model_card import Environment
-from microseg.plotting import save_figure
+from microseg.plotting import plain, save_figure
 from microseg.training.data import Sample
 from microseg.training.records import EpochRecord, Validation
 
@@ -85,7 +85,7 @@ def plot_crops(samples: Sequence[Sample]) -> Figure:
 
 def _show(axes: Axes, values: "np.ndarray[Any, Any]", title: str, low: float, high: float) -> None:
     axes.imshow(values, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(plain(title), fontsize=8)
 
 
 def training_metrics(measured: Validation) -> dict[str, float]:

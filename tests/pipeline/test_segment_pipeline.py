@@ -5,7 +5,7 @@ import shutil
 
 from project_copy import commit, run
 
-BATCH = "batches:\n  heat42: {folder: inbox/heat42, options: --pixel-size 0.05um --min-area 4px}\n"
+BATCH = "batches:\n  heat42: {folder: inbox/heat 42, options: --pixel-size 0.05um --min-area 4px}\n"
 
 
 def test_batches_are_segmented_with_the_model_of_a_revision_and_nothing_is_trained(project):
@@ -15,8 +15,8 @@ def test_batches_are_segmented_with_the_model_of_a_revision_and_nothing_is_train
 
     params = project / "segment/params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("batches: {}\n", BATCH), encoding="utf-8")
-    shutil.copytree(project / "data/raw/images", project / "segment/inbox/heat42")
-    run("dvc", "add", "--quiet", "segment/inbox/heat42", cwd=project)
+    shutil.copytree(project / "data/raw/images", project / "segment/inbox/heat 42")
+    run("dvc", "add", "--quiet", "segment/inbox/heat 42", cwd=project)
     # With other parameters the training is out of date; the batch takes the committed model all the same.
     text = (project / "params.yaml").read_text(encoding="utf-8")
     (project / "params.yaml").write_text(text.replace("lr: 0.001", "lr: 0.002"), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,15 @@ def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
     assert paths
     for path in paths:
         assert path in named or any(name.startswith(f"{path}/") for name in named), path
+
+
+@pytest.mark.parametrize("file", ["dvc.yaml", "segment/dvc.yaml"])
+def test_a_parameter_in_a_command_is_quoted_so_that_its_folder_may_have_any_name(file):
+    commands = [(one.get("do") or one)["cmd"] for one in read_yaml(file)["stages"].values()]
+    words = [word for command in commands for word in shlex.split(command, posix=False) if "${" in word]
+    assert words
+    # The options of a batch are several words.
+    assert [word for word in words if not re.fullmatch(r'".*"', word)] in ([], ["${item.options}"])
 
 
 def test_no_two_stages_write_into_one_place():

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from microseg.common.errors import InputError
 from microseg.common.files import is_file_name, output_file
-from microseg.common.tables import delimiter_of, read_lines, split_line
+from microseg.common.tables import delimiter_of, read_lines, split_line, without_empty_end
 from microseg.micrographs.line_map import LineMap
 
 HEADER = ("image_url", "point", "polygon")
@@ -170,13 +170,15 @@ def scan_annotations(
 
 def _is_header(line: str, delimiter: str) -> bool:
     try:
-        return tuple(name.strip() for name in split_line(line, delimiter)) == HEADER
+        names = [name.strip() for name in split_line(line, delimiter)]
+        return tuple(without_empty_end(names, len(HEADER))) == HEADER
     except ValueError:
         return False
 
 
 def _parse_line(fields: list[str], line: int, source: str | None) -> tuple[str, AnnotatedPolygon | None]:
     """Return a line's image and polygon, None if it declares that there is none; ValueError with the reason."""
+    fields = without_empty_end(fields, len(HEADER))
     if len(fields) != len(HEADER):
         raise ValueError(f"{len(fields)} fields instead of 3 (image; point; polygon)")
     name, point, polygon = fields[0].strip(), fields[1], fields[2]

@@ -1,6 +1,7 @@
 """Delimited text tables as people save them: semicolons, commas or tabs, any line ends, with or without a BOM.
 
-They are not read by pandas because error messages have to name the line of the user's file.
+Spreadsheets leave rows of delimiters below a table and columns without a name beside it; empty ones are ignored.
+Tables are not read by pandas because error messages have to name the line of the user's file.
 """
 
 import csv
@@ -11,6 +12,8 @@ from pathlib import Path
 from microseg.common.errors import InputError
 
 DELIMITERS = (";", ",", "\t")
+EMPTY = "".join(DELIMITERS) + '" '
+"""The characters of a line without content."""
 
 # A polygonized outline can be longer than 131,072 characters, the default limit of the csv module for a field.
 LONGEST_FIELD = 100_000_000
@@ -26,7 +29,7 @@ def as_text(cell: object) -> object:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield every line that is not blank with its number (the first is 1), without its line end.
+    """Yield every line with content, with its number (the first is 1) and without its line end.
 
     Raises:
         InputError: there is no such file, or it is not UTF-8 text.
@@ -35,12 +38,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 stripped = line.rstrip("\n")
-                if stripped.strip():
+                if stripped.strip().strip(EMPTY) and not (number == 1 and is_separator_line(stripped)):
                     yield number, stripped
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise InputError(f"{path}: no such file; put the table there") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save the table as 'CSV UTF-8'") from None
+
+
+def is_separator_line(line: str) -> bool:
+    """Return whether a line, such as "sep=;", only tells a spreadsheet the delimiter."""
+    return line.strip().lower().removeprefix("sep=") in DELIMITERS
 
 
 def delimiter_of(header: str) -> str:
@@ -59,6 +67,11 @@ def split_line(line: str, delimiter: str) -> list[str]:
         raise ValueError(f"its quotation marks do not match ({error})") from None
 
 
+def without_empty_end(fields: list[str], columns: int) -> list[str]:
+    """Return the fields of a line, without empty ones at its end that are more than there are `columns`."""
+    return fields[:columns] if not "".join(fields[columns:]).strip() else fields
+
+
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Read a table with a header line.
 
@@ -66,23 +79,40 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         The names of the columns, and the number and the fields of every line, as many as there are columns.
 
     Raises:
-        InputError: no such file, not UTF-8 text, empty, or a line with more or fewer fields than the header.
+        InputError: no such file, not UTF-8 text, empty, a line with more or fewer fields than the header, or a
+            column without a name of its own.
     """
     lines = list(read_lines(path))
     if not lines:
         raise InputError(f"{path}: the table is empty; it needs a header line")
     delimiter = delimiter_of(lines[0][1])
-    rows = []
+    rows: list[tuple[int, list[str]]] = []
     for number, line in lines:
         try:
             fields = [field.strip() for field in split_line(line, delimiter)]
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}; fix the line") from None
-        rows.append((number, fields))
-    header = rows[0][1]
-    for number, fields in rows:
-        if len(fields) != len(header):
+        columns = len(rows[0][1]) if rows else len(fields)
+        fields = without_empty_end(fields, columns)
+        if len(fields) != columns:
             raise InputError(
-                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; fix the line"
+                f"{path}, line {number}: {len(fields)} fields where the header has {columns}; fix the line"
             )
-    return header, rows[1:]
+        rows.append((number, fields))
+    return _without_empty_columns(path, rows)
+
+
+def _without_empty_columns(
+    path: Path, rows: list[tuple[int, list[str]]]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and the rows below it, without columns that have neither a name nor content."""
+    line, header = rows[0]
+    used = [column for column, name in enumerate(header) if name or any(fields[column] for _, fields in rows)]
+    names = [header[column] for column in used]
+    if "" in names:
+        number = used[names.index("")] + 1
+        raise InputError(f"{path}, line {line}: column {number} has no name; name it, or empty it")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{path}, line {line}: two columns are named {repeated}; rename one of them")
+    return names, [(number, [fields[column] for column in used]) for number, fields in rows[1:]]

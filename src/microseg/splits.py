@@ -7,8 +7,8 @@ images, and its samples are not nested.
 """
 
 import hashlib
+import heapq
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_csv
@@ -28,8 +29,8 @@ COLUMN_VALUES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "validati
 
 COLUMNS = ("image", "split", "group")
 
-ISLAND_CLASSES = 4
-"""Folds are balanced over this many quantiles of the number of islands."""
+FOLD_DRAWS, FOLD_NOISE = 30, 0.5
+"""Of this many deals, each with sizes of groups randomly changed by this fraction, the most even one counts."""
 
 Size = int | float | Fraction
 """A number of images, or a fraction of them."""
@@ -248,7 +249,7 @@ def draw_fold(
 
     Args:
         groups: the group of each image, "" for none; a whole group is in one fold.
-        islands: the number of islands of each image.
+        islands: the number of islands of each image. Folds are as even as they can be in images and in islands.
         fold: the fold that is the test set. Every image is in exactly one fold of a seed.
         sample_size: as for `draw_split`.
         validation_size: as for `draw_split`.
@@ -265,28 +266,45 @@ def draw_fold(
 
 
 def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold: Fold, seed: int) -> set[str]:
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
-
-    images = sorted(groups)
-    units = [groups[image] or f"\0{image}" for image in images]
-    if len(set(units)) < fold.count:
+    units = _units(sorted(groups), groups, seed)
+    if len(units) < fold.count:
         raise InputError(
-            f"split.folds asks for {fold.count} folds, but there are {len(set(units))} groups or micrographs; "
-            "lower it"
+            f"split.folds asks for {fold.count} folds, but there are {len(units)} groups or micrographs; lower it"
         )
-    numbers = np.array([islands[image] for image in images])
-    quantiles = np.quantile(numbers, np.arange(1, ISLAND_CLASSES) / ISLAND_CLASSES)
-    classes = np.searchsorted(quantiles, numbers, side="left")
-    random_state = int(generator(seed, "folds").integers(2**31))
-    splitter = StratifiedGroupKFold(fold.count, shuffle=True, random_state=random_state)
-    with warnings.catch_warnings():
-        # A class with fewer micrographs than folds is missing in some folds: no other choice is more even.
-        warnings.simplefilter("ignore", UserWarning)
-        folds = list(splitter.split(images, classes, units))
-    chosen = [images[index] for index in folds[fold.number][1]]
-    if not chosen:
-        raise InputError(f"split.folds: fold {fold.number} of {fold.count} has no micrograph; lower the number")
-    return set(chosen)
+    sizes = np.array([(len(unit), sum(islands[image] for image in unit)) for unit in units])
+    noise = generator(seed, "folds").uniform(1 - FOLD_NOISE, 1 + FOLD_NOISE, (FOLD_DRAWS, len(units)))
+    _, fold_of = min((_deal(sizes, fold.count, one) for one in noise), key=lambda dealt: dealt[0])
+    if fold_of.count(fold.number) > len(units) - 2:
+        raise InputError(
+            f"split.folds: fold {fold.number} of {fold.count} leaves one group or micrograph for training and "
+            "validation, which need two; raise it, or annotate more"
+        )
+    return {image for unit, number in zip(units, fold_of, strict=True) if number == fold.number for image in unit}
+
+
+def _deal(sizes: NDArray[np.int64], folds: int, noise: NDArray[np.float64]) -> tuple[float, list[int]]:
+    """Deal units to folds, the largest first, each to the fold with the fewest images, then islands.
+
+    After Graham, Bounds on Multiprocessing Timing Anomalies, SIAM Journal on Applied Mathematics 17:416 (1969).
+
+    Args:
+        sizes: the numbers of images and of islands of each unit, (units, 2).
+        folds: the number of folds, at most that of the units.
+        noise: factors on the size of each unit in the order, (units,).
+
+    Returns:
+        The range of images over the folds plus that of islands, each as a fraction of all; and the fold of each
+        unit.
+    """
+    total = np.maximum(sizes.sum(axis=0), 1)
+    order = np.argsort(-(sizes / total).sum(axis=1) * noise)
+    fold_of = [0] * len(sizes)
+    heap = [(0, 0, number) for number in range(folds)]
+    for index, (images, islands) in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        held_images, held_islands, fold_of[index] = heap[0]
+        heapq.heapreplace(heap, (held_images + images, held_islands + islands, fold_of[index]))
+    ranges = np.ptp([held[:2] for held in heap], axis=0)
+    return float((ranges / total).sum()), fold_of
 
 
 def write_split(path: Path, rows: Iterable[SplitRow]) -> None:

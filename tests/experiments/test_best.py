@@ -56,6 +56,11 @@ def test_other_data_another_split_and_what_has_not_finished_are_left_out():
     assert choose(rows, {"split.sample_size": 10.0}).candidates == (("fewer", 0.9),)
 
 
+def test_where_files_come_from_and_how_fast_they_are_read_excludes_nothing():
+    rows = [row(""), row("mirror", download_mirrors=["https://mirror.example"]), row("b", download_manual_dir="d")]
+    assert choose(rows, {}).excluded == ()
+
+
 def test_a_score_on_the_micrographs_used_for_choosing_is_called_so():
     assert "biased upwards" in to_text(choose([row(""), row("a", part="validation")], {}))
     assert "biased upwards" not in to_text(choose([row(""), row("a")], {}))

@@ -204,8 +204,11 @@ def test_a_lost_scheduler_is_reported(project: Path) -> None:
     wait_for(lambda: file.exists() and file.read_text().endswith("}"))
     sweeping = sweep(project, file.read_text().split('"address": "')[1].split('"')[0], "-S", "train.epochs=5")
     assert sweeping.stdout is not None
-    while "there are no workers yet" not in sweeping.stdout.readline():
-        pass
+    said = ""
+    while "there are no workers yet" not in said:
+        said = sweeping.stdout.readline()
+    # As docs/how-to/several-machines.md says: whoever reaches a worker's port can run anything.
+    assert " --host 127.0.0.1 --dashboard-address 127.0.0.1:0 --nthreads 1 " in said
     end(leaving)
     said = sweeping.communicate(timeout=PATIENCE)[0]
     assert sweeping.returncode == 1

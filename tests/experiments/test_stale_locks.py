@@ -1,4 +1,4 @@
-"""Stale locks and copies of killed DVC commands are removed, unless DVC is running in the project."""
+"""What killed DVC commands leave is removed, and a dvc.lock put back, unless DVC is running in the project."""
 
 import subprocess
 import sys
@@ -63,3 +63,60 @@ def test_the_command_logs_what_it_removes(project: Path) -> None:
     assert output.splitlines() == [
         f"removed {name}, left behind by a killed DVC command" for name in (LOCK.as_posix(), COPY.as_posix())
     ]
+
+
+LOCK_FILE = """schema: '2.0'
+stages:
+  toy:
+    cmd: python toy.py
+    outs:
+    - path: toy.txt
+      hash: md5
+      md5: {digest}
+      size: 1
+"""
+BEFORE, COMMITTED = (LOCK_FILE.format(digest=digit * 32) for digit in "ab")
+CUT_SHORT = ["", "schema: '2.0'\nstages:\n", BEFORE[: BEFORE.index("size") + 4], BEFORE[:60], "\0" * 100]
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "segment/dvc.lock"])
+@pytest.mark.parametrize("content", CUT_SHORT)
+def test_a_lock_file_that_was_cut_short_is_put_back_as_it_was_before(
+    project: Path, caplog: pytest.LogCaptureFixture, name: str, content: str
+) -> None:
+    (project / "segment").mkdir()
+    (project / name).write_text(BEFORE)
+    clear_stale_locks(project)
+    (project / name).write_text(content)
+    assert clear_stale_locks(project) == [project / name]
+    assert (project / name).read_text() == BEFORE
+    assert f"{name} was cut short by a killed DVC command; put back as it was before that" in caplog.text
+    assert clear_stale_locks(project) == []
+
+
+def test_without_a_copy_the_committed_lock_file_is_put_back_and_without_that_none(project: Path) -> None:
+    lock = project / "dvc.lock"
+    lock.write_text(COMMITTED)
+    run("git", "init", "--quiet", cwd=project)
+    run("git", "add", "dvc.lock", cwd=project)
+    run("git", "-c", "user.name=a", "-c", "user.email=a", "commit", "--quiet", "-m", "toy", cwd=project)
+    lock.write_text("")
+    assert lock in clear_stale_locks(project)
+    assert lock.read_text() == COMMITTED
+    (project / ".git").rename(project / "elsewhere")
+    (project / ".microseg/backup/dvc.lock").unlink()
+    lock.write_text("")
+    assert clear_stale_locks(project) == [lock]
+    assert not lock.exists()
+
+
+def test_a_lock_file_is_left_alone_while_dvc_writes_it(project: Path, tmp_path: Path) -> None:
+    (project / "dvc.lock").write_text(BEFORE)
+    clear_stale_locks(project)
+    (project / "dvc.lock").write_text("")
+    program = tmp_path / "dvc"
+    program.write_text("input()")
+    with subprocess.Popen([sys.executable, program, "repro"], cwd=project, stdin=subprocess.PIPE) as dvc:
+        wait_for(lambda: str(program) in psutil.Process(dvc.pid).cmdline())
+        assert clear_stale_locks(project) == []
+        assert (project / "dvc.lock").read_text() == ""

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 from microseg.common.errors import InputError
 from microseg.common.params import PARAMETER_KEYS
-from microseg.experiments.comparison import EVALUATION, Dataset, dataset_of, show
+from microseg.experiments.comparison import EVALUATION, NO_EFFECT, Dataset, dataset_of, show
 from microseg.experiments.dvc_access import FINISHED, Cell, Row
 from microseg.prediction.postprocessing import METHODS
 
 TRAINING = "metrics/train.json"
-DATA_KEYS = tuple(key for key in PARAMETER_KEYS if key.split(".")[0] in ("seed", "download", "parse_csv", "split"))
+DATA_KEYS = tuple(
+    key
+    for key in PARAMETER_KEYS
+    if key not in NO_EFFECT and key.split(".")[0] in ("seed", "download", "parse_csv", "split")
+)
 """Parameters that determine the training, validation and test sets; validation scores compare if they agree."""
 
 

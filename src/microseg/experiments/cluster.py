@@ -43,8 +43,11 @@ log = logging.getLogger(__name__)
 
 SECONDS_TO_CONNECT = 10
 HOW_TO_START = (
-    "start some in clones of this project: dask worker {} --nthreads 1 (see docs/how-to/several-machines.md)"
+    "start some in clones of this project: dask worker {} {}--dashboard-address 127.0.0.1:0 --nthreads 1 "
+    "(see docs/how-to/several-machines.md)"
 )
+LOOPBACK = "--host 127.0.0.1 "
+"""Without encryption a worker, which runs whatever it is sent, listens on this machine only."""
 
 
 def run_cluster_sweep(
@@ -190,7 +193,10 @@ def _connect(scheduler: str) -> "Client":
 def _check_workers(client: "Client", commit: str, scheduler: str) -> None:
     answers: dict[str, Any] = client.run(worker_problem, commit, on_error="return")
     if not answers:
-        log.warning("there are no workers yet; %s", HOW_TO_START.format(scheduler))
+        log.warning(
+            "there are no workers yet; %s",
+            HOW_TO_START.format(scheduler, "" if scheduler.startswith("tls:") else LOOPBACK),
+        )
     problems = [f"{address}: {answer}" for address, answer in answers.items() if answer]
     if problems:
         raise InputError("; ".join(problems))

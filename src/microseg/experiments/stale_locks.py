@@ -1,7 +1,7 @@
 """Stale locks: what a killed DVC command leaves behind, which would stop every later one.
 
-`python -m microseg.experiments.stale_locks` removes unreadable locks and abandoned copies of the project, as
-`make repro` and every sweep do before they start.
+`python -m microseg.experiments.stale_locks` removes unreadable locks and abandoned copies of the project and puts
+back an unreadable `dvc.lock`, as `make repro` and every sweep do before they start.
 """
 
 import json
@@ -13,13 +13,20 @@ from pathlib import Path
 
 import psutil
 
-from microseg.common.files import project_root
+from microseg.common.files import output_file, project_root
+from microseg.common.params import read_yaml
+from microseg.experiments.dvc_access import try_git
 
 log = logging.getLogger(__name__)
 
 LOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 COPIES = Path(".dvc/tmp/exps/standalone")
 """Where DVC keeps the copies of the project in which `dvc exp run --temp` works."""
+
+LOCK_FILES = (Path("dvc.lock"), Path("segment/dvc.lock"))
+"""Where DVC keeps the digests of all results; unlike the locks above, these files are precious."""
+BACKUP = Path(".microseg/backup")
+"""Where the last readable lock files are kept."""
 
 SINGLE_EXPERIMENT = "microseg.experiments.single_experiment"
 """The module that is DVC's command line for the experiments of a sweep."""
@@ -31,23 +38,59 @@ DVC = {"dvc", "dvc.exe", SINGLE_EXPERIMENT}
 def clear_stale_locks(project: Path | None = None) -> list[Path]:
     """Remove stale locks and copies from a project (default: this one), unless DVC is running; return their paths.
 
+    A `dvc.lock` that DVC cannot read is put back as it was when this was last called, or else as it is committed.
+    What was done since, the next `dvc repro` restores from DVC's run cache.
+
     DVC empties and rewrites its record of readers and writers (`rwlock`) at each change, and refuses every command
     if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). The record only concerns processes
     that are running, so it can be removed once there are none.
     """
     root = (project or project_root()).resolve()
     found = list(_stale_paths(root))
-    if not found or any(True for _ in dvc_processes(root)):
+    if any(True for _ in dvc_processes(root)):
         return []
     # A command that ended in the meantime has repaired its record and removed its copy.
     stale = [path for path in _stale_paths(root) if path in found]
     for path in stale:
+        if path.relative_to(root) in LOCK_FILES and _put_back(root, path.relative_to(root)):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
         log.warning("removed %s, left behind by a killed DVC command", path.relative_to(root))
+    for lock_file in LOCK_FILES:
+        if _is_lock_file(root / lock_file):
+            _copy((root / lock_file).read_text(encoding="utf-8"), root / BACKUP / lock_file)
     return stale
+
+
+def _put_back(root: Path, lock_file: Path) -> bool:
+    """Put back a lock file from its backup or the current commit; return whether one of them has it."""
+    if _is_lock_file(root / BACKUP / lock_file):
+        content, origin = (root / BACKUP / lock_file).read_text(encoding="utf-8"), "before that"
+    else:
+        content, origin = try_git("-C", str(root), "show", f"HEAD:./{lock_file.as_posix()}").stdout, "committed"
+    if content:
+        _copy(content, root / lock_file)
+        log.warning("%s was cut short by a killed DVC command; put back as it was %s", lock_file, origin)
+    return bool(content)
+
+
+def _copy(content: str, path: Path) -> None:
+    with output_file(path) as partial:
+        partial.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _is_lock_file(path: Path) -> bool:
+    """Return whether DVC can read a `dvc.lock`."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(read_yaml(path, "no such file"))
+    except Exception:  # whatever DVC's validation raises
+        return False
+    return True
 
 
 def dvc_processes(project: Path) -> Iterator[list[str]]:
@@ -66,6 +109,9 @@ def _stale_paths(root: Path) -> Iterator[Path]:
     for lock in LOCKS:
         if (root / lock).is_file() and not _is_readable(root / lock):
             yield root / lock
+    for lock_file in LOCK_FILES:
+        if (root / lock_file).is_file() and not _is_lock_file(root / lock_file):
+            yield root / lock_file
     yield from (root / COPIES).glob("tmp*")
 
 

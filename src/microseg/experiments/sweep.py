@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
+from microseg.experiments.comparison import NO_EFFECT
 from microseg.experiments.dvc_access import (
     FINISHED,
     Row,
@@ -101,7 +102,7 @@ def check_names(experiments: Sequence[Experiment], rows: Sequence[Row]) -> None:
     for row in rows:
         if row.state == FINISHED and row.name in wanted:
             values = wanted[row.name].values
-            other = [key for key in values if row.parameter(key) != cell(values[key])]
+            other = [key for key in values if key not in NO_EFFECT and row.parameter(key) != cell(values[key])]
             if other:
                 differences = ", ".join(f"{key} is {row.parameter(key)}, not {values[key]}" for key in other)
                 raise InputError(

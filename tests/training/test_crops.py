@@ -124,7 +124,8 @@ def test_a_micrograph_smaller_than_the_crop_is_padded_by_reflection():
 
 
 def test_worker_processes_change_nothing(files):
-    batches = Sampler(1, 4, 2, batch_size=3, accumulate=1).batches(1, 2)
+    sampler = Sampler(1, 4, 2, batch_size=3, accumulate=1)
+    batches = [batch for epoch in (1, 2) for step in sampler.epoch(epoch) for batch in step]
     alone, in_workers = (list(data_loader(crops(files), batches, workers, pin_memory=False)) for workers in (0, 2))
     assert len(alone) == len(in_workers) == 6
     for one, other in zip(alone, in_workers, strict=True):

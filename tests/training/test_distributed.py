@@ -19,7 +19,7 @@ from microseg.prediction.logits import read_logits
 
 from tiny_training import ROOT, TINY, write_blobs, write_split_of
 
-# 5 crops an epoch in steps of 4: in the last step one of two processes has no crop of its own. Without batch
+# 5 crops an epoch in steps of 4: in the last step one of two processes has no crop that counts. Without batch
 # normalization no gradient is so close to zero that rounding errors decide its direction, which Adam would
 # amplify.
 TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "ema_decay": 0.5}

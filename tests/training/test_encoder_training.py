@@ -149,3 +149,10 @@ def test_a_trained_network_is_rebuilt_without_a_download_and_trained_further(dat
     weights = [name for name, _ in network.named_parameters()]
     assert all(torch.allclose(tuned.weights[name], state.weights[name], atol=1e-4) for name in weights)
     assert any(not torch.equal(tuned.weights[name], state.weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "pan"])
+def test_an_epoch_may_leave_a_single_crop_over(data, tmp_path, architecture):
+    # 4 crops in batches of 3, and batch normalizations of features that are pooled to one value a crop.
+    settings = SETTINGS | {"architecture": architecture, "batch_size": 3}
+    assert tiny_train(data, tmp_path, epochs=1, **settings).records[0].train_loss > 0

@@ -12,7 +12,8 @@ def flat(steps: list[list[list[Draw]]]) -> list[Draw]:
 
 
 def test_every_crop_of_every_micrograph_is_drawn_once_an_epoch():
-    draws = flat(Sampler(seed=1, micrographs=5, repeats=3, batch_size=4, accumulate=2).epoch(7))
+    sampler = Sampler(seed=1, micrographs=5, repeats=3, batch_size=4, accumulate=2)
+    draws = [draw for draw in flat(sampler.epoch(7)) if draw.weight]
     assert Counter((draw.micrograph, draw.repeat) for draw in draws) == Counter(
         (micrograph, repeat) for micrograph in range(5) for repeat in range(3)
     )
@@ -46,17 +47,26 @@ def test_the_steps_of_two_devices_hold_what_those_of_one_hold():
     one = Sampler(5, 10, 2, batch_size=4, accumulate=1)
     two = [Sampler(5, 10, 2, batch_size=2, accumulate=1, world_size=2, rank=rank) for rank in (0, 1)]
     for alone, first, second in zip(one.epoch(1), two[0].epoch(1), two[1].epoch(1), strict=True):
-        both = [draw for draw in flat([first, second]) if draw.weight]
-        assert sorted(both) == sorted(flat([alone]))
+        assert sorted(flat([first, second])) == sorted(flat([alone]))
 
 
 def test_accumulated_batches_hold_what_one_large_batch_holds():
     large = Sampler(5, 10, 2, batch_size=8, accumulate=1).epoch(1)
     small = Sampler(5, 10, 2, batch_size=2, accumulate=4).epoch(1)
-    assert [flat([step]) for step in large] == [flat([step]) for step in small]
+    counting = [[[draw for draw in flat([step]) if draw.weight] for step in epoch] for epoch in (large, small)]
+    assert counting[0] == counting[1]
 
 
-def test_the_stream_of_batches_is_that_of_the_epochs_in_order():
-    sampler = Sampler(seed=1, micrographs=5, repeats=1, batch_size=2, accumulate=2)
-    expected = [batch for epoch in (4, 5) for step in sampler.epoch(epoch) for batch in step]
-    assert list(sampler.batches(4, 5)) == expected
+def test_the_last_batch_is_filled_up_with_further_crops_of_its_micrographs_that_do_not_count():
+    # 9 crops in batches of 4: the last one would be a single crop, which cannot be normalized alone.
+    steps = Sampler(seed=1, micrographs=3, repeats=3, batch_size=4, accumulate=1).epoch(1)
+    assert [len(batch) for step in steps for batch in step] == [4, 4, 4]
+    (last, *filling) = steps[-1][0]
+    assert last.weight == 1
+    assert filling == [Draw(1, last.micrograph, last.repeat + 3 * number, 0.0) for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("crops", "batch_size", "size"), [(3, 16, 3), (1, 16, 2), (1, 1, 1)])
+def test_less_than_a_batch_is_filled_up_to_no_more_than_two_crops(crops, batch_size, size):
+    steps = Sampler(seed=1, micrographs=crops, repeats=1, batch_size=batch_size, accumulate=1).epoch(1)
+    assert [len(batch) for step in steps for batch in step] == [size]

@@ -20,14 +20,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     spread over accumulated batches, each of which is normalized on its own.
 
     Devices exchange their statistics once in the forward and once in the backward pass, as in
-    torch.nn.SyncBatchNorm. That one is for GPUs only, and counts the crops of every device, also of one that is
-    excluded (see `excluded_from_sync`).
+    torch.nn.SyncBatchNorm, which is for GPUs only.
     """
 
     updates_running_stats = True
     """Whether a batch changes the running statistics."""
-    is_included = True
-    """Whether the batch of this device counts in the statistics of all devices."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features, (batch, channels, height, width), normalized, in the same shape and type."""
@@ -64,7 +61,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         channels = values.shape[1]
         own_mean = values.mean(dim=(0, 2, 3))
         own_variance = (values - own_mean[:, None, None]).square().mean(dim=(0, 2, 3))
-        own_count = torch.full((1,), self.is_included * values.numel() / channels, device=values.device)
+        own_count = torch.full((1,), values.numel() / channels, device=values.device)
         gathered = differentiable_all_gather(torch.cat([own_count, own_mean, own_variance]))
         counts, means, variances = torch.split(gathered, [1, channels, channels], dim=1)
         count = counts.sum()
@@ -127,31 +124,14 @@ def frozen_running_stats(network: nn.Module) -> Iterator[None]:
 
     For activations that are computed a second time: their batch has been counted already.
     """
-    with _flag_off(network, "updates_running_stats"):
-        yield
-
-
-@contextmanager
-def excluded_from_sync(network: nn.Module) -> Iterator[None]:
-    """Exclude the batch of this device from the statistics that all devices compute together.
-
-    For a device without a crop of its own in a batch: it computes with one of another device, because all have to
-    take part in every exchange.
-    """
-    with _flag_off(network, "is_included"):
-        yield
-
-
-@contextmanager
-def _flag_off(network: nn.Module, flag: str) -> Iterator[None]:
     layers = [layer for layer in network.modules() if isinstance(layer, SyncBatchNorm2d)]
     for layer in layers:
-        setattr(layer, flag, False)
+        layer.updates_running_stats = False
     try:
         yield
     finally:
         for layer in layers:
-            setattr(layer, flag, True)
+            layer.updates_running_stats = True
 
 
 def fuse_conv_bn(network: nn.Module) -> nn.Module:

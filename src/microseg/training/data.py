@@ -9,7 +9,8 @@ read from disk one at a time, when they are needed.
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import cycle, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from microseg.network.inputs import (
 )
 from microseg.training.augmentation import Mask, augment, random_factor
 from microseg.training.pixel_cache import PixelCache, StoredMask, foreground_ends
+
+Item = TypeVar("Item")
 
 
 class Draw(NamedTuple):
@@ -54,9 +57,9 @@ Step = list[DrawBatch]
 class Sampler:
     """Distributes the crops of an epoch over steps, batches and devices.
 
-    A step has `batch_size * accumulate * world_size` crops, the last step of an epoch the remaining ones. A device
-    without a crop of its own gets one of weight 0, because all devices have to take part in the exchange of
-    gradients.
+    A step has `batch_size * accumulate * world_size` crops, the last step of an epoch the remaining ones. Its last
+    batch is filled up with crops of weight 0: the pooled features of a single crop have no variance to normalize
+    by, all devices have to take part in the exchange of gradients, and a network is compiled for one shape.
     """
 
     seed: int
@@ -81,43 +84,29 @@ class Sampler:
     def _step_size(self) -> int:
         return self.batch_size * self.accumulate * self.world_size
 
+    @property
+    def _batch_of_all_devices(self) -> int:
+        # An epoch of less than a batch is filled up only to two crops, and to one for each device.
+        return min(self.batch_size * self.world_size, max(self.crops, 2, self.world_size))
+
     def epoch(self, epoch: int) -> list[Step]:
         """Return the steps of an epoch for the device `rank`."""
         order = generator(self.seed, "order", epoch).permutation(self.crops).tolist()
         return [self._step(epoch, numbers) for numbers in _chunks(order, self._step_size)]
 
-    def batches(self, first: int, last: int) -> "BatchStream":
-        """Return all batches of this device from epoch `first` to epoch `last`, in order."""
-        return BatchStream(self, first, last)
-
     def _step(self, epoch: int, numbers: Sequence[int]) -> Step:
-        weight = 1 / len(numbers)
-        batches = []
-        for of_all_devices in _chunks(numbers, self.batch_size * self.world_size):
-            own = of_all_devices[self.rank :: self.world_size]
-            batches.append(
-                [Draw(epoch, *divmod(number, self.repeats), weight) for number in own]
-                or [Draw(epoch, *divmod(of_all_devices[0], self.repeats), 0.0)]
-            )
-        return batches
+        draws = [Draw(epoch, *divmod(number, self.repeats), 1 / len(numbers)) for number in numbers]
+        missing = -len(draws) % self._batch_of_all_devices
+        # Further crops of the same micrographs: their repeats are not among those of the epoch.
+        draws += [
+            draw._replace(repeat=draw.repeat + self.repeats * (1 + number // len(numbers)), weight=0.0)
+            for number, draw in enumerate(islice(cycle(draws), missing))
+        ]
+        return [batch[self.rank :: self.world_size] for batch in _chunks(draws, self._batch_of_all_devices)]
 
 
-@dataclass(frozen=True)
-class BatchStream:
-    """The batches of several epochs, generated when they are needed."""
-
-    sampler: Sampler
-    first: int
-    last: int
-
-    def __iter__(self) -> Iterator[DrawBatch]:
-        for epoch in range(self.first, self.last + 1):
-            for step in self.sampler.epoch(epoch):
-                yield from step
-
-
-def _chunks(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 class Sample(NamedTuple):
@@ -205,6 +194,17 @@ class TrainingCrops(Dataset[Sample]):
         )
 
 
+class TrainingData(Dataset[Sample]):
+    """Crops to train on by their draw, micrographs to validate on by their index: one loader reads both."""
+
+    def __init__(self, crops: TrainingCrops, validation: WholeMicrographs) -> None:
+        self.crops = crops
+        self.validation = validation
+
+    def __getitem__(self, key: Draw | int) -> Sample:
+        return self.crops[key] if isinstance(key, Draw) else self.validation[key]
+
+
 def to_soft_mask(mask: StoredMask) -> NDArray[np.uint8]:
     """Return a mask as the fraction of foreground in each pixel, 0 to 255."""
     return np.asarray(mask * np.uint8(255) if mask.dtype == np.bool_ else mask, np.uint8)
@@ -274,7 +274,7 @@ def collate(samples: list[Sample]) -> Batch:
 
 
 def data_loader(
-    dataset: Dataset[Sample], batches: Iterable[list[Draw]] | Iterable[list[int]], workers: int, pin_memory: bool
+    dataset: Dataset[Sample], batches: Iterable[list[Draw] | list[int]], workers: int, pin_memory: bool
 ) -> DataLoader[Sample]:
     """Return a loader of `batches` with `workers` worker processes; 0 loads in this process."""
     # Forked workers end within seconds when this process is killed. Those of a fork server, the default of newer
@@ -286,7 +286,6 @@ def data_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        persistent_workers=workers > 0,
         multiprocessing_context=start_method,
     )
 

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import cast
 
 import torch
@@ -18,7 +17,6 @@ from microseg.common.errors import InputError
 from microseg.common.params import TrainParams
 from microseg.common.progress import progress
 from microseg.common.randomness import generator
-from microseg.network.batch_norm import excluded_from_sync
 from microseg.network.devices import all_reduce_sum, is_idle, resolve_workers
 from microseg.network.environment import precision_of
 from microseg.network.inputs import MaskedMicrographs, upsample
@@ -26,7 +24,17 @@ from microseg.network.losses import LOSSES, Loss
 from microseg.network.memory import VALIDATION_REMEDIES, out_of_memory_advice
 from microseg.network.networks import Network
 from microseg.network.sliding_window import WHOLE, Tiling, tiled_logits
-from microseg.training.data import Batch, Sample, Sampler, TrainingCrops, WholeMicrographs, data_loader, next_batch
+from microseg.training.data import (
+    Batch,
+    Draw,
+    Sample,
+    Sampler,
+    TrainingCrops,
+    TrainingData,
+    WholeMicrographs,
+    data_loader,
+    next_batch,
+)
 from microseg.training.optimization import (
     EMA,
     LR_MULTIPLIER,
@@ -66,8 +74,6 @@ class TrainingLoop:
     ) -> None:
         self.fabric = fabric
         self.params = params
-        self.pixels = pixels
-        self.training = training
         self.validation = validation
         self.seed = seed
         self.tiling = tiling
@@ -91,6 +97,17 @@ class TrainingLoop:
         )
         self.network = to_memory_format(new_network(params, seed, initial_weights or {}), params, fabric)
         self.ema = EMA(self.network, params.ema_decay) if params.ema_decay else None
+        self.data = TrainingData(
+            TrainingCrops(
+                pixels,
+                seed,
+                params.crop_size,
+                params.foreground_oversampling,
+                params.input_normalization,
+                params.augment,
+            ),
+            WholeMicrographs(validation, params.input_normalization, params.downsample),
+        )
         self.workers = resolve_workers(params.num_workers, fabric.device, params.devices)
         # Fused Adam does not unscale the gradients of fp16 before they are clipped.
         optimizer = new_optimizer(self.network, params, fused=precision_of(fabric) != "fp16")
@@ -130,23 +147,22 @@ class TrainingLoop:
 
     def epochs(self, last: int, patience: int | None) -> Iterator[EpochRecord]:
         """Train until epoch `last` or an early stop, and yield the record of each epoch at its end."""
-        validation_batches = self._validation_batches()
         if should_stop(self.records, last, patience):
             if self.records[-1].validation is None:  # the state is from a longer training
-                yield self._validate(self.records[-1], validation_batches)
+                batches = iter(self._loader(self._validation_batches(), self.workers))
+                yield self._validate(self.records[-1], batches)
             return
         first = len(self.records) + 1
-        batches = iter(self._training_batches(first, last))
         # Workers start as copies of this process: if started after a step, they would hold a copy of its memory.
-        iter(validation_batches)
+        batches = iter(self._loader(self._batches(first, last), self.workers))
         steps = (last - first + 1) * self.sampler.steps
         nothing: list[object] = []
         with progress(nothing, "training", total=steps, unit="step", shown=self.fabric.is_global_zero) as bar:
             while not should_stop(self.records, last, patience):
                 record = self._train_epoch(len(self.records) + 1, batches, bar)
                 self.records = (*self.records, record)
-                if record.epoch == last or is_regular(record.epoch, self.params.validate_every):
-                    record = self._validate(record, validation_batches, bar)
+                if self._is_validated(record.epoch, last):
+                    record = self._validate(record, batches, bar)
                 yield record
 
     def _train_epoch(self, epoch: int, batches: Iterator[Batch], bar: "tqdm[object]") -> EpochRecord:
@@ -181,9 +197,7 @@ class TrainingLoop:
 
     def _backward(self, batch: Batch, exchange_gradients: bool) -> Tensor:
         """Accumulate the gradients of a batch and return the losses of its crops, 0 for those of weight 0."""
-        has_no_crop = self.fabric.world_size > 1 and not batch.weights.any()
-        batch_norm = excluded_from_sync(self.network) if has_no_crop else nullcontext()
-        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients), batch_norm:
+        with self.fabric.no_backward_sync(self.module, enabled=not exchange_gradients):
             losses = self.loss(self.module(batch.micrographs), batch.masks)
             # DDP averages the gradients of all devices, but the weights of a step sum to 1 over all of them.
             self.fabric.backward((losses * batch.weights).sum() * self.fabric.world_size)
@@ -204,17 +218,18 @@ class TrainingLoop:
         self.optimizer.zero_grad()
 
     def _validate(
-        self, record: EpochRecord, batches: DataLoader[Sample], bar: "tqdm[object] | None" = None
+        self, record: EpochRecord, batches: Iterator[Batch], bar: "tqdm[object] | None" = None
     ) -> EpochRecord:
         """Validate the last epoch, copy its weights if they are the best ones, and return its record."""
         start = time.perf_counter()
         network: Network = self.network
-        micrographs = len(self.validation.names)
         if self.ema:
             network = self.ema.network
-            self.ema.update_batch_norm(self.fabric, self._batch_norm_batches(record.epoch))
+            statistics_batches = batch_norm_batches(self.sampler.epoch(record.epoch))
+            self.ema.update_batch_norm(self.fabric, self._loader(statistics_batches, workers=0))
         with out_of_memory_advice("validation", VALIDATION_REMEDIES):
-            measured = validate(self.fabric, network, batches, self.loss, micrographs, self.tiling)
+            own = (next_batch(batches) for _ in self._validation_batches())
+            measured = validate(self.fabric, network, own, self.loss, len(self.validation.names), self.tiling)
         if not math.isfinite(measured.loss):
             raise InputError(f"epoch {record.epoch}: the validation loss is {measured.loss}; {REMEDIES}")
         record = replace(record, validation=measured, validation_seconds=time.perf_counter() - start)
@@ -229,38 +244,34 @@ class TrainingLoop:
 
     def first_crops(self, count: int) -> list[Sample]:
         """Return the first training crops of the first epoch, as this process feeds them to the network."""
-        crops, draws = self._crops(), (draw for batch in self.sampler.batches(1, 1) for draw in batch)
-        return [crops[draw] for draw in islice(draws, count)]
+        draws = chain.from_iterable(chain.from_iterable(self.sampler.epoch(1)))
+        return [self.data[draw] for draw in islice(draws, count)]
 
-    def _training_batches(self, first: int, last: int) -> DataLoader[Sample]:
-        # One stream for all epochs: the workers already load the next epoch during a validation.
-        batches = self.sampler.batches(first, last)
-        return data_loader(self._crops(), batches, self.workers, pin_memory=self.fabric.device.type == "cuda")
+    def _loader(self, batches: Iterable[list[Draw] | list[int]], workers: int) -> DataLoader[Sample]:
+        return data_loader(self.data, batches, workers, pin_memory=self.fabric.device.type == "cuda")
 
-    def _batch_norm_batches(self, epoch: int) -> DataLoader[Sample]:
-        batches = batch_norm_batches(self.sampler.epoch(epoch))
-        return data_loader(self._crops(), batches, workers=0, pin_memory=False)
+    def _batches(self, first: int, last: int) -> Iterator[list[Draw] | list[int]]:
+        """Yield the batches of this device in all epochs, each validation after its epoch.
 
-    def _crops(self) -> TrainingCrops:
-        return TrainingCrops(
-            self.pixels,
-            self.seed,
-            self.params.crop_size,
-            self.params.foreground_oversampling,
-            self.params.input_normalization,
-            self.params.augment,
-        )
+        One stream for the same workers, which read ahead of the training and of the validation alike.
+        """
+        for epoch in range(first, last + 1):
+            yield from chain.from_iterable(self.sampler.epoch(epoch))
+            if self._is_validated(epoch, last):
+                yield from self._validation_batches()
 
-    def _validation_batches(self) -> DataLoader[Sample]:
-        micrographs = WholeMicrographs(self.validation, self.params.input_normalization, self.params.downsample)
-        own = [[index] for index in range(len(micrographs))[self.fabric.global_rank :: self.fabric.world_size]]
-        return data_loader(micrographs, own, self.workers, pin_memory=self.fabric.device.type == "cuda")
+    def _is_validated(self, epoch: int, last: int) -> bool:
+        return epoch == last or is_regular(epoch, self.params.validate_every)
+
+    def _validation_batches(self) -> list[list[int]]:
+        micrographs = range(len(self.validation.names))
+        return [[index] for index in micrographs[self.fabric.global_rank :: self.fabric.world_size]]
 
 
 def validate(
     fabric: Fabric,
     network: nn.Module,
-    batches: DataLoader[Sample],
+    batches: Iterable[Batch],
     loss: Loss,
     micrographs: int,
     tiling: Tiling,

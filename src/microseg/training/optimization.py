@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 import torch
@@ -201,9 +202,5 @@ class EMA:
 
 
 def batch_norm_batches(steps: Iterable[Step]) -> list[list[Draw]]:
-    """Return the batches of an epoch for `EMA.update_batch_norm`: the first ones.
-
-    The last batch, which may be smaller but would have the same weight, is used only if it is the only one.
-    """
-    batches = [batch for step in steps for batch in step]
-    return batches[:-1][:STATISTICS_BATCHES] or batches
+    """Return the batches of an epoch for `EMA.update_batch_norm`: the first ones, all of one size."""
+    return list(islice(chain.from_iterable(steps), STATISTICS_BATCHES))

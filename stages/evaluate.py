@@ -28,6 +28,7 @@ from microseg.evaluation.metrics import (
 from microseg.evaluation.scores import digest
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.model_card import model_identity, read_card
+from microseg.prediction.logits import read_settings
 from microseg.prediction.postprocessing import METHODS
 from microseg.prediction.reliability import measure_probabilities
 from microseg.splits import evaluated_split, read_split
@@ -50,10 +51,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         mean = summary.scores["mean_iou"]
         logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), split)
     card, images = read_card(arguments.model), [subject.image for subject in subjects]
-    # Where the logits were divided by the temperature, so is the best threshold of them.
-    scaled = params.predict.temperature_scaling
-    threshold = card.best_logit / card.temperature if scaled else card.best_logit
-    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, threshold)
+    settings = read_settings(arguments.predictions)
+    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, settings["best_logit"])
     write_json(arguments.metrics, headline_metrics(summaries))
     dataset = {
         "source": params.download.source,
@@ -62,8 +61,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         "ground_truth_sha256": digest(images, arguments.masks),
     }
     report = report_of(measured, summaries) | {"calibration": probabilities.metrics()}
+    made_with = {"settings": settings, "model": model_identity(card)}
     with output_folder(arguments.report) as folder:
-        write_json(folder / "evaluation.json", {"dataset": dataset, **report, "model": model_identity(card)})
+        write_json(folder / "evaluation.json", {"dataset": dataset, **report, **made_with})
         write_csv(folder / "scores.csv", SCORE_TABLE_HEADER, score_table(summaries))
         write_tables(folder, measured)
         write_csv(folder / "reliability.csv", RELIABILITY_HEADER, reliability_table(probabilities.counts))

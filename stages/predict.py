@@ -19,18 +19,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     names = predicted_images(read_split(arguments.split), params.predict.subset)
     network, card = read_model(arguments.model)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
-    temperature = card.temperature if params.predict.temperature_scaling else 1.0
-    write_logits_folder(
-        fabric,
-        network,
-        card.input_normalization,
-        card.downsample,
-        temperature,
-        arguments.images,
-        names,
-        arguments.logits,
-        params.predict,
-    )
+    write_logits_folder(fabric, network, card, arguments.images, names, arguments.logits, params.predict)
 
 
 if __name__ == "__main__":

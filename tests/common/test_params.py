@@ -45,7 +45,7 @@ def test_every_key_has_a_sentence_above_it():
         ("  crop_size: 128", "  crop_size: 3", r"train\.crop_size: .*greater than or equal to 16, found 3"),
         ("  tile_size: null", "  tile_size: 100", r"predict\.tile_size: .*multiple of 16, found 100"),
         ("  from_column: null", "  from_column: 7", r"split\.from_column: .*string, found 7"),
-        ("threshold: otsu", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
+        ("threshold: validation", "threshold: otzu", r"postprocess\.morphology_threshold: .*'otsu', found 'otzu'"),
         ("warmup_epochs: 1", "warmup_epochs: -1", r"train\.warmup_epochs: .*greater than or equal to 0, found -1"),
         ("  num_workers: auto", "  num_workers: many", r"train\.num_workers: .*'auto', found 'many'"),
         ("\nseed: 2021", "\nseed: 2021\nseed: 1", r'duplicate key "seed"'),

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.measurement.model import open_model, read_evaluation
+from microseg.measurement.model import evaluated_settings, open_model, read_evaluation
+from microseg.measurement.settings import Settings
+from microseg.network.model_card import read_card
 
 from drawn_micrographs import write_tiny_model
 from project_copy import commit
@@ -65,3 +68,45 @@ def test_a_revision_that_was_not_evaluated_has_no_evaluation(project):
 def test_a_revision_that_cannot_be_fetched_is_named(project):
     with pytest.raises(InputError, match=r"#v9: DVC cannot fetch models from there: .*v9"):
         open_model(f"{project}#v9").__enter__()
+
+
+def made_with(temperature, **changes):
+    postprocess = {
+        "sigmoid_threshold": 0.5,
+        "morphology_threshold": "otsu",
+        "opening_radius": 1,
+        "closing_radius": 2,
+    }
+    return {"settings": {"temperature": temperature, "postprocess": postprocess | changes}}
+
+
+@pytest.fixture
+def card(tmp_path):
+    return replace(read_card(write_tiny_model(tmp_path / "model")), temperature=2.0, best_logit=-0.5)
+
+
+def test_a_run_makes_masks_as_the_evaluation_did(card):
+    settings = evaluated_settings(Settings(tta=True), card, made_with(2.0, sigmoid_threshold=0.1))
+    assert settings == Settings(
+        tta=True, threshold=pytest.approx(0.1), morphology_threshold="otsu", opening_radius=1, closing_radius=2
+    )
+
+
+def test_thresholds_of_logits_that_were_not_divided_are_converted(card):
+    evaluation = made_with(1.0, sigmoid_threshold=0.2, morphology_threshold=3.0)
+    settings = evaluated_settings(Settings(), card, evaluation)
+    # The logit of 0.2 is ln 0.25; a run divides it by 2, and the sigmoid of ln 0.5 is a third.
+    assert (settings.threshold, settings.morphology_threshold) == (pytest.approx(1 / 3), 1.5)
+
+
+@pytest.mark.parametrize("evaluation", [None, {"sigmoid": {}}, made_with(1.0, morphology_threshold="validation")])
+def test_the_threshold_of_the_validation_micrographs_is_divided_by_the_temperature(card, evaluation):
+    settings = evaluated_settings(Settings(), card, evaluation)
+    assert settings.threshold == pytest.approx(0.5)
+    assert settings.morphology_threshold == -0.25
+
+
+@pytest.mark.parametrize("change", [{"opening_radius": -1}, {"another": 1}])
+def test_an_evaluation_with_unknown_settings_is_refused(card, change):
+    with pytest.raises(InputError, match=r"evaluation\.json: unknown settings .*; rerun the stage evaluate"):
+        evaluated_settings(Settings(), card, made_with(1.0, **change))

@@ -64,16 +64,7 @@ def test_a_downsampling_network_gets_downsampled_micrographs_and_its_logits_are_
         subset="measured", temperature_scaling=True, tile_size=None, tile_overlap=0.25, tta="none"
     )
     fabric = start("cpu", "float32")
-    given = (
-        network,
-        card.input_normalization,
-        card.downsample,
-        1.0,
-        tmp_path / "data/images",
-        names,
-        tmp_path / "logits",
-    )
-    write_logits_folder(fabric, *given, params)
+    write_logits_folder(fabric, network, card, tmp_path / "data/images", names, tmp_path / "logits", params)
     logits = Predictor(model, Settings()).logits(grey, factor)
     assert logits.shape == (65, 83)
     # A micrograph of twice the pixel size is enlarged first, so the network sees it at another size.

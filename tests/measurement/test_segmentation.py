@@ -18,7 +18,7 @@ def test_a_mosaic_is_segmented_a_chunk_of_rows_at_a_time_with_the_same_result(mo
     expected = morphological_mask(logits(), "otsu", 3, 3)
     certainty = probabilities(logits())
     monkeypatch.setattr("microseg.prediction.logits.ROWS_AT_A_TIME", 32)
-    found = segment(logits(), Settings(method="morphology"), 0)
+    found = segment(logits(), Settings(method="morphology", morphology_threshold="otsu"), 0)
     assert np.array_equal(found.mask, expected)
     assert 0.1 < expected.mean() < 0.9
     assert found.sensitivity["morphology"] == expected.mean()

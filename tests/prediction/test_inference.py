@@ -1,6 +1,8 @@
 """Logits of micrographs of any size, in tiles, with TTA, and written into a folder."""
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from torch import nn
 from microseg.common.errors import InputError
 from microseg.common.params import PredictParams
 from microseg.network.devices import start
-from microseg.network.inputs import downsample, network_input
+from microseg.network.inputs import MaskedMicrographs, downsample, network_input
+from microseg.network.model_io import describe
 from microseg.network.networks import EncoderNetwork
 from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.network.unet import UNet
@@ -23,9 +26,10 @@ from microseg.prediction.inference import (
     prefetch,
     write_logits_folder,
 )
-from microseg.prediction.logits import read_logits
+from microseg.prediction.logits import read_logits, read_settings
 
-from tiny_training import SMALL_ENCODER, blobs, write_blobs
+from drawn_micrographs import USED
+from tiny_training import SMALL_ENCODER, blobs, tiny_params, write_blobs
 
 
 @pytest.fixture
@@ -93,18 +97,28 @@ def test_with_hflip_logits_depend_on_up_and_down_but_not_on_left_and_right(netwo
     assert not torch.allclose(predict_hflip(network, micrograph.flip(-2), WHOLE).flip(-2), logits, atol=1e-3)
 
 
+NO_MICROGRAPHS = MaskedMicrographs(Path(), Path(), ())
+
+
 def write(network, data, names, folder, input_normalization="zscore", tta="none", temperature=1.0, downsample=1.0):
     params = PredictParams(subset="measured", temperature_scaling=True, tile_size=None, tile_overlap=0.25, tta=tta)
     fabric = start("cpu", "float32")
-    write_logits_folder(
-        fabric, network, input_normalization, downsample, temperature, data / "images", names, folder, params
+    card = replace(
+        describe(1, 0.5, NO_MICROGRAPHS, NO_MICROGRAPHS, tiny_params(), 0, USED),
+        input_normalization=input_normalization,
+        temperature=temperature,
+        best_logit=-0.6,
+        downsample=downsample,
     )
+    write_logits_folder(fabric, network, card, data / "images", names, folder, params)
 
 
 def test_the_folder_holds_float16_logits_of_the_named_micrographs(network, tmp_path):
     names = write_blobs(tmp_path, count=3, height=50, width=70)
     write(network, tmp_path, names[1:], tmp_path / "logits")
-    assert sorted(path.name for path in (tmp_path / "logits").iterdir()) == ["IMG_00002.npy", "IMG_00003.npy"]
+    assert sorted(path.name for path in (tmp_path / "logits").iterdir()) == [
+        *("IMG_00002.npy", "IMG_00003.npy", "settings.json"),
+    ]
     micrograph, _ = blobs(tmp_path, names).read(1)
     with torch.no_grad():
         expected = network(network_input(micrograph, "zscore")[None])[0, 0].numpy()
@@ -126,6 +140,10 @@ def test_logits_are_divided_by_the_temperature(network, tmp_path):
     plain, calibrated = (read_logits(tmp_path / folder, names[0]) for folder in ("plain", "calibrated"))
     assert np.allclose(plain / 4, calibrated, atol=1e-3)
     assert np.abs(plain).max() > 0.01
+    # The best threshold is divided with them, so that the masks above it are the same.
+    made_with = [read_settings(tmp_path / folder) for folder in ("plain", "calibrated")]
+    assert [(one["temperature"], one["best_logit"]) for one in made_with] == [(1.0, -0.6), (4.0, -0.15)]
+    assert made_with[1]["predict"]["tta"] == "none"
 
 
 def test_the_normalization_is_that_of_the_training(network, tmp_path):

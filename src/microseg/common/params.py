@@ -227,7 +227,7 @@ class PostprocessParams(Section):
     """Parameters of the stage postprocess."""
 
     sigmoid_threshold: float = Field(gt=0, lt=1)
-    morphology_threshold: float | Literal["otsu"]
+    morphology_threshold: float | Literal["validation", "otsu"]
     opening_radius: NonNegative
     closing_radius: NonNegative
 

@@ -69,7 +69,7 @@ def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
         "--method",
         choices=("sigmoid", "morphology"),
         default="sigmoid",
-        help="masks from logits: sigmoid > 0.5, or Otsu's threshold, opening and closing (default: %(default)s)",
+        help="masks from logits: a threshold, or one with opening and closing (default: %(default)s)",
     )
 
 

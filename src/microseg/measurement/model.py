@@ -10,17 +10,28 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from scipy.special import expit, logit
+
 from microseg.common.errors import InputError
+from microseg.common.params import PostprocessParams
+from microseg.measurement.settings import Settings
 from microseg.network.image_statistics import ENTROPY, QUANTITIES, ImageStatistics
-from microseg.network.model_card import model_identity, read_card
+from microseg.network.model_card import ModelCard, model_identity, read_card
 
 MODEL, EVALUATION = "models", "reports/evaluation/evaluation.json"
 """Where a project of this pipeline keeps its model and the model's evaluation."""
 EVALUATION_FILE = "evaluation.json"
 """The evaluation beside the weights, in a model's folder."""
+
+DEFAULT_POSTPROCESS = PostprocessParams(
+    sigmoid_threshold=0.5, morphology_threshold="validation", opening_radius=3, closing_radius=3
+)
+"""The masks of a model whose evaluation is not known: the section of params.yaml by default."""
 
 PIXEL_SIZE_TOLERANCE = 0.25
 """Micrographs whose pixel size differs from the training's by a larger fraction are refused."""
@@ -84,6 +95,36 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
             if evaluated == weights:
                 return content
     return None
+
+
+def evaluated_settings(settings: Settings, card: ModelCard, evaluation: Mapping[str, Any] | None) -> Settings:
+    """Return settings with the thresholds and radii that the model was evaluated with, whose error is known.
+
+    Without an evaluation they are those of DEFAULT_POSTPROCESS. The logits of a run are divided by the model's
+    temperature; thresholds of logits that were not, or by another number, are converted.
+
+    Raises:
+        InputError: the evaluation has settings that this version does not know.
+    """
+    made_with = (evaluation or {}).get("settings")
+    try:
+        masks = PostprocessParams(**made_with["postprocess"]) if made_with else DEFAULT_POSTPROCESS
+        further = card.temperature / made_with["temperature"] if made_with else 1.0
+    except (ValidationError, KeyError, TypeError, ZeroDivisionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{EVALUATION_FILE}: unknown settings ({reason}); rerun the stage evaluate") from error
+    threshold = masks.morphology_threshold
+    if threshold == "validation":
+        threshold = card.best_logit / card.temperature
+    elif threshold != "otsu":
+        threshold /= further
+    return replace(
+        settings,
+        threshold=float(expit(logit(masks.sigmoid_threshold) / further)),
+        morphology_threshold=threshold,
+        opening_radius=masks.opening_radius,
+        closing_radius=masks.closing_radius,
+    )
 
 
 def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None, *, resample: bool) -> float:

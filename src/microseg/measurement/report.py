@@ -195,9 +195,11 @@ def _sensitivity_name(name: str) -> str:
 
 def _method(settings: Settings) -> str:
     if settings.method == "sigmoid":
-        return f"sigmoid, foreground where the probability is above {settings.threshold:g}"
+        return f"sigmoid, foreground where the probability is above {settings.threshold:.3g}"
+    threshold = settings.morphology_threshold
+    limit = "Otsu's threshold of each micrograph" if threshold == "otsu" else number(threshold)
     return (
-        f"morphology, threshold of the logits ({settings.morphology_threshold}), then opening with a radius of "
+        f"morphology, foreground where the logit is above {limit}, then opening with a radius of "
         f"{settings.opening_radius} px and closing with a radius of {settings.closing_radius} px"
     )
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from microseg.common.tables import as_text
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import InputImage, Intake, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
-from microseg.measurement.model import open_model, read_evaluation, scale_factor
+from microseg.measurement.model import evaluated_settings, open_model, read_evaluation, scale_factor
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results, refuse_measured_columns
@@ -54,6 +54,7 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
 
         predictor = Predictor(folder, request.settings)
         training_statistics, evaluation = read_image_statistics(folder), read_evaluation(folder)
+    request = replace(request, settings=evaluated_settings(request.settings, predictor.card, evaluation))
     factors = _scale_factors(request, intake, predictor.pixel_size_um)
     plan = _plan(request, intake, predictor, training_statistics)
     folders = [name for name in IMAGE_FOLDERS if name != "probability" or request.settings.probability]

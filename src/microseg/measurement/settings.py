@@ -40,8 +40,9 @@ class Settings:
 
     method: Method = "sigmoid"
     threshold: float = 0.5
-    """For sigmoid: the probability above which a pixel is foreground."""
-    morphology_threshold: float | Literal["otsu"] = "otsu"
+    """For sigmoid: the probability above which a pixel is foreground. Like the three that follow, it is replaced
+    by that of the model: `measurement.model.evaluated_settings`."""
+    morphology_threshold: float | Literal["otsu"] = 0.0
     """For morphology: the logit above which a pixel is foreground, before opening and closing."""
     opening_radius: int = 3
     closing_radius: int = 3

@@ -10,17 +10,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from microseg.common.files import output_folder
+from microseg.common.files import output_folder, write_json
 from microseg.common.params import PredictParams
 from microseg.common.progress import progress
 from microseg.micrographs.images import read_micrograph
 from microseg.network.batch_norm import fuse_conv_bn
 from microseg.network.devices import connected
-from microseg.network.inputs import InputNormalization, network_input, upsample
+from microseg.network.inputs import network_input, upsample
 from microseg.network.memory import PREDICTION_REMEDIES, out_of_memory_advice
+from microseg.network.model_card import ModelCard
 from microseg.network.networks import Network
 from microseg.network.sliding_window import Tiling, tiled_logits
-from microseg.prediction.logits import write_logits
+from microseg.prediction.logits import SETTINGS_FILE, write_logits
 
 Result = TypeVar("Result")
 
@@ -58,9 +59,7 @@ PREDICTIONS = {"d4": predict_d4, "hflip": predict_hflip, "none": predict}
 def write_logits_folder(
     fabric: Fabric,
     network: Network,
-    input_normalization: InputNormalization,
-    downsample: float,
-    temperature: float,
+    card: ModelCard,
     images: Path,
     names: Sequence[str],
     folder: Path,
@@ -69,14 +68,15 @@ def write_logits_folder(
     """Write the logits of the micrographs `names` in `images` into `folder`, distributed over the devices.
 
     The folder is replaced once all devices are done; several machines need it on a shared disk. The next
-    micrograph is read while one is predicted. The network sees micrographs downsampled by `downsample`; the logits
-    have the size of the micrograph, and are divided by `temperature`, above 0.
+    micrograph is read while one is predicted. The network sees micrographs normalized and downsampled as `card`,
+    its model card, says; the logits have the size of the micrograph. The folder also gets SETTINGS_FILE.
 
     Raises:
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
     predict_logits = PREDICTIONS[params.tta]
     tiling = Tiling(params.tile_size, params.tile_overlap)
+    temperature = card.temperature if params.temperature_scaling else 1.0
     output = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
     with connected(fabric), out_of_memory_advice("prediction", PREDICTION_REMEDIES), output as own_partial:
         module = fabric.to_device(fuse_conv_bn(network))
@@ -85,11 +85,17 @@ def write_logits_folder(
         micrographs = prefetch(lambda name: read_micrograph(images / name), own_names)
         shown = progress(own_names, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
-            inputs = fabric.to_device(network_input(micrograph, input_normalization, factor=downsample)[None])
+            inputs = fabric.to_device(
+                network_input(micrograph, card.input_normalization, factor=card.downsample)[None]
+            )
             with fabric.autocast():
                 logits = predict_logits(module, inputs, tiling)
             logits = upsample(logits, micrograph.shape)
             write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
+        if fabric.is_global_zero:
+            # The best threshold is one of undivided logits, and is divided as they are.
+            scale = {"temperature": temperature, "best_logit": card.best_logit / temperature}
+            write_json(partial / SETTINGS_FILE, {"predict": params.model_dump(), **scale})
         fabric.barrier()
 
 

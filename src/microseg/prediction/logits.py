@@ -1,8 +1,9 @@
 """Logits, the raw output of the network for one micrograph: reading, writing, and their probabilities."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from microseg.common.files import output_file
 
 LARGEST = float(np.finfo(np.float16).max)
 ROWS_AT_A_TIME = 1024
+
+SETTINGS_FILE = "settings.json"
+"""In a folder of logits, and in one of masks from logits: what they were made with."""
 
 
 def row_chunks(rows: int) -> Iterator[slice]:
@@ -30,6 +34,25 @@ def write_logits(folder: Path, image: str, logits: NDArray[np.floating]) -> None
     """Write logits, (height, width) of any real numbers, as float16, clipped to its range."""
     with output_file(logits_path(folder, image)) as partial, partial.open("wb") as file:
         np.save(file, np.clip(logits, -LARGEST, LARGEST).astype(np.float16), allow_pickle=False)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what the logits or masks in `folder` were made with.
+
+    Both have `predict`, that section of the parameters; `temperature`, by which the logits were divided; and
+    `best_logit`, their best threshold on the validation micrographs. Masks also have `postprocess`.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; rerun the stages predict and postprocess") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); rerun the stages predict and postprocess") from error
+    return content
 
 
 def read_logits(folder: Path, image: str) -> NDArray[np.float16]:

@@ -4,17 +4,17 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from microseg.common.files import output_folder
+from microseg.common.files import output_folder, write_json
 from microseg.common.parallel import map_in_processes
 from microseg.common.params import PostprocessParams
 from microseg.micrographs.images import write_mask
-from microseg.prediction.logits import read_logits, row_chunks
+from microseg.prediction.logits import SETTINGS_FILE, read_logits, read_settings, row_chunks
 
 Logits = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -40,8 +40,8 @@ def morphological_mask(logits: Logits, threshold: float | str, opening_radius: i
     Args:
         logits: raw network output, (height, width).
         threshold: the logit above which a pixel is foreground, or "otsu" for Otsu's threshold (IEEE Transactions
-            on Systems, Man, and Cybernetics 9:62, 1979) of this image; if all logits are equal there are no two
-            classes to separate, and the mask is empty.
+            on Systems, Man, and Cybernetics 9:62, 1979) of this image, which splits the background in
+            two where there is no island; only if all logits are equal, the mask is empty.
         opening_radius: radius in pixels of the disk of the opening, which removes smaller islands; 0: no opening.
         closing_radius: radius in pixels of the disk of the closing, which fills smaller gaps; 0: no closing.
     """
@@ -99,25 +99,30 @@ def otsu_threshold(values: NDArray[np.floating]) -> float:
 def write_predictions(images: Sequence[str], logits: Path, folder: Path, params: PostprocessParams) -> None:
     """Write the masks of `images` into `folder`, a subfolder for each of METHODS, from the logits in `logits`.
 
+    The folder also gets SETTINGS_FILE: that of the logits, with `params`.
+
     Raises:
-        InputError: logits are missing or broken.
+        InputError: logits or their settings are missing or broken.
     """
+    settings = read_settings(logits)
+    threshold = params.morphology_threshold
+    limit = settings["best_logit"] if threshold == "validation" else threshold
     with output_folder(folder) as partial_folder:
         for method in METHODS:
             (partial_folder / method).mkdir()
-        for _ in map_in_processes(
-            partial(_write_both, logits, partial_folder, params), images, "masks from logits"
-        ):
+        write = partial(_write_both, logits, partial_folder, params, limit)
+        for _ in map_in_processes(write, images, "masks from logits"):
             pass
+        write_json(partial_folder / SETTINGS_FILE, settings | {"postprocess": params.model_dump()})
 
 
-def _write_both(logits_folder: Path, folder: Path, params: PostprocessParams, image: str) -> None:
+def _write_both(
+    logits_folder: Path, folder: Path, params: PostprocessParams, limit: float | Literal["otsu"], image: str
+) -> None:
     logits = read_logits(logits_folder, image)
     masks = {
         "sigmoid": sigmoid_mask(logits, params.sigmoid_threshold),
-        "morphology": morphological_mask(
-            logits, params.morphology_threshold, params.opening_radius, params.closing_radius
-        ),
+        "morphology": morphological_mask(logits, limit, params.opening_radius, params.closing_radius),
     }
     for method, mask in masks.items():
         write_mask(folder / method / image, mask)

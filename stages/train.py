@@ -54,9 +54,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
             card = describe(
                 saved.epoch, measured.iou, training, validation, params.train, params.train.seed, used, origin
             )
-            temperature, best_logit = calibrate(fabric, weights, validation, params.train, tiling)
+            temperature, best_logit, entropy = calibrate(fabric, weights, validation, params.train, tiling)
             write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
-            write_image_statistics(fabric, folder, training, validation)
+            write_image_statistics(folder, training, entropy)
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
         outputs.write_curves(state.records)

@@ -188,7 +188,7 @@ def test_a_network_at_factor_2_learns_and_is_calibrated_at_the_own_size(tmp_path
     assert measured.iou > 0.7
     validation = blobs(tmp_path, ["IMG_00007.png", "IMG_00008.png"])
     params = tiny_params(**changes)
-    temperature, best = calibrate(start("cpu", "float32"), weights, validation, params, WHOLE)
+    temperature, best, _ = calibrate(start("cpu", "float32"), weights, validation, params, WHOLE)
     network = UNet(4, norm_layer="batch")
     network.load_state_dict(weights)
     pairs = [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from microseg.common.errors import InputError
 from microseg.evaluation.calibration import LOGITS
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.devices import start
@@ -15,13 +16,11 @@ from microseg.network.image_statistics import (
     pixel_digest,
     read_image_statistics,
 )
-from microseg.network.inputs import network_input, upsample
-from microseg.network.model_io import read_model
-from microseg.network.sliding_window import WHOLE
+from microseg.network.inputs import MaskedMicrographs, network_input, upsample
+from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.network.unet import UNet
 from microseg.training.export import calibrate, write_image_statistics
 
-from drawn_micrographs import write_tiny_model
 from tiny_training import blobs, tiny_params, tiny_train, write_blobs
 
 
@@ -31,15 +30,15 @@ def trained(tmp_path):
     return tiny_train(tmp_path, tmp_path / "checkpoints", lr=0.02).weights
 
 
-def fit(folder, weights, names):
-    return calibrate(start("cpu", "float32"), weights, blobs(folder, names), tiny_params(), WHOLE)
+def fit(folder, weights, names, tiling=WHOLE):
+    return calibrate(start("cpu", "float32"), weights, blobs(folder, names), tiny_params(), tiling)
 
 
 NAMES = ("IMG_00007.png", "IMG_00008.png")
 
 
 def test_temperature_and_threshold_are_the_best_ones_on_the_validation_micrographs(trained, tmp_path):
-    temperature, threshold = fit(tmp_path, trained, NAMES)
+    temperature, threshold, _ = fit(tmp_path, trained, NAMES)
     network = UNet(2)
     network.load_state_dict(trained)
     network.eval()
@@ -69,27 +68,50 @@ def test_calibration_uses_no_other_micrographs(trained, tmp_path):
     assert fit(tmp_path, trained, NAMES) == before
 
 
+def test_one_pass_of_tiles_measures_all(trained, tmp_path, monkeypatch):
+    # Whole, the micrographs might not fit in memory: then no model would ever be written.
+    sizes, read, forward = [], [], UNet.forward
+    monkeypatch.setattr(
+        UNet, "forward", lambda self, inputs: sizes.append(tuple(inputs.shape)) or forward(self, inputs)
+    )
+    original = MaskedMicrographs.read
+    monkeypatch.setattr(MaskedMicrographs, "read", lambda self, index: read.append(index) or original(self, index))
+    fit(tmp_path, trained, NAMES, Tiling(32, 0.25))
+    assert set(sizes) == {(1, 1, 32, 32)}
+    assert read == [0, 1]
+
+
+def test_a_calibration_that_runs_out_of_memory_names_tiles(trained, tmp_path, monkeypatch):
+    def starved(_network, _inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(UNet, "forward", starved)
+    with pytest.raises(InputError, match=r"not enough memory for the calibration(.|\n)*predict\.tile_size"):
+        fit(tmp_path, trained, NAMES)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_the_entropy_is_that_of_calibrated_predictions_at_the_own_size(tmp_path, factor):
+    files = blobs(tmp_path, write_blobs(tmp_path, count=2, height=65, width=83))
+    torch.manual_seed(0)
+    network = UNet(2).eval()
+    params = tiny_params(downsample=factor)
+    found = calibrate(start("cpu", "float32"), network.state_dict(), files, params, WHOLE)
+    expected = []
+    for index in range(2):
+        inputs = network_input(files.read(index)[0], "zscore", factor=factor)[None]
+        logits = upsample(network(inputs), (65, 83)).detach()
+        expected.append(entropy(torch.sigmoid(logits / found.temperature)[0, 0].numpy()))
+    assert found.entropy == pytest.approx((min(expected), max(expected)), abs=2e-3)
+
+
 def test_statistics_of_the_training_micrographs_are_written_beside_the_model(tmp_path):
-    names = write_blobs(tmp_path, count=4)
-    model = write_tiny_model(tmp_path / "model")
-    write_image_statistics(start("cpu", "float32"), model, blobs(tmp_path, names[:3]), blobs(tmp_path, names[3:]))
-    statistics = read_image_statistics(model)
+    names = write_blobs(tmp_path, count=3)
+    write_image_statistics(tmp_path, blobs(tmp_path, names), (0.25, 0.5))
+    statistics = read_image_statistics(tmp_path)
     micrographs = [read_micrograph(tmp_path / "images" / name) for name in names]
     assert set(statistics.ranges) == set(QUANTITIES)
-    noise = [image_statistics(micrograph)["noise"] for micrograph in micrographs[:3]]
+    noise = [image_statistics(micrograph)["noise"] for micrograph in micrographs]
     assert statistics.ranges["noise"] == (min(noise), max(noise))
-    low, high = statistics.ranges[ENTROPY]
-    assert 0 <= low == high <= 1
-    assert statistics.digests == tuple(map(pixel_digest, micrographs[:3]))
-
-
-def test_the_entropy_is_that_of_predictions_of_downsampled_micrographs(tmp_path):
-    names = write_blobs(tmp_path, count=1, height=65, width=83)
-    files = blobs(tmp_path, names)
-    entropies = []
-    for factor in (1.0, 2.0):
-        model = write_tiny_model(tmp_path / f"model {factor}", downsample=factor)
-        write_image_statistics(start("cpu", "float32"), model, files, files)
-        entropies.append(read_image_statistics(model).ranges[ENTROPY][0])
-    logits = upsample(read_model(model)[0](network_input(files.read(0)[0], "zscore", factor=2.0)[None]), (65, 83))
-    assert entropies[1] == entropy(torch.sigmoid(logits).detach().numpy()) != entropies[0]
+    assert statistics.ranges[ENTROPY] == (0.25, 0.5)
+    assert statistics.digests == tuple(map(pixel_digest, micrographs))

@@ -55,10 +55,10 @@ def reliability_table(counts: Values) -> Iterator[tuple[float, float, int]]:
 
 def count_logits(truth: NDArray[np.bool_], logits: NDArray[np.floating]) -> Counts:
     """Count the pixels of one micrograph at LOGITS: (2, logits), background and foreground."""
-    places = np.rint((np.asarray(logits, np.float64).ravel() + FARTHEST_LOGIT) / LOGIT_STEP)
+    places = np.rint((np.asarray(logits, np.float32).ravel() + FARTHEST_LOGIT) / LOGIT_STEP)
     places = np.clip(places, 0, LOGITS.size - 1).astype(np.int64)
-    flat = truth.ravel()
-    return np.stack([np.bincount(places[flat == side], minlength=LOGITS.size) for side in (False, True)])
+    places += LOGITS.size * truth.ravel()
+    return np.bincount(places, minlength=2 * LOGITS.size).reshape(2, LOGITS.size)
 
 
 def fit_temperature(counts: Counts) -> float:

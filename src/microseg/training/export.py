@@ -1,32 +1,41 @@
 """What is exported with a trained model: temperature, best threshold, and statistics of its micrographs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 
 from microseg.common.files import write_json
+from microseg.common.parallel import map_in_processes
 from microseg.common.params import TrainParams
+from microseg.common.progress import progress
 from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
-from microseg.micrographs.images import read_micrograph
 from microseg.network.batch_norm import fuse_conv_bn
-from microseg.network.image_statistics import (
-    ENTROPY,
-    STATISTICS_FILE,
-    ImageStatistics,
-    entropy,
-    image_statistics,
-    pixel_digest,
-)
+from microseg.network.image_statistics import ENTROPY, STATISTICS_FILE, ImageStatistics, measure_file
+from microseg.network.image_statistics import entropy as entropy_of
 from microseg.network.inputs import MaskedMicrographs, network_input, upsample
-from microseg.network.model_io import read_model
+from microseg.network.memory import VALIDATION_REMEDIES, out_of_memory_advice
 from microseg.network.networks import build_network
 from microseg.network.sliding_window import Tiling, tiled_logits
+
+Range = tuple[float, float]
+"""Minimum and maximum."""
+
+
+class Calibration(NamedTuple):
+    """What the logits of the validation micrographs say of a network."""
+
+    temperature: float
+    """The number by which to divide logits so that their sigmoid is a calibrated probability."""
+    best_logit: float
+    """The threshold of logits, not divided by the temperature, that gives the highest mean IoU."""
+    entropy: Range
+    """Of the calibrated probabilities of single micrographs, the mean entropy of their pixels in bits."""
 
 
 def calibrate(
@@ -35,69 +44,41 @@ def calibrate(
     validation: MaskedMicrographs,
     params: TrainParams,
     tiling: Tiling,
-) -> tuple[float, float]:
-    """Return the temperature of the logits of a network with these `weights`, and their best threshold.
+) -> Calibration:
+    """Return the calibration of a network with these `weights`, from one pass over the validation micrographs.
 
-    The best threshold, of logits that are not divided by the temperature, has the highest mean IoU. Both are
-    fitted on the validation micrographs, on this device alone, with the tiles of the validation and without TTA.
+    They are predicted on this device alone, with the tiles of the validation and without TTA.
     """
     network = build_network(params)
     network.load_state_dict(weights)
     module = fabric.to_device(fuse_conv_bn(network))
-    counts, curves = np.zeros((2, LOGITS.size), dtype=np.int64), np.zeros(LOGITS.size)
-    for index in range(len(validation.names)):
-        micrograph, mask = validation.read(index)
-        inputs = fabric.to_device(
-            network_input(micrograph, params.input_normalization, factor=params.downsample)[None]
-        )
-        with torch.inference_mode(), fabric.autocast():
-            logits = upsample(tiled_logits(module, inputs, tiling), micrograph.shape)
-        own_counts = count_logits(mask, logits[0, 0].float().cpu().numpy())
-        counts += own_counts
-        curves += iou_above(own_counts) / len(validation.names)
-    return fit_temperature(counts), best_logit(curves)
+    counts = []
+    with out_of_memory_advice("calibration", VALIDATION_REMEDIES):
+        for index in progress(range(len(validation.names)), "calibration"):
+            micrograph, mask = validation.read(index)
+            inputs = network_input(micrograph, params.input_normalization, factor=params.downsample)
+            with torch.inference_mode(), fabric.autocast():
+                logits = upsample(tiled_logits(module, fabric.to_device(inputs[None]), tiling), micrograph.shape)
+            counts.append(count_logits(mask, logits[0, 0].float().cpu().numpy()))
+    temperature = fit_temperature(np.sum(counts, axis=0))
+    probabilities = 1 / (1 + np.exp(-LOGITS / temperature))
+    return Calibration(
+        temperature,
+        best_logit(np.mean([iou_above(one) for one in counts], axis=0)),
+        _range([entropy_of(probabilities, one.sum(axis=0)) for one in counts]),
+    )
 
 
-ENTROPY_MICROGRAPHS = 32
-"""The number of validation micrographs, at most, on which the usual entropy of the network is measured."""
-
-
-def write_image_statistics(
-    fabric: Fabric, folder: Path, training: MaskedMicrographs, validation: MaskedMicrographs
-) -> None:
+def write_image_statistics(folder: Path, training: MaskedMicrographs, entropy: Range) -> None:
     """Write the statistics of the training micrographs into the folder of a model, beside weights and card.
 
-    The entropy is that of the model's own predictions of validation micrographs, on the device of `fabric`.
+    `entropy` is that of the model's own predictions of validation micrographs.
     """
-    statistics, digests = [], []
-    for micrograph in _micrographs(training):
-        statistics.append(image_statistics(micrograph))
-        digests.append(pixel_digest(micrograph))
+    paths = [training.images / name for name in training.names]
+    statistics, digests = zip(*map_in_processes(measure_file, paths, "image statistics"), strict=True)
     ranges = {name: _range([one[name] for one in statistics]) for name in statistics[0]}
-    ranges[ENTROPY] = _range(_entropies(fabric, folder, validation))
-    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges, tuple(digests))))
+    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges | {ENTROPY: entropy}, digests)))
 
 
-def _micrographs(files: MaskedMicrographs) -> Iterator[NDArray[np.uint8]]:
-    return (read_micrograph(files.images / name) for name in files.names)
-
-
-def _entropies(fabric: Fabric, folder: Path, validation: MaskedMicrographs) -> list[float]:
-    network, card = read_model(folder)
-    module = fabric.to_device(network)
-    # A subset of a large set is enough, such as every tenth micrograph.
-    step = -(-len(validation.names) // ENTROPY_MICROGRAPHS)
-    subset = replace(validation, names=validation.names[::step])
-    values = []
-    for micrograph in _micrographs(subset):
-        inputs = fabric.to_device(
-            network_input(micrograph, card.input_normalization, factor=card.downsample)[None]
-        )
-        with torch.inference_mode(), fabric.autocast():
-            logits = upsample(module(inputs), micrograph.shape)
-        values.append(entropy(torch.sigmoid(logits.float() / card.temperature).cpu().numpy()))
-    return values
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(values: Sequence[float]) -> Range:
     return min(values), max(values)

@@ -77,6 +77,14 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch):
         start("cuda", "auto", devices=2)
 
 
+def test_cuda_without_a_gpu_is_refused_by_the_parameter_that_asks_for_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(
+        InputError, match=r"train\.accelerator: cuda, but this machine has no usable GPU; set it to auto"
+    ):
+        start("cuda", "auto")
+
+
 def test_a_job_of_slurm_without_srun_starts_its_own_processes(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert not devices.launcher(devices=4, nodes=1).creates_processes_externally

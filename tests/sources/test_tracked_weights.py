@@ -29,6 +29,11 @@ def project(tmp_path, monkeypatch):
     return project
 
 
+def dvc_file(path):
+    """Write the .dvc file of what `dvc add` has put under control."""
+    path.with_name(f"{path.name}.dvc").write_text(f"outs:\n- md5: {'a' * 32}\n  hash: md5\n  path: {path.name}\n")
+
+
 @pytest.mark.parametrize("name", ["w.pth", "model"])
 def test_untracked_weights_are_refused(name):
     message = (
@@ -40,7 +45,7 @@ def test_untracked_weights_are_refused(name):
 
 @pytest.mark.parametrize("name", ["w.pth", "model"])
 def test_weights_that_dvc_or_git_tracks_are_used(name):
-    (OWN / f"{name}.dvc").touch()
+    dvc_file(OWN / name)
     assert tracked_path(f"data/weights/{name}", OWN, WORDS) == OWN / name
     (OWN / f"{name}.dvc").unlink()
     subprocess.run(["git", "add", OWN / name], check=True)
@@ -50,7 +55,7 @@ def test_weights_that_dvc_or_git_tracks_are_used(name):
 def test_a_link_into_the_cache_is_used(project):
     (OWN / "w.pth").replace(project / ".dvc" / "content")
     (OWN / "w.pth").symlink_to(project / ".dvc" / "content")
-    (OWN / "w.pth.dvc").touch()
+    dvc_file(OWN / "w.pth")
     assert tracked_path("data/weights/w.pth", OWN, WORDS).read_bytes() == b"weights"
 
 
@@ -74,7 +79,7 @@ def test_outside_of_a_project_they_need_not_be_tracked(project):
 
 def test_a_folder_without_a_model_is_refused():
     (OWN / "model" / "unet.json").unlink()
-    (OWN / "model.dvc").touch()
+    dvc_file(OWN / "model")
     with pytest.raises(InputError, match="data/weights/model holds no model card; give a file, or the folder of"):
         tracked_path("data/weights/model", OWN, WORDS)
 
@@ -96,7 +101,7 @@ def test_missing_weights_suggest_similar_ones(value, meant):
 
 def test_weights_that_only_dvc_has_are_to_be_pulled():
     (OWN / "w.pth").rename(OWN / "other.pth")
-    (OWN / "w.pth.dvc").touch()
+    dvc_file(OWN / "w.pth")
     with pytest.raises(
         InputError, match=r"data/weights/w\.pth is not here, .*; type: dvc pull data/weights/w\.pth$"
     ):

@@ -46,11 +46,14 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
     """
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and torch.cuda.device_count() < devices:
-        raise InputError(
-            f"train.devices: {devices} on cuda asked for, but this machine has {torch.cuda.device_count()} usable "
-            "GPUs; lower train.devices or set train.accelerator to cpu"
-        )
+    if accelerator == "cuda":
+        usable = torch.cuda.device_count()
+        if not usable:
+            raise InputError("train.accelerator: cuda, but this machine has no usable GPU; set it to auto or cpu")
+        if usable < devices:
+            raise InputError(
+                f"train.devices: {devices} on cuda asked for, but this machine has {usable} usable GPUs; lower it"
+            )
     make_deterministic(accelerator)
     if accelerator == "cpu":
         keep_freed_memory()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from microseg.common.errors import InputError
+from microseg.common.params import read_yaml
 
 CONTENT = ("images", "annotations.csv", "annotations.json", "masks", "metadata.csv")
 """What the folder source reads."""
@@ -53,7 +54,14 @@ def _project() -> Path | None:
 
 
 def _dvc_tracks(path: Path, project: Path) -> bool:
-    return any(one.with_name(f"{one.name}.dvc").is_file() for one in _upwards(path.absolute(), project))
+    return any(_records(one.with_name(f"{one.name}.dvc"), one.name) for one in _upwards(path.absolute(), project))
+
+
+def _records(file: Path, name: str) -> bool:
+    """Return whether a .dvc file is there and has the content of the output `name`."""
+    content = read_yaml(file, "no such file") if file.is_file() else None
+    outputs = content.get("outs") if isinstance(content, dict) else None
+    return any(one.get("path") == name and ("md5" in one or "files" in one) for one in outputs or ())
 
 
 def _upwards(path: Path, project: Path) -> Iterator[Path]:
@@ -64,8 +72,12 @@ def _upwards(path: Path, project: Path) -> Iterator[Path]:
 
 
 def _git_tracks(path: Path) -> bool:
+    """Return whether git tracks a file, or every file of a folder that is not hidden."""
     try:
         listed = subprocess.run(["git", "ls-files", "--error-unmatch", path], capture_output=True, check=False)
+        others = subprocess.run(
+            ["git", "ls-files", "--others", "--exclude=.*", path], capture_output=True, check=False
+        )
     except FileNotFoundError:
         return False
-    return listed.returncode == 0
+    return listed.returncode == 0 and not others.stdout

@@ -32,7 +32,7 @@ def test_unreadable_images_stop_the_run_at_once_or_are_excluded_and_listed(reque
 
 def test_a_tiff_of_several_pages_is_refused(request_for, tmp_path):
     tifffile.imwrite(tmp_path / "heat42/stack.tif", np.zeros((2, 20, 20), np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match=r"stack\.tif: holds several images; save each"):
+    with pytest.raises(InputError, match=r"stack\.tif: holds 2 images \(20 x 20, 20 x 20 pixels\); save each"):
         run(request_for())
 
 
@@ -53,7 +53,7 @@ def test_hidden_files_and_other_kinds_of_files_are_ignored(request_for, tmp_path
     ("change", "message"),
     [
         ({"folder": "nowhere"}, "nowhere: no such folder"),
-        ({"folder": "empty"}, "empty: no image in it; put PNG, TIFF or JPEG files there"),
+        ({"folder": "empty"}, "empty: no image in it; put PNG, TIFF, JPEG or BMP files there"),
         ({"model": "nowhere"}, "--model nowhere: no such folder; give a model's folder, or URL#revision"),
         ({"output": "full"}, "full: already exists and is not empty; give a new folder, or empty it"),
         ({"output": "heat42/out"}, "heat42/out: lies in the folder of the micrographs"),

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from microseg.common.errors import InputError
-from microseg.micrographs.conversion import bits_in_use, count_bits, read_grey, rgb_to_grey, to_8_bit
+from microseg.micrographs.conversion import Scales, count_values, read_grey, rgb_to_grey, to_8_bit
 from microseg.micrographs.images import read_micrograph
 from microseg.sources.archive import unpack_micrographs
 from microseg.sources.folder import write_folder
@@ -66,29 +66,69 @@ def test_16_bit_png_keeps_all_its_bits(tmp_path):
     assert np.array_equal(read_grey(saved(tmp_path / "a.png", deep)), deep)
 
 
-@pytest.mark.parametrize(
-    ("largest", "bits", "converted"), [(255, 8, 255), (256, 9, 128), (4095, 12, 255), (65535, 16, 255)]
-)
-def test_the_8_highest_bits_in_use_are_kept(largest, bits, converted):
+def scale_of(*micrographs):
+    """Return the scale of micrographs of one depth."""
+    scales = Scales()
+    for micrograph in micrographs:
+        scales.add(count_values(micrograph))
+    (scale,) = scales.result().values()
+    return scale
+
+
+@pytest.mark.parametrize(("largest", "converted"), [(255, 255), (256, 128), (4095, 255), (65535, 255)])
+def test_the_8_highest_bits_in_use_are_kept(largest, converted):
     grey = np.array([[0, largest]], np.uint16)
-    assert bits_in_use([count_bits(grey)]) == (bits, 0)
-    assert to_8_bit(grey, bits).tolist() == [[0, converted]]
+    assert to_8_bit(grey, scale_of(grey)).tolist() == [[0, converted]]
 
 
-def test_bits_are_counted_by_hand():
-    grey = np.array([[0, 1, 1, 2, 3, 255, 256, 65535]], np.uint16)
-    assert count_bits(grey).tolist() == [1, 2, 2, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1]
+def test_values_are_counted_by_hand():
+    grey = np.array([[0, 1, 1, 2, 65535]] * 300_000, np.uint16)
+    counts = count_values(grey)
+    assert counts[[0, 1, 2, 65535]].tolist() == [300_000, 600_000, 300_000, 300_000]
+    assert counts.sum() == grey.size
 
 
-@pytest.mark.parametrize(("hot", "expected"), [(1, (12, 1)), (2, (12, 2)), (3, (16, 0))])
+@pytest.mark.parametrize(("hot", "expected"), [(1, (4095, 1)), (2, (4095, 2)), (3, (65535, 0))])
 def test_hot_pixels_become_white_as_long_as_they_are_few(hot, expected):
-    grey = np.full((2, 10_000), 4095, np.uint16)
+    grey = np.zeros((2, 10_000), np.uint16)
+    grey[1] = 4095
     grey[0, :hot] = 65535
-    halves = [count_bits(half) for half in grey]
-    assert bits_in_use(halves) == expected
-    converted = to_8_bit(grey, expected[0])
+    scale = scale_of(grey)
+    assert (scale.high, scale.saturated) == expected
+    converted = to_8_bit(grey, scale)
     assert (converted[0, :hot] == 255).all()
     assert converted[1, 0] == (255 if hot < 3 else 15)
+
+
+def test_values_that_fill_less_than_half_of_their_bits_are_stretched_by_percentiles_of_the_set():
+    dark = np.linspace(30_000, 32_000, 10_000).astype(np.uint16).reshape(100, 100)
+    bright = dark + np.uint16(1_000)
+    dark[0, 0], bright[0, 0] = 0, 65535  # one dead and one hot pixel
+    scale = scale_of(dark, bright)
+    # Two of the 20,000 pixels may be darker, and two brighter, than the range that becomes 0 to 255.
+    assert scale.stretched
+    assert 30_000 <= scale.low <= 30_001
+    assert 32_999 <= scale.high <= 33_000
+    for grey in (dark, bright):
+        inside = np.rint((grey.astype(float) - 30_000) * 255 / 3_000).clip(0, 255)
+        assert np.abs(to_8_bit(grey, scale).astype(int) - inside).max() <= 1
+
+
+def test_values_that_fill_half_of_their_bits_are_not_stretched():
+    grey = np.linspace(2_000, 4_095, 10_000).astype(np.uint16).reshape(100, 100)
+    scale = scale_of(grey)
+    assert not scale.stretched
+    assert np.array_equal(to_8_bit(grey, scale), grey >> 4)
+
+
+def test_each_depth_of_a_mixed_set_has_the_scale_that_it_has_alone():
+    twelve = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    sixteen = twelve << 4
+    scales = Scales()
+    assert [scales.add(count_values(one)) for one in (twelve, sixteen)] == [12, 16]
+    mixed = scales.result()
+    assert np.array_equal(to_8_bit(twelve, mixed[12]), to_8_bit(twelve, scale_of(twelve)))
+    assert np.array_equal(to_8_bit(sixteen, mixed[16]), to_8_bit(twelve, mixed[12]))
 
 
 def test_white_pixels_are_reported(tmp_path, caplog):
@@ -96,13 +136,14 @@ def test_white_pixels_are_reported(tmp_path, caplog):
     images.mkdir(parents=True)
     (images.parent / "annotations.csv").write_text("image_url;point;polygon\n")
     grey = np.full((100, 100), 1000, np.uint16)
+    grey[0] = 0
     grey[5, 5] = 65535
     saved(images / "a.tif", grey)
     (tmp_path / "raw").mkdir()
     write_folder(tmp_path / "raw", images.parent, 0)
-    assert "1 pixels of them are brighter than that and become white" in caplog.text
+    assert "1 pixels of them are darker or brighter and become black or white" in caplog.text
     read = read_micrograph(tmp_path / "raw" / "images" / "a.png")
-    assert (read[5, 5], read[0, 0]) == (255, 1000 >> 2)
+    assert (read[5, 5], read[1, 0]) == (255, 1000 >> 2)
 
 
 @pytest.mark.parametrize(("bits", "byteorder"), [(8, "<"), (8, ">"), (16, "<")])
@@ -140,10 +181,10 @@ def test_a_set_of_16_bit_micrographs_keeps_one_scale(tmp_path):
 
 def test_unusable_images_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "float.tif", GREY.astype(np.float32))
-    with pytest.raises(InputError, match=r"float\.tif: its pixels have the mode 'F'"):
+    with pytest.raises(InputError, match=r"float\.tif: its pixels are of the type float32; save it with 8 or 16"):
         read_grey(tmp_path / "float.tif")
     tifffile.imwrite(tmp_path / "pages.tif", np.stack([GREY] * 3), photometric="minisblack")
-    with pytest.raises(InputError, match=r"pages\.tif: holds several images"):
+    with pytest.raises(InputError, match=r"pages\.tif: holds 3 images \(8 x 6, 8 x 6, 8 x 6 pixels\)"):
         read_grey(tmp_path / "pages.tif")
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -151,7 +192,12 @@ def test_unusable_images_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"turned\.jpg: is stored rotated or mirrored"):
         read_grey(tmp_path / "turned.jpg")
     saved(tmp_path / "other.gif", GREY)
-    with pytest.raises(InputError, match=r"other\.gif: cannot be decoded as a PNG, TIFF or JPEG"):
+    with pytest.raises(InputError, match=r"other\.gif: cannot be decoded as a PNG, TIFF, JPEG or BMP"):
         read_grey(tmp_path / "other.gif")
+    Image.new("CMYK", (4, 4)).save(tmp_path / "print.jpg")
+    with pytest.raises(
+        InputError, match=r"print\.jpg: its pixels are CMYK, not grey or RGB; save it as one of them"
+    ):
+        read_grey(tmp_path / "print.jpg")
     with pytest.raises(InputError, match=r"nowhere\.png: no such image"):
         read_grey(tmp_path / "nowhere.png")

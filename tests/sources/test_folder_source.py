@@ -101,7 +101,7 @@ def test_no_such_folder(tmp_path, target):
 def test_no_images(source, target):
     for path in (source / "images").iterdir():
         path.rename(path.with_suffix(".txt"))
-    with pytest.raises(InputError, match="images: holds no PNG, TIFF or JPEG image"):
+    with pytest.raises(InputError, match="images: holds no PNG, TIFF, JPEG or BMP image"):
         write_folder(target, source, 0)
     for path in (source / "images").iterdir():
         path.unlink()

@@ -17,7 +17,8 @@ from microseg.common.files import can_name_outputs, file_digest, is_utf8
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
 from microseg.measurement.settings import Crop, Request
-from microseg.micrographs.conversion import SUFFIXES, Grey, bits_in_use, count_bits, read_grey
+from microseg.micrographs.conversion import Grey, Scale, Scales, count_values, depth_of, read_grey
+from microseg.micrographs.decoding import SUFFIXES
 from microseg.micrographs.headers import read_header
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
 
@@ -39,8 +40,8 @@ class InputImage:
     path: Path
     height: int
     width: int
-    bits: tuple[int, ...] | None
-    """How many of its pixels need 0 to 16 bits; None for 8-bit images."""
+    depth: int | None
+    """Bits of the values of a 16-bit image; None for 8-bit images."""
     bar: int
     """Rows to cut off at the bottom."""
     pixel_size: PixelSize | None
@@ -76,8 +77,8 @@ class Intake:
     """The specimen of each image."""
     more_columns: dict[str, dict[str, str]]
     """Further columns of the table of specimens, for each image."""
-    bits: int
-    """Bits in use in the 16-bit micrographs, the same for all of them, so that they share one brightness scale."""
+    scales: dict[int, Scale]
+    """The brightness scale of the 16-bit micrographs of each depth, the same for all of them."""
 
     @property
     def scaled(self) -> bool:
@@ -97,7 +98,11 @@ def examine_folder(request: Request) -> Intake:
             some of the images have a pixel size.
     """
     examine = partial(_examine, crop=request.settings.crop_bottom)
-    examined = list(map_in_processes(examine, find_images(request.folder), "examining the micrographs"))
+    scales, examined = Scales(), []
+    for one, counts in map_in_processes(examine, find_images(request.folder), "examining the micrographs"):
+        examined.append(one)
+        if counts is not None:
+            scales.add(counts)
     unreadable = [one for one in examined if isinstance(one, UnreadableImage)]
     images = [one for one in examined if isinstance(one, InputImage)]
     if unreadable and not request.skip_unreadable:
@@ -111,7 +116,6 @@ def examine_folder(request: Request) -> Intake:
     if not pixel_sizes:
         request.settings.min_area.pixels(None)  # refuses an area in micrometres
     fields = read_fields(request.fields, names) if request.fields else {}
-    counts = [np.array(one.bits) for one in images if one.bits is not None]
     return Intake(
         images=images,
         unreadable=unreadable,
@@ -121,7 +125,7 @@ def examine_folder(request: Request) -> Intake:
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}
             for name, row in fields.items()
         },
-        bits=bits_in_use(counts)[0] if counts else 8,
+        scales=scales.result(),
     )
 
 
@@ -148,27 +152,27 @@ def find_images(folder: Path) -> list[Path]:
                 "rename one of them"
             )
     if not found:
-        raise InputError(f"{folder}: no image in it; put PNG, TIFF or JPEG files there")
+        raise InputError(f"{folder}: no image in it; put PNG, TIFF, JPEG or BMP files there")
     return sorted(found.values(), key=lambda path: path.name)
 
 
-def _examine(path: Path, crop: Crop) -> InputImage | UnreadableImage:
+def _examine(path: Path, crop: Crop) -> tuple[InputImage | UnreadableImage, NDArray[np.int64] | None]:
+    """Examine an image; with the counts of its values if it has 16 bits."""
     try:
         grey = read_grey(path)
         header = read_header(path)
     except InputError as error:
-        return UnreadableImage(path.name, str(error))
+        return UnreadableImage(path.name, str(error)), None
     height, width = grey.shape
     bar = crop
     if bar == "auto":
         bar = find_bar(grey) if header.bar_height is None else header.bar_height
     if height - bar < 2 or width < 2:
-        return UnreadableImage(
-            path.name, f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
-        )
-    specimen = grey[: height - bar]
-    bits = tuple(count_bits(specimen).tolist()) if specimen.dtype == np.uint16 else None
-    return InputImage(path.name, path, height, width, bits, bar, header.pixel_size, file_digest(path))
+        reason = f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
+        return UnreadableImage(path.name, reason), None
+    counts = count_values(grey[: height - bar]) if grey.dtype == np.uint16 else None
+    depth = None if counts is None else depth_of(counts)
+    return InputImage(path.name, path, height, width, depth, bar, header.pixel_size, file_digest(path)), counts
 
 
 def find_bar(grey: Grey) -> int:

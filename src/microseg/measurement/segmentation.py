@@ -48,7 +48,8 @@ class RunContext:
 
     def read(self, image: InputImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return a micrograph, (height, width) of 8-bit grey values, and the information bar cut off below it."""
-        grey = to_8_bit(read_grey(image.path), self.intake.bits)
+        scale = None if image.depth is None else self.intake.scales[image.depth]
+        grey = to_8_bit(read_grey(image.path), scale)
         rows = image.height - image.bar
         return grey[:rows], grey[rows:]
 

@@ -9,6 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from microseg.common.errors import InputError
 
@@ -26,7 +27,7 @@ PNG_COMPRESSION = 1
 @contextmanager
 def open_image(
     source: Path | IO[bytes], name: object, formats: Sequence[str] | None = None, limit: int = LARGEST_IMAGE
-) -> Iterator[Image.Image]:
+) -> Iterator[ImageFile]:
     """Open an image without decoding it.
 
     Args:
@@ -40,12 +41,17 @@ def open_image(
         Exception: whatever Pillow raises for a file that is not an image.
     """
     with Image.open(source, formats=list(formats) if formats else None) as image:
-        if image.width * image.height > limit:
-            raise InputError(
-                f"{name}: has {image.width:,} x {image.height:,} pixels, the limit is {limit:,} in all; "
-                "cut it into smaller images, or replace the file if it is damaged"
-            )
+        check_size(name, image.width, image.height, limit)
         yield image
+
+
+def check_size(name: object, width: int, height: int, limit: int = LARGEST_IMAGE) -> None:
+    """Raise an InputError for an image of more than `limit` pixels, before it is decoded."""
+    if width * height > limit:
+        raise InputError(
+            f"{name}: has {width:,} x {height:,} pixels, the limit is {limit:,} in all; "
+            "cut it into smaller images, or replace the file if it is damaged"
+        )
 
 
 def read_micrograph(path: Path) -> NDArray[np.uint8]:

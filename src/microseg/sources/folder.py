@@ -14,7 +14,8 @@ from microseg.common.errors import InputError
 from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
-from microseg.micrographs.conversion import SUFFIXES, bits_in_use, count_bits, read_grey, to_8_bit
+from microseg.micrographs.conversion import Scale, Scales, count_values, read_grey, to_8_bit
+from microseg.micrographs.decoding import SUFFIXES
 from microseg.micrographs.images import image_size, write_micrograph
 from microseg.micrographs.line_map import write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN
@@ -74,9 +75,9 @@ def _find_images(source: Path) -> list[Path]:
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if len(images) < len(files):
-        log.info("%s: ignores %d files that are not PNG, TIFF or JPEG", folder, len(files) - len(images))
+        log.info("%s: ignores %d files that are not PNG, TIFF, JPEG or BMP", folder, len(files) - len(images))
     if not images:
-        raise InputError(f"{folder}: holds no PNG, TIFF or JPEG image; put your micrographs there")
+        raise InputError(f"{folder}: holds no PNG, TIFF, JPEG or BMP image; put your micrographs there")
     stems: dict[str, Path] = {}
     for image in images:
         if not is_file_name(image.name):
@@ -99,35 +100,41 @@ def _find_form(source: Path) -> str:
 
 
 def _write_images(images: list[Path], folder: Path, crop_bottom: int) -> None:
-    """Write 8-bit images at once, 16-bit ones when the brightness scale of all of them is known."""
+    """Write 8-bit images at once, 16-bit ones when the brightness scales of all of them are known."""
     convert = partial(_write_image, folder, crop_bottom)
-    deep = [result for result in map_in_processes(convert, images, "converting") if result is not None]
-    if deep:
-        bits, saturated = bits_in_use(counts for _, counts in deep)
-        log.info("%d micrographs have 16-bit grey values: the 8 highest of %d bits are kept", len(deep), bits)
-        if saturated:
-            log.warning("%d pixels of them are brighter than that and become white", saturated)
-        scale = partial(_write_scaled, folder, crop_bottom, bits)
-        for _ in map_in_processes(scale, [image for image, _ in deep], "16 to 8 bits"):
-            pass
+    scales, deep = Scales(), []
+    for image, counts in zip(images, map_in_processes(convert, images, "converting"), strict=True):
+        if counts is not None:
+            deep.append((image, scales.add(counts)))
+    results = scales.result()
+    for depth, scale in results.items():
+        number = sum(one == depth for _, one in deep)
+        log.info("%d 16-bit micrographs: values of %d to %d become 0 to 255", number, scale.low, scale.high)
+        if scale.saturated:
+            log.warning("%d pixels of them are darker or brighter and become black or white", scale.saturated)
+    work = [(image, results[depth]) for image, depth in deep]
+    for _ in map_in_processes(partial(_write_scaled, folder, crop_bottom), work, "16 to 8 bits"):
+        pass
 
 
-def _write_image(folder: Path, crop_bottom: int, image: Path) -> tuple[Path, NDArray[np.int64]] | None:
-    """Convert an 8-bit image; return a 16-bit one with the counts of its bits, to be scaled with the others."""
+def _write_image(folder: Path, crop_bottom: int, image: Path) -> NDArray[np.int64] | None:
+    """Convert an 8-bit image; return the counts of the values of a 16-bit one, to be scaled with the others."""
     grey = read_grey(image)
     if crop_bottom >= len(grey):
         raise InputError(
             f"{image}: has {len(grey)} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
         )
-    if grey.dtype != "uint8":
-        return image, count_bits(grey[: len(grey) - crop_bottom])
-    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, 8)[: len(grey) - crop_bottom])
+    grey = grey[: len(grey) - crop_bottom]
+    if grey.dtype == np.uint16:
+        return count_values(grey)
+    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, None))
     return None
 
 
-def _write_scaled(folder: Path, crop_bottom: int, bits: int, image: Path) -> None:
+def _write_scaled(folder: Path, crop_bottom: int, work: tuple[Path, Scale]) -> None:
+    image, scale = work
     grey = read_grey(image)
-    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, bits)[: len(grey) - crop_bottom])
+    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, scale)[: len(grey) - crop_bottom])
 
 
 def write_metadata(table: Path, target: Path, new_names: Mapping[str, str]) -> None:

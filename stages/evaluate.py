@@ -48,8 +48,10 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     measured = list(map_in_processes(measure, subjects, f"measuring {split}"))
     summaries = {method: summarize_method(measured, method) for method in METHODS}
     for method, summary in summaries.items():
-        mean = summary.scores["mean_iou"]
-        logging.info("%s: mean IoU %s on %d %s micrographs", method, mean, len(measured), split)
+        mean, zero = summary.scores["mean_iou"], summary.scores["fraction_zero"]
+        logging.info(
+            "%s: mean IoU %s on %d %s micrographs; fraction at 0: %s", method, mean, len(measured), split, zero
+        )
     card, images = read_card(arguments.model), [subject.image for subject in subjects]
     settings = read_settings(arguments.predictions)
     probabilities = measure_probabilities(images, arguments.logits, arguments.masks, settings["best_logit"])

@@ -61,6 +61,20 @@ def test_where_files_come_from_and_how_fast_they_are_read_excludes_nothing():
     assert choose(rows, {}).excluded == ()
 
 
+def test_scores_on_other_annotations_are_left_out_although_the_parameters_agree():
+    def annotated(name, masks, **other):
+        one = row(name, 0.9, **other)
+        return Row(one.name, one.revision, one.state, {**one.cells, "data/masks": masks, "data/split.csv": "5711"})
+
+    rows = [annotated("", "a1"), annotated("mine", "a1"), annotated("relabelled", "b2")]
+    choice = choose(rows, {})
+    assert [name for name, _ in choice.candidates] == ["mine"]
+    assert choice.excluded == (("relabelled", "other data/masks"),)
+    # Of another source the workspace has none: then those of the first experiment.
+    rows = [annotated("", "a1"), *(annotated(name, "c3", download_source="folder") for name in ("one", "two"))]
+    assert len(choose(rows, {"download.source": "folder"}).candidates) == 2
+
+
 def test_a_score_on_the_micrographs_used_for_choosing_is_called_so():
     assert "biased upwards" in to_text(choose([row(""), row("a", part="validation")], {}))
     assert "biased upwards" not in to_text(choose([row(""), row("a")], {}))

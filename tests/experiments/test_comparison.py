@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
-from microseg.experiments.comparison import Comparison, compare
-from microseg.experiments.crossings import Micrographs, crossings_of, describe, rank_methods
+from microseg.experiments import comparison as comparison_module
+from microseg.experiments.comparison import Comparison, compare, read_image_table
+from microseg.experiments.crossings import Micrographs, chance_of_lead, crossings_of, describe, holm, rank_methods
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.sweep_report import write_report
 
@@ -107,6 +110,18 @@ def test_a_condition_replaces_the_workspace_value_and_determines_the_dataset() -
         compare(rows, "split.sample_size", {})
 
 
+def test_groups_are_text_whatever_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = ["NA", "None", "nan", "3", "3.0", ""]
+    rows = [f"{number}.png,sigmoid,0.5,,{group},1\n" for number, group in enumerate(groups)]
+    table = "".join(["image,method,iou,border_distance,group,hausdorff95\n", *rows])
+    monkeypatch.setattr(comparison_module, "file_at", lambda *_: table)
+    read = read_image_table(None)
+    assert read is not None
+    assert list(read["group"]) == groups
+    assert read["border_distance"].isna().all()
+    assert read["iou"].dtype == float
+
+
 def test_a_sample_of_all_counts_its_micrographs() -> None:
     comparison = compare([row(""), row("n10", split_sample_size=10.0), row("nall")], "split.sample_size", {})
     assert comparison.values == [10, 80]
@@ -126,7 +141,7 @@ def test_other_values_than_numbers_are_categories() -> None:
     comparison = compare(rows, "train.loss", {})
     assert not comparison.is_numeric
     assert comparison.values == [0, 1]
-    assert "one seed" in describe(comparison, rank_methods(comparison, {}))
+    assert "fewer than 3 seeds" in describe(comparison, rank_methods(comparison, {}))
 
 
 @pytest.mark.parametrize(
@@ -181,26 +196,33 @@ def test_a_condition_on_the_seed_selects_it() -> None:
     assert [point.name for point in comparison.points] == ["e1-2", "e2-2"]
 
 
-def test_one_seed_gives_no_ranking() -> None:
-    comparison = series((20, 0.2, 0.3), (60, 0.6, 0.3))
+def test_fewer_than_three_seeds_give_no_ranking() -> None:
+    rows = [
+        row(f"e{n}-{seed}", scores=(0.9, 0.1 + seed / 100), train_epochs=n, train_seed=seed)
+        for n in (1, 2)
+        for seed in (1, 2)
+    ]
+    comparison = compare([row(""), *rows], "train.epochs", {})
     assert rank_methods(comparison, {}) is None
     assert "differences cannot be distinguished from the noise of training" in describe(comparison, None)
 
 
-def test_a_crossing_has_its_interval_where_seeds_agree() -> None:
-    # Leads of -0.1 and 0.3 with deviations of 0.01 over seeds: between 28 and 32 in any draw of them.
-    comparison = seeded(0.01, (20, 0.2, 0.3), (60, 0.6, 0.3))
+def test_a_crossing_lies_between_the_values_at_which_each_method_is_ahead() -> None:
+    # Leads of -0.1, -0.01 and 0.3 with deviations of 0.01 over seeds.
+    comparison = seeded(0.01, (20, 0.2, 0.3), (28, 0.32, 0.33), (60, 0.6, 0.3))
     found = rank_methods(comparison, {})
     assert found is not None
     assert found.crossing is not None
-    assert found.ahead == ("morphology", "sigmoid")
-    assert 28 < found.crossing.low < 30 < found.crossing.high < 32
-    assert found.crossing.ahead == "sigmoid"
-    assert "cross at 30" in describe(comparison, found)
+    assert found.ahead == ("morphology", "", "sigmoid")
+    assert (found.crossing.low, found.crossing.high, found.crossing.ahead) == (20, 60, "sigmoid")
+    assert found.crossing.x == pytest.approx(28 + 32 * 0.01 / 0.31)
+    assert "cross between 20 and 60, by linear interpolation at 29.03; above it sigmoid" in describe(
+        comparison, found
+    )
 
 
 def test_a_crossing_within_the_noise_is_not_given() -> None:
-    comparison = seeded(0.2, (20, 0.28, 0.3), (60, 0.6, 0.3))
+    comparison = seeded(0.05, (20, 0.28, 0.3), (60, 0.9, 0.3))
     found = rank_methods(comparison, {})
     assert found is not None
     assert found.crossing is None
@@ -209,20 +231,50 @@ def test_a_crossing_within_the_noise_is_not_given() -> None:
 
 
 def test_few_micrographs_leave_undecided_what_seeds_alone_would_decide() -> None:
-    comparison = seeded(0.0, (20, 0.29, 0.3), (60, 0.6, 0.3))
+    comparison = seeded(0.0001, (20, 0.29, 0.3), (60, 0.6, 0.3))
     alone = rank_methods(comparison, {})
     # On four micrographs the lead of -0.01 at 20 is made of 0.2, -0.08, -0.08 and -0.08.
     at_20 = {"sigmoid": [0.5, 0.22, 0.22, 0.22], "morphology": [0.3] * 4}
-    at_60 = {"sigmoid": [0.6] * 4, "morphology": [0.3] * 4}
+    at_60 = {"sigmoid": [0.6, 0.61, 0.6, 0.6], "morphology": [0.3] * 4}
     micrographs = {
         point.name: Micrographs(at_20 if point.x == 20 else at_60, [""] * 4) for point in comparison.points
     }
     both = rank_methods(comparison, micrographs)
     assert alone is not None
     assert both is not None
-    assert alone.ahead[0] == "morphology"
-    assert both.ahead[0] == ""
-    assert (alone.resampled, both.resampled) == ("seeds", "seeds and micrographs")
+    assert alone.ahead == ("morphology", "sigmoid")
+    assert both.ahead == ("", "sigmoid")
+    assert (alone.units, both.units) == ("seeds", "seeds and micrographs")
+
+
+def test_seeds_alone_are_tested_by_students_t() -> None:
+    leads = np.array([0.01, 0.03, 0.05])
+    assert chance_of_lead(leads, []) == pytest.approx(ttest_1samp(leads, 0).pvalue)
+    assert chance_of_lead(np.array([0.01, 0.03]), []) == 1
+
+
+def test_holm_by_hand() -> None:
+    # 3 * 0.01, 2 * 0.04 and 0.045, which is not below the one before.
+    assert holm([0.045, 0.01, 0.04]) == pytest.approx([0.08, 0.03, 0.08])
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_report_on_methods_that_are_alike_rarely_says_that_one_is_ahead(seeds: int) -> None:
+    """Four values, twenty micrographs; the lead varies with the seed, the micrograph, and by itself."""
+    random = np.random.default_rng(seeds)
+    wrong = 0
+    for _ in range(100):
+        chances = []
+        for _ in range(4):
+            lead = (
+                random.normal(0, 0.02, (seeds, 1))
+                + random.normal(0, 0.02, 20)
+                + random.normal(0, 0.02, (seeds, 20))
+            )
+            micrographs = [Micrographs({"sigmoid": one, "morphology": [0.0] * 20}, [""] * 20) for one in lead]
+            chances.append(chance_of_lead(lead.mean(axis=1), micrographs))
+        wrong += min(holm(chances)) <= 0.05
+    assert wrong <= 11  # at 5 of 100, more come in one of two hundred cases
 
 
 def test_the_report_is_a_figure_a_table_and_text_and_reproducible(tmp_path: Path) -> None:
@@ -244,4 +296,5 @@ def test_the_report_is_a_figure_a_table_and_text_and_reproducible(tmp_path: Path
     assert "| n1000-1 | 1000 | 1 | morphology | 0.500 | 0.100 |" in text
     assert "train.epochs=20" in text
     assert "standard deviation over micrographs" in text
-    assert "cross at 50" in text  # half-way, as the lead goes from -0.1 to 0.1
+    # Half-way, as the lead goes from -0.1 to 0.1.
+    assert "cross between 10 and 1000, by linear interpolation at 505" in text

@@ -1,5 +1,6 @@
 """The noise of seeds: computed by hand, in a simulation, and in the review of a change."""
 
+import dataclasses
 import json
 import math
 
@@ -11,7 +12,6 @@ from microseg.common.errors import InputError
 from microseg.experiments import review
 from microseg.experiments.comparison import Comparison, Dataset, Point
 from microseg.experiments.review import (
-    OF_A_MICROGRAPH,
     OF_THE_MEAN,
     SEED_NOISE,
     read_noise,
@@ -37,20 +37,32 @@ def table(**iou):
 def test_noise_by_hand():
     # Three seeds, two micrographs: means 0.5, 0.6, 0.7; standard deviations of the micrographs 0.2 and 0.
     tables = [table(sigmoid=[0.4, 0.6]), table(sigmoid=[0.6, 0.6]), table(sigmoid=[0.8, 0.6])]
-    mean, micrograph = seed_noise(tables, "ab12")
-    # t(0.975; 2) = 4.3027, t(0.975; 4) = 2.7764
+    mean, hard, steady = seed_noise(tables, "ab12")
+    # t(0.975; 2) = 4.3027
     assert mean == ("sigmoid", OF_THE_MEAN, "ab12", 3, pytest.approx(0.1), pytest.approx(0.60849, abs=1e-4))
-    standard_deviation = math.sqrt(0.02)
-    assert micrograph[4:] == (
-        pytest.approx(standard_deviation),
-        pytest.approx(2.7764 * math.sqrt(2) * standard_deviation, abs=1e-4),
-    )
+    assert hard[1] == "0.png"
+    assert hard[4:] == (pytest.approx(0.2), pytest.approx(4.3027 * math.sqrt(2) * 0.2, abs=1e-4))
+    # One that scores the same with every seed takes the root mean square, sqrt(0.04 / 2).
+    assert steady[4] == pytest.approx(math.sqrt(0.02))
+
+
+def test_a_hard_micrograph_is_changed_by_chance_as_rarely_as_an_easy_one():
+    random = np.random.default_rng(0)
+    deviations = np.array([0.1, *[0.005] * 7])
+    exceeded = []
+    for _ in range(200):
+        seeds = [table(sigmoid=list(0.7 + deviations * random.standard_normal(8))) for _ in range(7)]
+        limits = [row[5] for row in seed_noise(seeds[:5], "")][1:]
+        exceeded.append(np.abs(seeds[5]["iou"] - seeds[6]["iou"]) > limits)
+    hard, *easy = np.mean(exceeded, axis=0)
+    assert hard <= 0.1
+    assert 0.03 <= np.mean(easy) <= 0.07
 
 
 def test_seeds_alone_exceed_it_in_one_of_twenty_cases():
     random = np.random.default_rng(0)
     exceeded = []
-    for _ in range(600):
+    for _ in range(300):
         seeds = [table(sigmoid=list(0.7 + 0.05 * random.standard_normal(8))) for _ in range(7)]
         noticeable = next(iter(seed_noise(seeds[:5], "")))[5]
         exceeded.append(abs(seeds[5]["iou"].mean() - seeds[6]["iou"].mean()) > noticeable)
@@ -58,14 +70,21 @@ def test_seeds_alone_exceed_it_in_one_of_twenty_cases():
 
 
 def test_noise_of_other_micrographs_is_ignored(tmp_path):
-    evaluation = tmp_path / "evaluation.json"
-    evaluation.write_text(json.dumps({"dataset": {"ground_truth_sha256": "ab12"}}))
-    write_noise(tmp_path / "noise.csv", [table(sigmoid=[0.4]), table(sigmoid=[0.6])], "ab12")
-    noise = read_noise(tmp_path / "noise.csv", evaluation)
-    assert set(noise) == {("sigmoid", OF_THE_MEAN), ("sigmoid", OF_A_MICROGRAPH)}
-    write_noise(tmp_path / "noise.csv", [table(sigmoid=[0.4]), table(sigmoid=[0.6])], "cd34")
-    assert read_noise(tmp_path / "noise.csv", evaluation) == {}
-    assert read_noise(tmp_path / "nothing.csv", evaluation) == {}
+    path = tmp_path / "noise.csv"
+    write_noise(path, [table(sigmoid=[0.4]), table(sigmoid=[0.6])], "ab12")
+    assert set(read_noise(path, "ab12")) == {("sigmoid", OF_THE_MEAN), ("sigmoid", "0.png")}
+    assert read_noise(path, "cd34") == {}
+    assert read_noise(tmp_path / "nothing.csv", "ab12") == {}
+
+
+def test_scores_on_other_annotations_are_not_compared(monkeypatch):
+    tables = {"HEAD": table(sigmoid=[0.4, 0.6]), None: table(sigmoid=[0.6, 0.6])}
+    relabelled = dataclasses.replace(MEASURED_ON, ground_truth_sha256="cd34")
+    monkeypatch.setattr(review, "read_image_table", tables.get)
+    monkeypatch.setattr(review, "read_dataset", {"HEAD": MEASURED_ON, None: relabelled}.get)
+    (text,) = review.micrograph_changes("HEAD")
+    assert "whose digests are ab12 and cd34: no score of the two is comparable" in text
+    assert "better" not in text
 
 
 def test_noise_is_recorded_from_experiments_that_differ_in_their_seed(tmp_path, monkeypatch):

@@ -175,10 +175,16 @@ def unit_numbers(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.array([units.setdefault(key, len(units)) for key in keys], dtype=np.int64)
 
 
-def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | None) -> Interval | None:
-    """Return the interval of the ratio of two rows of `columns`, or the difference of two such ratios."""
-    from scipy.stats import t
+def standard_error(columns: Values, groups: Sequence[str] | None = None) -> tuple[float, float, int] | None:
+    """Return the jackknife's standard error of a ratio, its degrees of freedom and the number of units.
 
+    Args:
+        columns: numerators and denominators, (2, micrographs), or of four those of a difference of two ratios.
+        groups: as `ratio_interval` takes them.
+
+    Returns:
+        None where `ratio_interval` gives no interval.
+    """
     if groups is not None:
         columns = np.stack([np.bincount(unit_numbers(groups), column) for column in columns])
     columns = columns[:, columns.any(axis=0)]
@@ -191,9 +197,18 @@ def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | No
         return None
     value = float(_ratio(totals)[0])
     error = math.sqrt((units - 1) / units * float(((_ratio(totals - columns) - value) ** 2).sum()))
-    if error <= ROUNDING * abs(value):
+    return None if error <= ROUNDING * abs(value) else (error, effective - 1, units)
+
+
+def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | None) -> Interval | None:
+    from scipy.stats import t
+
+    found = standard_error(columns, groups)
+    if found is None:
         return None
-    half = float(t.ppf((1 + CONFIDENCE) / 2, effective - 1)) * error
+    error, freedom, units = found
+    value = float(_ratio(columns.sum(axis=1, keepdims=True))[0])
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     return Interval(*(_within(value, half, *bounds) if bounds else (value - half, value + half)), units)
 
 

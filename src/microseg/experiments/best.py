@@ -10,6 +10,8 @@ from microseg.experiments.dvc_access import FINISHED, Cell, Row
 from microseg.prediction.postprocessing import METHODS
 
 TRAINING = "metrics/train.json"
+TRAINING_DATA = ("data/raw/images", "data/masks", "data/split.csv")
+"""Micrographs, annotated masks and split, of whose digests an experiment keeps a record."""
 DATA_KEYS = tuple(
     key
     for key in PARAMETER_KEYS
@@ -33,6 +35,9 @@ class Choice:
 def choose(rows: Sequence[Row], conditions: Mapping[str, Cell]) -> Choice:
     """Choose the experiment with the highest validation IoU among those with the data of the workspace.
 
+    Where none has them, as with another source in `conditions`, the data are those of the first experiment.
+    Validation scores on other annotations do not compare, whatever the parameters.
+
     Args:
         rows: the table of experiments, the workspace first.
         conditions: values of parameters that replace those of the workspace.
@@ -42,8 +47,12 @@ def choose(rows: Sequence[Row], conditions: Mapping[str, Cell]) -> Choice:
     """
     scores: dict[Row, float] = {}
     excluded = []
-    for row in (one for one in rows if one.name):
-        reason = _unusable(row, rows[0], conditions)
+    usable = {row: _unusable(row, rows[0], conditions) for row in rows if row.name}
+    data = [_training_data(row) for row, reason in usable.items() if not reason]
+    reference = data[0] if data and _training_data(rows[0]) not in data else _training_data(rows[0])
+    for row, unusable in usable.items():
+        others = [name for name, digest in _training_data(row).items() if digest != reference[name]]
+        reason = unusable or (f"other {' and '.join(others)}" if others else "")
         validation = row.metric(TRAINING, "validation_iou")
         if reason or not isinstance(validation, float):
             excluded.append((row.name, reason or "no validation score"))
@@ -71,6 +80,10 @@ def _unusable(row: Row, reference: Row, conditions: Mapping[str, Cell]) -> str:
         for key, value in expected.items()
         if row.parameter(key) != value
     )
+
+
+def _training_data(row: Row) -> dict[str, object]:
+    return {name: row.cells.get(name) for name in TRAINING_DATA}
 
 
 def to_text(choice: Choice) -> str:

@@ -1,6 +1,7 @@
 """Comparable experiments: those that differ in one parameter only, evaluated on the same micrographs."""
 
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import pandas as pd
 
 from microseg.common.errors import InputError
 from microseg.common.params import PARAMETER_KEYS
-from microseg.experiments.dvc_access import FINISHED, MISSING, Cell, Row, file_at
+from microseg.evaluation.intervals import FEWEST_UNITS
+from microseg.experiments.dvc_access import FINISHED, MISSING, WORKSPACE, Cell, Row, file_at
 from microseg.prediction.postprocessing import METHODS
 
 EVALUATION, SPLIT = "reports/evaluation/evaluation.json", "reports/split.json"
@@ -95,8 +97,8 @@ class Comparison:
 
     @property
     def has_seeds(self) -> bool:
-        """Whether each value has two seeds or more: otherwise noise cannot be distinguished from differences."""
-        return all(len(points) > 1 for points in self.points_by_x.values())
+        """Whether each value has enough seeds to distinguish differences from noise."""
+        return all(len(points) >= FEWEST_UNITS for points in self.points_by_x.values())
 
     @property
     def values(self) -> list[float]:
@@ -222,6 +224,20 @@ def _scores(row: Row) -> dict[str, dict[str, float]]:
     }
 
 
+def read_dataset(revision: str | None) -> Dataset:
+    """Read what a commit, an experiment or, with None, the workspace was evaluated on.
+
+    Raises:
+        InputError: it has no evaluation.
+    """
+    text = file_at(revision, EVALUATION)
+    if text is None:
+        raise InputError(
+            f"{revision or WORKSPACE}: no such experiment or commit with an evaluation; `dvc exp show` lists them"
+        )
+    return Dataset(**json.loads(text)["dataset"])
+
+
 @dataclass(frozen=True)
 class Micrographs:
     """The IoU of one experiment on each micrograph, in the same order for all experiments."""
@@ -233,15 +249,21 @@ class Micrographs:
 
 
 def read_image_table(revision: str | None) -> pd.DataFrame | None:
-    """Read the scores of each micrograph in a commit, an experiment or, with None, the workspace; None without."""
+    """Read the scores of each micrograph in a commit, an experiment or, with None, the workspace; None without.
+
+    Groups are text: one called NA, None or nan is a group, and one called 3 is not that of 3.0.
+    """
     text = file_at(revision, IMAGE_TABLE)
-    return None if text is None else pd.read_csv(io.StringIO(text)).fillna({"group": ""})
+    if text is None:
+        return None
+    undefined = {"border_distance": [""], "hausdorff95": [""]}
+    return pd.read_csv(io.StringIO(text), dtype={"group": str}, keep_default_na=False, na_values=undefined)
 
 
 def read_micrographs(comparison: Comparison) -> dict[str, Micrographs]:
     """Read the IoU on each micrograph of the experiments that have such a table, by experiment.
 
-    With one seed per value they are not needed, and none is read.
+    With too few seeds they are not needed, and none is read.
     """
     if not comparison.has_seeds:
         return {}

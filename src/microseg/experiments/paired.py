@@ -1,6 +1,5 @@
 """Paired comparison of two experiments on the same micrographs: how scores differ, and whether by chance."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from microseg.evaluation.intervals import (
     unit_numbers,
     wilcoxon_p,
 )
-from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, Dataset, read_image_table
-from microseg.experiments.dvc_access import WORKSPACE, file_at
+from microseg.experiments.comparison import IMAGE_TABLE, Dataset, read_dataset, read_image_table
+from microseg.experiments.dvc_access import WORKSPACE
 from microseg.prediction.postprocessing import METHODS
 
 Values = NDArray[np.float64]
@@ -105,12 +104,10 @@ def read_evaluated(revision: str) -> Evaluated:
         InputError: there is none, or it is from an older version that did not count islands.
     """
     where = None if revision == WORKSPACE else revision
-    metrics, table = file_at(where, EVALUATION), read_image_table(where)
-    if metrics is None or table is None:
-        raise InputError(f"{revision}: no such experiment or commit with an evaluation; `dvc exp show` lists them")
-    if "islands_found" not in table:
+    dataset, table = read_dataset(where), read_image_table(where)
+    if table is None or "islands_found" not in table:
         raise InputError(f"{revision}: {IMAGE_TABLE} has no column islands_found; rerun the stage evaluate there")
-    return Evaluated(revision, Dataset(**json.loads(metrics)["dataset"]), table)
+    return Evaluated(revision, dataset, table)
 
 
 def differences(first: Evaluated, second: Evaluated) -> list[Difference]:

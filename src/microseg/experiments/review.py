@@ -2,19 +2,18 @@
 
 import csv
 import io
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_csv
-from microseg.experiments.comparison import EVALUATION, IMAGE_TABLE, Comparison, read_image_table
+from microseg.evaluation.intervals import CONFIDENCE
+from microseg.experiments.comparison import IMAGE_TABLE, Comparison, read_dataset, read_image_table
 from microseg.experiments.dvc_access import dvc_output, file_at
 
 LISTED = 5
@@ -24,8 +23,8 @@ SEED_NOISE = "plots/experiments/seed_noise.csv"
 """The recorded noise of seeds with the committed parameters."""
 NOISE_COLUMNS = ("method", "iou", "ground_truth_sha256", "seeds", "standard_deviation", "noticeable")
 
-OF_THE_MEAN, OF_A_MICROGRAPH = "mean", "micrograph"
-CONFIDENCE = 0.95
+OF_THE_MEAN = "mean"
+"""What stands in the column `iou` for the mean IoU; other rows have the name of a micrograph."""
 
 
 def review(base: str) -> str:
@@ -37,7 +36,7 @@ def review(base: str) -> str:
     sections = {
         "Parameters": _dvc_diff("params", base),
         "Metrics": _dvc_diff("metrics", base),
-        "Micrographs": "\n\n".join(_micrographs(base)),
+        "Micrographs": "\n\n".join(micrograph_changes(base)),
         "Charts": _charts(base),
     }
     parts = [f"## What this changes against {base}"]
@@ -51,37 +50,47 @@ def _dvc_diff(kind: str, base: str) -> str:
     return table if len(table.splitlines()) > 2 else "No difference."
 
 
-def _micrographs(base: str) -> Iterator[str]:
+def micrograph_changes(base: str) -> Iterator[str]:
     """Yield, for each method, which micrographs it segments better or worse than before."""
-    before, after = _table_at(base, IMAGE_TABLE), _table_now(IMAGE_TABLE)
-    if before is None:
-        yield f"{base} has no {IMAGE_TABLE} to compare with."
+    before, after = read_image_table(base), read_image_table(None)
+    if before is None or after is None:
+        missing = base if before is None else "the working tree"
+        yield f"{missing} has no {IMAGE_TABLE} to compare with."
         return
-    noise = read_noise(Path(SEED_NOISE), Path(EVALUATION))
-    if not noise:
+    then, now = read_dataset(base), read_dataset(None)
+    if then != now:
+        yield (
+            f"{base} was evaluated on {then}, the working tree on {now}, whose digests are "
+            f"{then.ground_truth_sha256} and {now.ground_truth_sha256}: no score of the two is comparable."
+        )
+        return
+    noise = read_noise(Path(SEED_NOISE), now.ground_truth_sha256)
+    both = before.merge(after, on=["image", "method"], suffixes=("_before", "_after"))
+    both["change"] = both["iou_after"] - both["iou_before"]
+    both["limit"] = [noise.get(key) for key in zip(both["method"], both["image"], strict=True)]
+    if both["limit"].isna().any():
+        noise = {}
         yield (
             f"{SEED_NOISE} has no noise of seeds for these micrographs, so changes cannot be distinguished from "
             "noise; record it with `microseg experiments --noise`."
         )
-    both = before.merge(after, on=["image", "method"], suffixes=("_before", "_after"))
-    both["change"] = both["iou_after"] - both["iou_before"]
     for name, rows in both.groupby("method", sort=False):
-        method = str(name)
-        limit = noise.get((method, OF_A_MICROGRAPH), 0.0)
-        better, worse = (rows["change"] > limit).sum(), (rows["change"] < -limit).sum()
-        beyond = f" by more than the noise of seeds, {limit:.3f} IoU" if noise else ""
-        yield f"**{method}**: {len(rows)} micrographs, {better} better and {worse} worse{beyond}."
-        yield from _mean_change(rows["change"].mean(), noise.get((method, OF_THE_MEAN)))
-        changed = rows[rows["change"].abs() > limit]
+        yield from _changes_of_method(str(name), rows, noise)
+
+
+def _changes_of_method(method: str, rows: pd.DataFrame, noise: Mapping[tuple[str, str], float]) -> Iterator[str]:
+    limits = rows["limit"] if noise else 0.0
+    changed = rows[rows["change"].abs() > limits]
+    better = int((changed["change"] > 0).sum())
+    by_chance = round((1 - CONFIDENCE) * len(rows))
+    beyond = f" by more than its own noise of seeds; about {by_chance} would be by chance" if noise else ""
+    yield f"**{method}**: {len(rows)} micrographs, {better} better and {len(changed) - better} worse{beyond}."
+    yield from _mean_change(rows["change"].mean(), noise.get((method, OF_THE_MEAN)))
+    if len(changed):
         largest = changed.sort_values("change", key=abs, ascending=False).head(LISTED)
-        if len(largest):
-            columns = {
-                "image": "micrograph",
-                "iou_before": "IoU before",
-                "iou_after": "IoU now",
-                "change": "change",
-            }
-            yield _markdown(largest[list(columns)].rename(columns=columns))
+        columns = {"image": "micrograph", "iou_before": "IoU before", "iou_after": "IoU now", "change": "change"}
+        columns |= {"limit": "noise of seeds"} if noise else {}
+        yield _markdown(largest[list(columns)].rename(columns=columns))
 
 
 def _mean_change(change: float, limit: float | None) -> Iterator[str]:
@@ -127,18 +136,17 @@ def _markdown(table: pd.DataFrame) -> str:
     return str(table.to_markdown(index=False, floatfmt=".4f"))
 
 
-def read_noise(path: Path, evaluation: Path) -> dict[tuple[str, str], float]:
-    """Return the noticeable difference by method and OF_THE_MEAN or OF_A_MICROGRAPH; empty if none is recorded.
+def read_noise(path: Path, ground_truth_sha256: str) -> dict[tuple[str, str], float]:
+    """Return the noticeable difference by method and OF_THE_MEAN or micrograph; empty if none is recorded.
 
     Args:
         path: the table of `write_noise`.
-        evaluation: the report of an evaluation; noise recorded on other micrographs than its own is ignored.
+        ground_truth_sha256: the digest of the annotated masks; noise recorded on others is ignored.
     """
-    if not path.is_file() or not evaluation.is_file():
+    if not path.is_file():
         return {}
-    digest = json.loads(evaluation.read_text(encoding="utf-8"))["dataset"]["ground_truth_sha256"]
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["ground_truth_sha256"] == digest]
+        rows = [row for row in csv.DictReader(file) if row["ground_truth_sha256"] == ground_truth_sha256]
     return {(row["method"], row["iou"]): float(row["noticeable"]) for row in rows}
 
 
@@ -163,33 +171,24 @@ def write_noise(path: Path, tables: Sequence[pd.DataFrame], ground_truth_sha256:
 
 
 def seed_noise(tables: Sequence[pd.DataFrame], ground_truth_sha256: str) -> Iterator[tuple[object, ...]]:
-    """Yield rows of NOISE_COLUMNS: the spread over seeds of the mean IoU, and of the IoU of a single micrograph.
+    """Yield rows of NOISE_COLUMNS: the spread over seeds of the mean IoU, and of the IoU of each micrograph.
 
     `noticeable` is the difference that two trainings exceed in one of twenty cases if only their seeds differ:
-    Student's t times the standard deviation of a difference. For single micrographs the standard deviation is the
-    square root of their mean variance.
+    Student's t times the standard deviation of a difference. A micrograph that scores the same with every seed
+    takes the root mean square of the others' deviations.
 
     Args:
         tables: the scores of each micrograph, of at least two trainings with different seeds.
         ground_truth_sha256: the digest of the annotated masks.
     """
-    methods = list(dict.fromkeys(tables[0]["method"]))
-    for method in methods:
-        # (seeds, micrographs)
-        iou = np.array([_sorted_iou(table, method) for table in tables])
-        variances = {OF_THE_MEAN: iou.mean(axis=1).var(ddof=1), OF_A_MICROGRAPH: iou.var(axis=0, ddof=1).mean()}
-        freedom = {OF_THE_MEAN: len(tables) - 1, OF_A_MICROGRAPH: (len(tables) - 1) * iou.shape[1]}
-        for of, variance in variances.items():
-            standard_deviation = math.sqrt(variance)
-            noticeable = _noticeable(standard_deviation, freedom[of])
-            yield (method, of, ground_truth_sha256, len(tables), standard_deviation, noticeable)
-
-
-def _sorted_iou(table: pd.DataFrame, method: str) -> list[float]:
-    return [float(iou) for iou in table[table["method"] == method].sort_values("image")["iou"]]
-
-
-def _noticeable(standard_deviation: float, freedom: int) -> float:
     from scipy.stats import t
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2) * standard_deviation
+    freedom = len(tables) - 1
+    factor = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2)
+    for method in dict.fromkeys(tables[0]["method"]):
+        own = [table[table["method"] == method].set_index("image")["iou"] for table in tables]
+        iou = pd.concat(own, axis="columns", sort=True)
+        deviations = iou.std(axis="columns")
+        deviations = deviations.where(deviations > 0, math.sqrt((deviations**2).mean()))
+        for of, deviation in {OF_THE_MEAN: iou.mean().std(), **deviations}.items():
+            yield (method, of, ground_truth_sha256, len(tables), float(deviation), factor * float(deviation))

@@ -150,7 +150,7 @@ def plot_comparison(
         _set_x_axis(axes, values, labels)
     first = panels.flat[0]
     if crossing:
-        first.axvline(crossing.x, color="grey", linestyle=":", label=f"crossing at {crossing.x:.4g}")
+        first.axvline(crossing.x, color="grey", linestyle=":", label=f"crossing at about {crossing.x:.4g}")
         first.axvspan(crossing.low, crossing.high, color="grey", alpha=0.15, linewidth=0)
     fewest = min(len(seeds) for scores in series.values() for seeds in scores["mean_iou"])
     certain = fewest >= FEWEST_UNITS

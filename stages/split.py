@@ -9,8 +9,9 @@ from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import write_json
 from microseg.common.params import Params
+from microseg.micrographs.images import repeated_images
 from microseg.micrographs.metadata import group_name, values_of
-from microseg.splits import Fold, draw_fold, draw_split, split_from_column, split_sizes, write_split
+from microseg.splits import Fold, draw_fold, draw_split, join_copies, split_from_column, split_sizes, write_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -18,16 +19,17 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     masks = read_polygons(arguments.polygons)
     images = [mask.img_name for mask in masks]
     metadata = arguments.raw / "metadata.csv"
+    copies = repeated_images(arguments.raw / "images", images)
     column = params.split.from_column
     if column is not None:
         named = values_of(metadata, images, [column])
         rows = split_from_column(
-            {image: value for image, (value,) in named.items()}, params.split.sample_size, params.seed
+            {image: value for image, (value,) in named.items()}, params.split.sample_size, params.seed, copies
         )
     else:
         columns = params.split.group_by
         values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
-        groups = {image: group_name(values[image]) for image in images}
+        groups = join_copies({image: group_name(values[image]) for image in images}, copies)
         size, validation = params.split.sample_size, params.split.validation_size
         if params.split.folds is not None:
             fold = Fold(params.split.fold, params.split.folds)
@@ -53,7 +55,7 @@ if __name__ == "__main__":
         description=str(__doc__),
         arguments={
             "polygons": "the annotated micrographs, data/polygons.jsonl",
-            "raw": "the raw dataset, whose metadata.csv is read for split.group_by and split.from_column",
+            "raw": "the raw dataset: its micrographs, and metadata.csv for split.group_by and split.from_column",
             "split": "the split to write, data/split.csv",
             "metrics": "the numbers of micrographs to write, reports/split.json",
         },

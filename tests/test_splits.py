@@ -10,10 +10,13 @@ import pytest
 from microseg.common.errors import InputError
 from microseg.micrographs.metadata import group_name
 from microseg.splits import (
+    Fold,
     SplitRow,
+    draw_fold,
     draw_split,
     evaluated_split,
     images_of,
+    join_copies,
     predicted_images,
     read_split,
     split_from_column,
@@ -275,3 +278,44 @@ def test_a_group_with_the_name_of_an_image_is_not_that_image():
     sides = [{row.image: row.split for row in draw(groups, test_size=2, seed=seed)} for seed in range(40)]
     assert all(side["1"] == side["2"] for side in sides)
     assert any(side["1"] != side["3"] for side in sides)
+
+
+COPIES = [["IMG_00001.png", "IMG_00050.png"], ["IMG_00002.png", "IMG_00003.png", "IMG_00004.png"]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_of_a_picture_are_never_on_both_sides(seed: int):
+    drawn = draw(join_copies(UNGROUPED, COPIES), seed=seed)
+    folds = [
+        draw_fold(
+            join_copies(UNGROUPED, COPIES),
+            dict.fromkeys(NAMES, 1),
+            Fold(number, 5),
+            sample_size=None,
+            validation_size=0.2,
+            seed=seed,
+        )
+        for number in range(5)
+    ]
+    for rows in (drawn, *folds):
+        split_of = {row.image: row.split for row in rows}
+        for same in COPIES:
+            assert len({split_of[image] for image in same}) == 1
+
+
+def test_copies_join_their_groups():
+    groups = {"1": "a", "2": "a", "3": "b", "4": "b", "5": "c", "6": "", "7": "", "8": ""}
+    assert join_copies(groups, []) == groups
+    joined = join_copies(groups, [["1", "4"], ["6", "7"]])
+    assert joined == groups | dict.fromkeys("1234", "a + b") | dict.fromkeys("67", "6 + 7")
+    # A third picture joins a joined group with another.
+    assert len({join_copies(groups, [["1", "4"], ["2", "5"]])[image] for image in "12345"}) == 1
+
+
+def test_a_column_with_copies_on_both_sides_is_refused():
+    values = dict.fromkeys(NAMES[:10], "train") | dict.fromkeys(NAMES[10:14], "val") | {NAMES[14]: "test"}
+    message = f"{NAMES[3]} is for train and {NAMES[14]} for test, but both are the same picture"
+    with pytest.raises(InputError, match=message):
+        split_from_column(values, sample_size=None, seed=1, copies=[[NAMES[3], NAMES[14]]])
+    rows = split_from_column(values, sample_size=None, seed=1, copies=[NAMES[3:5]])
+    assert {row.image: row.group for row in rows if row.group} == dict.fromkeys(NAMES[3:5], " + ".join(NAMES[3:5]))

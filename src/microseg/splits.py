@@ -101,6 +101,25 @@ def draw_split(
     return _rows(splits, groups, sample, validation_size)
 
 
+def join_copies(groups: Mapping[str, str], copies: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return the group of each image, where groups and images without one are joined that share a picture.
+
+    Args:
+        groups: the group of each image, "" for none.
+        copies: the names of each picture that has several.
+
+    Returns:
+        The groups, in which joined ones are named "a + b".
+    """
+    joined = dict(groups)
+    for same in copies:
+        names = sorted({joined[image] or image for image in same})
+        for image, group in joined.items():
+            if image in same or (group and group in names):
+                joined[image] = " + ".join(names)
+    return joined
+
+
 def _place(name: str, seed: int) -> bytes:
     """Return the place of an image or a group in the random order, which depends on no other name."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()
@@ -130,7 +149,7 @@ def _check_test_count(test_count: int, images: int, groups: int) -> None:
     if groups < needed:
         raise InputError(
             f"split.group_by makes {groups} groups, but {needed} are needed, one for each split; "
-            "group by more columns or by none"
+            "group by more columns or by none (copies of a picture always form one group)"
         )
 
 
@@ -164,7 +183,9 @@ def _in_order(images: Iterable[str], units: Units) -> list[str]:
     return [image for image in images if image in members]
 
 
-def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: int) -> list[SplitRow]:
+def split_from_column(
+    values: Mapping[str, str], sample_size: int | None, seed: int, copies: Iterable[Sequence[str]] = ()
+) -> list[SplitRow]:
     """Split as a column of a table says (train, val or validation, test).
 
     Args:
@@ -172,9 +193,11 @@ def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: 
         sample_size: number of micrographs for training and validation, in the proportion of the table; None for
             all.
         seed: the seed of params.yaml; it decides which are in a smaller sample.
+        copies: the names of each picture that has several.
 
     Raises:
-        InputError: a value is unknown, there is no image for training or validation, or too few for the sample.
+        InputError: a value is unknown, copies of a picture are in different splits, there is no image for training
+            or validation, or too few for the sample.
     """
     images = _shuffled(values, seed)
     for image in sorted(values):
@@ -184,6 +207,14 @@ def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: 
                 f"{', '.join(COLUMN_VALUES)}"
             )
     split_of = {image: COLUMN_VALUES[values[image].strip().lower()] for image in images}
+    copies = list(copies)
+    for first, *others in copies:
+        for image in others:
+            if split_of[image] != split_of[first]:
+                raise InputError(
+                    f"split.from_column: {first} is for {split_of[first]} and {image} for {split_of[image]}, but "
+                    "both are the same picture; give both the same value"
+                )
     members = {
         split: [image for image in images if split_of[image] == split] for split in (TRAIN, VALIDATION, TEST)
     }
@@ -193,7 +224,8 @@ def split_from_column(values: Mapping[str, str], sample_size: int | None, seed: 
     available = len(members[VALIDATION]) + len(members[TRAIN])
     splits = _Splits(members[TRAIN], members[VALIDATION], members[TEST])
     sample = _checked_sample_size(sample_size, available, len(members[TEST]))
-    return _rows(splits, dict.fromkeys(images, ""), sample, Fraction(len(members[VALIDATION]), available))
+    groups = join_copies(dict.fromkeys(images, ""), copies)
+    return _rows(splits, groups, sample, Fraction(len(members[VALIDATION]), available))
 
 
 def _count(size: Size, total: int) -> int:

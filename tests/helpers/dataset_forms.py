@@ -13,8 +13,8 @@ from microseg.micrographs.images import write_mask, write_micrograph
 
 def write_images(folder, names, size):
     (folder / "images").mkdir(parents=True)
-    for name in names:
-        write_micrograph(folder / "images" / name, np.full(size, 99, np.uint8))
+    for number, name in enumerate(names):
+        write_micrograph(folder / "images" / name, np.full(size, 99 + number, np.uint8))
 
 
 def write_csv_form(folder, masks, delimiter=";", line_end="\n", encoding="utf-8"):

@@ -12,8 +12,9 @@ from microseg.common.errors import InputError
 from microseg.measurement.model import find_duplicates, out_of_range, scale_factor, seen_in_training
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
+from microseg.micrographs.images import pixel_digest
 from microseg.micrographs.pixel_size import parse_pixel_size
-from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics, pixel_digest
+from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics
 
 from drawn_micrographs import disks, write_disks, write_tiny_model
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.network.image_statistics import entropy, image_statistics, pixel_digest, read_image_statistics
+from microseg.micrographs.images import pixel_digest
+from microseg.network.image_statistics import entropy, image_statistics, read_image_statistics
 
 from drawn_micrographs import disks, write_tiny_model
 

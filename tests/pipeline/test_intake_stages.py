@@ -9,10 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.micrographs.images import read_mask
+from microseg.splits import read_split
 
 from dataset_forms import write_coco_form, write_csv_form, write_images
 from pipeline_files import ROOT
@@ -29,7 +31,9 @@ COMMANDS = {
     "parse_csv": "--raw raw --polygons polygons.jsonl --metrics annotations.json --findings issues.csv --plots p",
     "rasterize_masks": "--images raw/images --polygons polygons.jsonl --masks masks --metrics masks.json "
     "--findings overlaps.csv --plots q",
+    "split": "--polygons polygons.jsonl --raw raw --split split.csv --metrics split.json",
 }
+INTAKE = ("download", "parse_csv", "rasterize_masks")
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def run_stages(folder, *stages):
     """Run stages in `folder` until one fails; return that one's error, None where all succeed."""
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "stages")
-        for stage in stages or COMMANDS:
+        for stage in stages or INTAKE:
             script = str(ROOT / "stages" / f"{stage}.py")
             patch.setattr(sys, "argv", [script, *COMMANDS[stage].split()])
             try:
@@ -163,3 +167,22 @@ def test_micrographs_of_different_sizes(workplace):
     assert run_stages(workplace) is None
     assert read_mask(workplace / "masks" / "c.png").shape == (25, 30)
     assert read_mask(workplace / "masks" / "c.png").all()
+
+
+def test_a_picture_under_two_names_is_listed_and_stays_on_one_side(workplace):
+    names = [f"{number}.png" for number in range(12)]
+    shutil.rmtree(workplace / "mine")
+    write_images(workplace / "mine", names, SIZE)
+    write_csv_form(workplace / "mine", [ImageMask(name, MASKS[0].polygons) for name in names])
+    # The same pixels in a file of other bytes.
+    Image.open(workplace / "mine/images/3.png").save(workplace / "mine/images/8.png", compress_level=9)
+    assert run_stages(workplace, *INTAKE) is None
+    assert read_issues(workplace / "issues.csv") == [("repeated_image", "8.png", "")]
+    for seed in range(3):
+        set_params(workplace, {"seed": seed, "split.test_size": 4})
+        assert run_stages(workplace, "split") is None
+        split_of = {row.image: row for row in read_split(workplace / "split.csv")}
+        assert split_of["3.png"].split == split_of["8.png"].split
+        assert {name: row.group for name, row in split_of.items() if row.group} == dict.fromkeys(
+            ("3.png", "8.png"), "3.png + 8.png"
+        )

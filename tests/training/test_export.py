@@ -6,14 +6,13 @@ import torch
 
 from microseg.common.errors import InputError
 from microseg.evaluation.calibration import LOGITS
-from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.micrographs.images import pixel_digest, read_mask, read_micrograph
 from microseg.network.devices import start
 from microseg.network.image_statistics import (
     ENTROPY,
     QUANTITIES,
     entropy,
     image_statistics,
-    pixel_digest,
     read_image_statistics,
 )
 from microseg.network.inputs import MaskedMicrographs, network_input, upsample

@@ -23,8 +23,8 @@ from microseg.measurement.partial_output import PartialOutput
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
 from microseg.measurement.stereology import Labels, Mask, measure_field
 from microseg.micrographs.conversion import read_grey, to_8_bit
-from microseg.micrographs.images import write_mask
-from microseg.network.image_statistics import ENTROPY, ImageStatistics, entropy, image_statistics, pixel_digest
+from microseg.micrographs.images import pixel_digest, write_mask
+from microseg.network.image_statistics import ENTROPY, ImageStatistics, entropy, image_statistics
 from microseg.prediction.logits import Logits, probabilities, row_chunks
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 

@@ -1,8 +1,10 @@
 """Reading and writing the two kinds of images in the pipeline: micrographs and masks."""
 
+import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from microseg.common.errors import InputError
+from microseg.common.parallel import map_in_processes
 
 LARGEST_IMAGE = 2_000_000_000
 """Pixels of the largest image that is read. Mosaics have hundreds of millions; damaged headers claim anything."""
@@ -62,6 +65,31 @@ def read_micrograph(path: Path) -> NDArray[np.uint8]:
                 f"{path}: expected 8-bit grey values, found mode {image.mode}; rerun the stage that wrote it"
             )
         return np.asarray(image)
+
+
+def pixel_digest(micrograph: NDArray[np.uint8]) -> str:
+    """Return a digest of a micrograph's shape and pixels, which does not depend on its file."""
+    content = hashlib.sha256(str(micrograph.shape).encode())
+    content.update(micrograph.tobytes())
+    return content.hexdigest()[:16]
+
+
+def pixel_digests(folder: Path, images: Sequence[str]) -> dict[str, str]:
+    """Return the digest of the pixels of each of the `images` in a folder."""
+    read = map_in_processes(partial(_digest_of_file, folder), images, "comparing pixels")
+    return dict(zip(images, read, strict=True))
+
+
+def _digest_of_file(folder: Path, image: str) -> str:
+    return pixel_digest(read_micrograph(folder / image))
+
+
+def repeated_images(folder: Path, images: Sequence[str]) -> list[list[str]]:
+    """Return the names of each picture that stands in a folder under several of the names `images`, sorted."""
+    names: dict[str, list[str]] = {}
+    for image, digest in pixel_digests(folder, sorted(images)).items():
+        names.setdefault(digest, []).append(image)
+    return [same for same in names.values() if len(same) > 1]
 
 
 def write_micrograph(path: Path, micrograph: NDArray[np.uint8]) -> None:

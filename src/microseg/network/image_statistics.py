@@ -1,6 +1,5 @@
 """Statistics of micrographs, stored with a model so that new micrographs can be compared with its training set."""
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
-from microseg.micrographs.images import read_micrograph
+from microseg.micrographs.images import pixel_digest, read_micrograph
 
 STATISTICS_FILE, OLDER_STATISTICS_FILE = "image_statistics.json", "appearance.json"
 ENTROPY = "probability_entropy"
@@ -89,13 +88,6 @@ def entropy(probability: NDArray[np.floating], pixels: NDArray[np.int64] | None 
     centers = (np.arange(256) + 0.5) / 256
     bits = -(centers * np.log2(centers) + (1 - centers) * np.log2(1 - centers))
     return float(np.average(bits, weights=counts))
-
-
-def pixel_digest(micrograph: NDArray[np.uint8]) -> str:
-    """Return a digest of a micrograph's shape and pixels, which does not depend on its file."""
-    content = hashlib.sha256(str(micrograph.shape).encode())
-    content.update(micrograph.tobytes())
-    return content.hexdigest()[:16]
 
 
 def measure_file(path: Path) -> tuple[dict[str, float], str]:

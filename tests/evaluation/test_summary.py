@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from microseg.evaluation.islands import AnnotatedIsland, MatchedIslands
@@ -71,14 +72,39 @@ def test_intervals_hold_their_values_and_widen_over_groups():
 
 def test_area_fraction_error_by_hand():
     # Mean 0.02, deviation 0.01, t(0.975; 2) = 4.3027.
-    described = area_fraction_error([0.01, 0.03, 0.02])
-    half, limit = 4.3027 * 0.01 / math.sqrt(3), 1.96 * 0.01
+    described = area_fraction_error([0.01, 0.03, 0.02], ["", "", ""])
+    half, limit = 4.3027 * 0.01 / math.sqrt(3), 4.3027 * 0.01 * math.sqrt(4 / 3)
     assert described["mean"] == pytest.approx(0.02)
     assert described["standard_deviation"] == pytest.approx(0.01)
     assert described["interval95"] == pytest.approx([0.02 - half, 0.02 + half], abs=1e-5)
     assert described["limits_of_agreement"] == pytest.approx([0.02 - limit, 0.02 + limit], abs=1e-5)
-    assert described["micrographs"] == 3
-    assert area_fraction_error([0.01]) == {"mean": 0.01, "micrographs": 1}
+    assert (described["micrographs"], described["units"]) == (3, 3)
+    assert area_fraction_error([0.01], [""]) == {"mean": 0.01, "micrographs": 1, "units": 1}
+
+
+def test_micrographs_of_one_group_are_not_independent_of_each_other():
+    errors, groups = [0.01, 0.01, 0.03, 0.03, 0.05, 0.05], ["a", "a", "b", "b", "c", "c"]
+    described = area_fraction_error(errors, groups)
+    # Three groups with means 0.01, 0.03, 0.05: deviation 0.02; deviation of all six sqrt(0.0016 / 5).
+    half = 4.3027 * 0.02 / math.sqrt(3)
+    assert described["interval95"] == pytest.approx([0.03 - half, 0.03 + half], abs=1e-5)
+    limit = math.hypot(4.3027 * math.sqrt(0.0016 / 5), half)
+    assert described["limits_of_agreement"] == pytest.approx([0.03 - limit, 0.03 + limit], abs=1e-5)
+    assert (described["micrographs"], described["units"]) == (6, 3)
+    assert "limits_of_agreement" not in area_fraction_error(errors, ["a"] * 6)
+
+
+@pytest.mark.parametrize(("groups", "size", "lowest", "highest"), [(4, 1, 0.93, 0.97), (4, 5, 0.93, 1)])
+def test_a_further_micrograph_lies_within_the_limits(groups, size, lowest, highest):
+    random = np.random.default_rng(0)
+    within = []
+    for _ in range(600):
+        errors = random.normal(size=(groups + 1, 1)) + random.normal(size=(groups + 1, size))
+        known = errors[:groups].ravel().tolist()
+        names = np.repeat(range(groups), size).astype(str).tolist() if size > 1 else [""] * groups
+        low, high = area_fraction_error(known, names)["limits_of_agreement"]
+        within.append(low <= errors[-1, 0] <= high)
+    assert lowest < np.mean(within) < highest
 
 
 def test_the_difference_is_paired():
@@ -100,7 +126,8 @@ def test_the_metrics_are_few_and_the_report_has_all_scores(finished: Path):
     for method in ("sigmoid", "morphology"):
         assert metrics[method] == {"mean_iou": report[method]["mean_iou"], "f1": report[method]["island_f1"]}
     assert list(report) == [
-        *("dataset", "sigmoid", "morphology", "sigmoid_minus_morphology", "calibration", "model"),
+        *("dataset", "sigmoid", "morphology", "sigmoid_minus_morphology", "calibration"),
+        *("settings", "model"),
     ]
     table = list(csv.DictReader((folder / "scores.csv").open()))
     values = {row["score"]: row["value"] for row in table if row["method"] == "sigmoid"}

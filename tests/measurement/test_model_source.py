@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.measurement.model import evaluated_settings, open_model, read_evaluation
-from microseg.measurement.settings import Settings
+from microseg.measurement.model import evaluated_settings, open_model, read_evaluation, unlike_evaluation
+from microseg.measurement.settings import Area, Settings
 from microseg.network.model_card import read_card
 
 from drawn_micrographs import write_tiny_model
@@ -110,3 +110,16 @@ def test_the_threshold_of_the_validation_micrographs_is_divided_by_the_temperatu
 def test_an_evaluation_with_unknown_settings_is_refused(card, change):
     with pytest.raises(InputError, match=r"evaluation\.json: unknown settings .*; rerun the stage evaluate"):
         evaluated_settings(Settings(), card, made_with(1.0, **change))
+
+
+def test_what_a_run_does_unlike_the_evaluation_is_said():
+    then = {"settings": {"predict": {"tta": "none", "tile_size": None}}}
+    assert unlike_evaluation(Settings(), then) == unlike_evaluation(Settings(tta=True), None) == []
+    changed = Settings(tta=True, tile_size=256, min_area=Area(20, in_pixels=True), resample=True)
+    assert unlike_evaluation(changed, then) == [
+        "test-time augmentation is d4, there none",
+        "size of the tiles is 256, there none",
+        "small islands are excluded, there they count",
+        "micrographs are resampled, there they are not",
+    ]
+    assert "not known" in unlike_evaluation(Settings(), {"sigmoid": {}})[0]

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import stats
 
 from microseg.measurement import run as run_module
+from microseg.measurement.model import DEFAULT_POSTPROCESS
 from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
 from microseg.measurement.settings import parse_area
@@ -188,14 +189,29 @@ def test_the_model_error_of_the_evaluation_is_reported_and_changes_nothing(reque
         "limits_of_agreement": [-0.05, 0.0746],
         "micrographs": 20,
     }
+    dataset = {"source": "folder", "split": "validation"}
+    settings = {
+        "predict": {"tta": "d4", "tile_size": None},
+        "temperature": 1.0,
+        "postprocess": DEFAULT_POSTPROCESS.model_dump() | {"sigmoid_threshold": 0.4},
+    }
     metrics = {"sigmoid": {"area_fraction_error": error}, "model": {"weights": weights[:16]}}
+    metrics |= {"dataset": dataset, "settings": settings}
     (tmp_path / "model/evaluation.json").write_text(json.dumps(metrics))
     request = request_for()
     results = run(request)
-    assert results.summary()["model_error"] == error
-    assert read(request, "fields.csv").equals(read(plain, "fields.csv"))
+    unlike = "test-time augmentation is none, there d4"
+    assert results.summary()["model_error"] == error | {"dataset": dataset, "unlike_this_run": [unlike]}
+    fields, before = read(request, "fields.csv"), read(plain, "fields.csv")
+    assert fields["area_fraction"].equals(before["area_fraction_0.4"])
+    assert fields["area_fraction_0.5"].equals(before["area_fraction"])
     page = (request.output / "report.html").read_text()
-    assert "on 20 annotated micrographs it was off by +1.23 percentage points on average (95 % interval" in page
+    assert (
+        "on 20 validation micrographs (folder) it was off by +1.23 percentage points on average (95 % inter"
+        in page
+    )
+    assert "not an independent test" in page
+    assert unlike in page
     assert "The error of the model is not known" in (plain.output / "report.html").read_text()
 
 

@@ -1,5 +1,6 @@
 """The metrics of one micrograph and of a set of them, with 95 % intervals."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import (
+    CONFIDENCE,
     FRACTION_DIFFERENCE,
     NOT_NEGATIVE,
     Estimate,
     estimate,
     estimate_fraction,
+    unit_numbers,
     wilcoxon_p,
 )
 from microseg.evaluation.islands import MatchedIslands, match_islands, pool
@@ -112,9 +115,6 @@ HEADLINES = (
 )
 """The scores of a method in the report, in this order; every score is in the table of scores."""
 
-WITHIN_NORMAL = 1.959964
-"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -135,7 +135,8 @@ def summarize_method(measured: Sequence[MeasuredMicrograph], method: str) -> Sum
     plain |= correlations([one.pixels for one in measured], method)
     scores = {name: Estimate(float(value)) for name, value in plain.items() if value is not None}
     scores |= _with_intervals(measured, method)
-    return Summary(scores, area_fraction_error([one.agreements[method].area_fraction_error for one in measured]))
+    errors = [one.agreements[method].area_fraction_error for one in measured]
+    return Summary(scores, area_fraction_error(errors, [one.group for one in measured]))
 
 
 def _pooled_islands(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, float | int]:
@@ -186,25 +187,34 @@ def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict
     return scores
 
 
-def area_fraction_error(errors: Sequence[float]) -> dict[str, Any]:
+def area_fraction_error(errors: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
     """Describe predicted minus annotated area fractions of at least one micrograph.
 
+    Args:
+        errors: of each micrograph.
+        groups: the group of each, "" for none.
+
     Returns:
-        `mean`, the bias, with `interval95`, Student's interval of it; `standard_deviation` and
-        `limits_of_agreement`, between which the error of 95 % of single micrographs lies if errors are normal
-        (Bland and Altman, The Lancet 327:307, 1986); `micrographs`, their number. Of a single micrograph there is
-        its own error only.
+        `mean`, the bias; `micrographs` and `units`, the number of them and of their groups; and from three units
+        on `interval95` of the bias, the `standard_deviation` s of single errors, and `limits_of_agreement`,
+        between which 95 % of further single micrographs lie if errors are normal: of n micrographs without groups
+        mean ± t(n - 1) s sqrt(1 + 1/n) (Bland and Altman, The Lancet 327:307, 1986, with the prediction interval
+        of few). Where there are groups, t is that of their number, and the interval of the bias adds what they
+        leave uncertain.
     """
-    bias = estimate(errors, bounds=None)
-    described: dict[str, Any] = {"mean": bias.value, "micrographs": len(errors)}
-    if bias.bounds is None:
+    from scipy.stats import t
+
+    bias = estimate(errors, groups=groups, bounds=None)
+    units = int(unit_numbers(groups).max()) + 1
+    described: dict[str, Any] = {"mean": bias.value, "micrographs": len(errors), "units": units}
+    if bias.interval is None:
         return described
     std = float(np.std(errors, ddof=1))
-    limits = [bias.value - WITHIN_NORMAL * std, bias.value + WITHIN_NORMAL * std]
+    reach = math.hypot(float(t.ppf((1 + CONFIDENCE) / 2, units - 1)) * std, bias.interval.high - bias.value)
     return described | {
         "interval95": bias.bounds,
         "standard_deviation": std,
-        "limits_of_agreement": limits,
+        "limits_of_agreement": [bias.value - reach, bias.value + reach],
     }
 
 

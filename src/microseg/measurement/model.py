@@ -127,6 +127,27 @@ def evaluated_settings(settings: Settings, card: ModelCard, evaluation: Mapping[
     )
 
 
+def unlike_evaluation(settings: Settings, evaluation: Mapping[str, Any] | None) -> list[str]:
+    """Return what a run does otherwise than the evaluation of its model, so that its error may be another one."""
+    if evaluation is None:
+        return []
+    if "settings" not in evaluation:
+        return ["thresholds, radii and tiles of the evaluation are not known"]
+    then = evaluation["settings"].get("predict", {})
+    now = {"tta": "d4" if settings.tta else "none", "tile_size": settings.tile_size}
+    names = {"tta": "test-time augmentation", "tile_size": "size of the tiles"}
+    found = [
+        f"{names[key]} is {now[key] or 'none'}, there {then.get(key) or 'none'}"
+        for key in now
+        if now[key] != then.get(key)
+    ]
+    if settings.min_area.number:
+        found.append("small islands are excluded, there they count")
+    if settings.resample:
+        found.append("micrographs are resampled, there they are not")
+    return found
+
+
 def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None, *, resample: bool) -> float:
     """Return the factor by which a micrograph is enlarged before the network sees it; 1 leaves it unchanged.
 

@@ -28,6 +28,7 @@ from microseg.measurement.report_figures import (
 from microseg.measurement.results import Results
 from microseg.measurement.settings import Settings
 from microseg.measurement.specimens import ACCURACIES, FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_INTERVAL
+from microseg.splits import VALIDATION
 
 TEMPLATE = "report.html.j2"
 GRID_WIDTHS = ((50, 300), (200, 220))
@@ -122,8 +123,9 @@ def _model_error(error: dict[str, Any] | None) -> str:
             "The error of the model is not known: its folder has no evaluation that compares area fractions. "
             "The interval above does not include it."
         )
-    count = error["micrographs"]
-    text = f"Error of the model: on {count} annotated micrograph{'s' if count != 1 else ''} "
+    count, dataset = error["micrographs"], error["dataset"]
+    source, split = dataset.get("source", "of unknown source"), dataset.get("split", "annotated")
+    text = f"Error of the model: on {count} {split} micrograph{'s' if count != 1 else ''} ({source}) "
     text += f"it was off by {signed_percentage_points(error['mean'])} percentage points on average"
     if "interval95" in error:
         low, high = map(signed_percentage_points, error["interval95"])
@@ -131,6 +133,8 @@ def _model_error(error: dict[str, Any] | None) -> str:
     if "limits_of_agreement" in error:
         low, high = map(signed_percentage_points, error["limits_of_agreement"])
         text += f", and on 95 of 100 single micrographs by {low} to {high}"
+    if split == VALIDATION:
+        text += ". They chose the epoch of the model, so this is not an independent test"
     return f"{text}. The results here are not corrected for it, and the interval above does not include it."
 
 
@@ -146,6 +150,8 @@ def _warnings(results: Results) -> list[tuple[str, list[str]]]:
             more = row["more_fields_for_10_percent"]
             text = f"{row['specimen']}: %RA is {number(accuracy, 2)} %"
             found.append((f"{text}; about {more} more fields would bring it to {COARSE_ACCURACY} %", []))
+    for text in (results.model_error or {}).get("unlike_this_run", []):
+        found.append((f"Unlike the evaluation of the model, whose error may not hold here: {text}", []))
     fields: dict[str, list[str]] = defaultdict(list)
     for image, texts in results.warnings.items():
         for text in texts:

@@ -11,7 +11,7 @@ import pandas as pd
 from microseg.common.errors import InputError
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
-from microseg.measurement.model import find_duplicates
+from microseg.measurement.model import find_duplicates, unlike_evaluation
 from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
 from microseg.measurement.specimens import specimen_table
@@ -117,10 +117,16 @@ class Results:
 
     @property
     def model_error(self) -> dict[str, Any] | None:
-        """The error of the model's area fraction in its evaluation, for the method used; None where not known."""
-        scores = (self.evaluation or {}).get(self.request.settings.method, {})
-        error = scores.get("area_fraction_error")
-        return dict(error) if isinstance(error, dict) else None
+        """The error of the model's area fraction in its evaluation, for the method used; None where not known.
+
+        With `dataset`, what it was measured on, and `unlike_this_run`, what was otherwise there.
+        """
+        evaluation, settings = self.evaluation or {}, self.request.settings
+        error = evaluation.get(settings.method, {}).get("area_fraction_error")
+        if not isinstance(error, dict):
+            return None
+        unlike = unlike_evaluation(settings, self.evaluation)
+        return error | {"dataset": evaluation.get("dataset", {}), "unlike_this_run": unlike}
 
     def summary(self) -> dict[str, Any]:
         """Return the content of summary.json, which `dvc metrics` shows."""

@@ -86,3 +86,18 @@ def test_a_split_that_asks_for_too_much_says_what_there_is(project: Path):
     set_params(project, {"split.sample_size": 1700})
     done = call(*STAGES["split"]["cmd"].split()[1:], cwd=project)
     assert_refused(done, "split.sample_size asks for 1700 micrographs, but there are 6")
+
+
+FULL_DISK = """
+from microseg.common.command import run_stage
+
+def main(arguments, params):
+    raise OSError(28, "No space left on device", str(arguments.output))
+
+run_stage(main, description="", arguments={"output": ""})
+"""
+
+
+def test_a_full_disk_ends_a_stage_with_one_line(tmp_path: Path):
+    done = call("-c", FULL_DISK, "--output", "model", "--params", ROOT / "params.yaml", cwd=tmp_path)
+    assert_refused(done, "the disk is full", "'model'", "free some space")

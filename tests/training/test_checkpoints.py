@@ -1,6 +1,8 @@
 """Checkpoints hold the complete state of a training, and a training finds the latest one it goes through."""
 
+import hashlib
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,7 +108,55 @@ def test_a_broken_state_is_ignored_with_a_warning(folder, caplog, content):
         state = folder.latest(epochs=9, patience=None)
     assert state is not None
     assert state.epoch == 2
-    assert "epoch_00003.pt cannot be read" in caplog.text
+    assert "epoch_00003.pt cannot be read (damaged, or not a checkpoint)" in caplog.text
+
+
+def test_a_state_with_any_byte_changed_is_ignored(folder):
+    folder.save(state_after(1), epochs=9)
+    path = folder.folder / "epoch_00001.pt"
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        assert folder.latest(epochs=9, patience=None) is None, place
+    path.write_bytes(content)
+    assert folder.latest(epochs=9, patience=None) is not None
+
+
+@pytest.fixture
+def files_stay_small():
+    """Let every write beyond a megabyte fail, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def large_state_after(epoch):
+    return replace(state_after(epoch), weights={"layer": torch.zeros(300_000)})
+
+
+@pytest.mark.usefixtures("files_stay_small")
+def test_a_full_disk_costs_no_training_but_at_its_last_state(folder, caplog):
+    folder.save(state_after(1), epochs=9)
+    with caplog.at_level(logging.WARNING):
+        folder.save(large_state_after(3), epochs=9, required=False)
+    assert "epoch_00003.pt cannot be written (File too large); the training continues without it" in caplog.text
+    assert names(folder) == ["epoch_00001.pt"]
+    with pytest.raises(OSError, match="File too large"):
+        folder.save(large_state_after(9), epochs=9)
+    assert names(folder) == ["epoch_00001.pt"]
+
+
+def test_a_folder_that_may_not_be_written_is_noticed_at_the_first_state(folder, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkpoints, "output_file", forbidden)
+    with pytest.raises(PermissionError):
+        folder.save(state_after(1), epochs=9, required=False)
 
 
 def test_a_partly_written_state_of_a_killed_process_is_ignored(folder):
@@ -117,11 +167,16 @@ def test_a_partly_written_state_of_a_killed_process_is_ignored(folder):
     assert state.epoch == 1
 
 
-def test_code_in_a_state_is_not_executed(folder, tmp_path):
+def test_code_in_a_state_is_not_executed(folder, tmp_path, caplog):
     class Trap:
         def __reduce__(self):
             return (open, (str(tmp_path / "trapped"), "w"))
 
-    torch.save({"records": Trap()}, folder.folder / "epoch_00001.pt")
-    assert folder.latest(epochs=9, patience=None) is None
+    path = folder.folder / "epoch_00001.pt"
+    torch.save({"records": Trap()}, path)
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
+    with caplog.at_level(logging.WARNING):
+        assert folder.latest(epochs=9, patience=None) is None
     assert not (tmp_path / "trapped").exists()
+    assert "epoch_00001.pt cannot be read" in caplog.text
+    assert "weights_only" not in caplog.text  # which torch advises to turn off

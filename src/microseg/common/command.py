@@ -1,6 +1,7 @@
 """The command line of every stage script, its log format, and its exit on wrong input."""
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -64,6 +65,10 @@ def run_stage(
         main(parsed, read_params(parsed.params))
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: the disk is full ({error}); free some space, then start the stage again")
     except KeyboardInterrupt:
         sys.exit(130)
 

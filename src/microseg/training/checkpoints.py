@@ -4,13 +4,15 @@ Trainings that differ only in their number of epochs share one folder, named aft
 file an epoch: for the latest epoch and for those of `train.checkpoint_epochs`. The first epochs of a training are
 also those of all longer trainings, until its learning rate depends on its end. Later states belong to this
 training alone, and their names say so. A file is written beside its final path and renamed, so it is either
-complete or absent. A training that is killed loses the current epoch and up to a minute. One process at a time
-trains in a folder, and all folders together stay within a limit.
+complete or absent, and ends with a digest of its content. A training that is killed loses the current epoch and up
+to a minute. One process at a time trains in a folder, and all folders together stay within a limit.
 
 `python -m microseg.training.checkpoints` removes all of them.
 """
 
+import hashlib
 import logging
+import mmap
 import os
 import pickle
 import re
@@ -29,6 +31,9 @@ from microseg.common.files import limit_bytes, output_file, remove, shared_folde
 from microseg.training.records import EpochRecord, TrainingState, Validation, should_stop
 
 log = logging.getLogger(__name__)
+
+DIGEST = "sha256"
+"""The last bytes of a checkpoint are this digest of all bytes before them."""
 
 SECONDS_BETWEEN_SAVES = 60.0
 """Minimum time between checkpoints that are temporary: that of a large network takes seconds to write."""
@@ -66,7 +71,7 @@ class CheckpointFolder:
         own = self._ending(epochs)
         for epoch, ending, path in sorted(self._files(), key=lambda file: file[0], reverse=True):
             goes_through = epoch <= own.shared if ending is None else ending == own
-            state = self._read(path) if goes_through else None
+            state = _read(path) if goes_through else None
             if state and not should_stop(state.records[:-1], epochs, patience):
                 return state
         return None
@@ -80,20 +85,27 @@ class CheckpointFolder:
             return True
         return time.monotonic() - self.last_save >= SECONDS_BETWEEN_SAVES
 
-    def save(self, state: TrainingState, epochs: int) -> None:
-        """Write a state of a training of `epochs` epochs, then remove its earlier temporary checkpoints."""
+    def save(self, state: TrainingState, epochs: int, *, required: bool = True) -> None:
+        """Write a state of a training of `epochs` epochs, then remove its earlier temporary checkpoints.
+
+        Raises:
+            OSError: it cannot be written, which is only a warning where it is not `required` and permitted.
+        """
         own = self._ending(epochs)
-        with output_file(self._path(state.epoch, own)) as partial, partial.open("wb") as file:
-            content = {name: value for name, value in vars(state).items() if name != "records"}
-            torch.save(content | {"records": [asdict(record) for record in state.records]}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        self.last_save = time.monotonic()
+        path = self._path(state.epoch, own)
+        try:
+            _write(state, path)
+        except OSError as error:
+            if required or isinstance(error, PermissionError):
+                raise
+            log.warning("%s cannot be written (%s); the training continues without it", path, error.strerror)
+            return
         for epoch, ending, path in self._files():
             is_permanent = epoch in self._permanent_epochs(epoch, epochs)
             if ending in (None, own) and epoch < state.epoch and not is_permanent:
                 path.unlink(missing_ok=True)
         evict(self.folder)
-        self.last_save = time.monotonic()
 
     def _ending(self, epochs: int) -> Ending:
         return Ending(epochs, self.shared_epochs(epochs))
@@ -115,14 +127,44 @@ class CheckpointFolder:
         suffix = f"_of_{ending.epochs:05d}_from_{ending.shared:05d}" if epoch > ending.shared else ""
         return self.folder / f"epoch_{epoch:05d}{suffix}.pt"
 
-    def _read(self, path: Path) -> TrainingState | None:
+
+def _write(state: TrainingState, path: Path) -> None:
+    content = {name: value for name, value in vars(state).items() if name != "records"}
+    with output_file(path) as partial, partial.open("w+b") as file:
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            records = tuple(map(_record_from, content.pop("records")))
-            return TrainingState(records=records, **content)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read (%s); using an earlier checkpoint, if there is one", path, error)
-            return None
+            torch.save(content | {"records": [asdict(record) for record in state.records]}, file)
+        except RuntimeError as error:
+            # What torch raises on a full disk, while it handles the error of the file.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        file.seek(0)
+        file.write(hashlib.file_digest(file, DIGEST).digest())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> TrainingState | None:
+    """Return the state in a file; None, with a warning, if it cannot be read or a byte of it has changed."""
+    # Without what torch says: it advises weights_only=False, which would execute code in the file.
+    reason = "damaged, or not a checkpoint"
+    try:
+        with suppress(ValueError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError):
+            if _is_intact(path):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                records = tuple(map(_record_from, content.pop("records")))
+                return TrainingState(records=records, **content)
+    except OSError as error:
+        reason = str(error.strerror)
+    log.warning("%s cannot be read (%s); using an earlier checkpoint, if there is one", path, reason)
+    return None
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether a file ends with the digest of what is before; ValueError if it is empty."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        end = len(content) - hashlib.new(DIGEST).digest_size
+        return hashlib.new(DIGEST, memoryview(content)[:end]).digest() == content[end:]
 
 
 def _record_from(content: dict[str, Any]) -> EpochRecord:
@@ -191,7 +233,7 @@ def _remove_unused(folder: Path) -> int:
         with _lock(folder).acquire(blocking=False):
             size = sum(size for size, _ in _sizes_and_times(folder))
             remove(folder)
-    except Timeout:
+    except (Timeout, PermissionError):  # in use, or of another user
         return 0
     log.info("removed the checkpoints %s (%.1f MB)", folder, size / 1e6)
     return size

@@ -81,9 +81,9 @@ def train(
         for record in loop.epochs(params.epochs, params.early_stopping_patience):
             is_last = should_stop(loop.records, params.epochs, params.early_stopping_patience)
             if folder and (is_last or folder.should_save(record.epoch, params.epochs)):
-                folder.save(loop.state(), params.epochs)
+                folder.save(loop.state(), params.epochs, required=is_last)
             if record.validation and outputs and fabric.is_global_zero:
-                outputs.write_curves(loop.records)
+                write_curves_so_far(outputs, loop.records)
         final = loop.state()
     if fabric.is_global_zero:
         warn_if_empty(final, params.checkpoint)
@@ -110,6 +110,14 @@ def resume(loop: TrainingLoop, folder: CheckpointFolder | None) -> None:
     if state is not None:
         loop.restore(state)
         log.info("resuming from the checkpoint of epoch %d", state.epoch)
+
+
+def write_curves_so_far(outputs: TrainingOutputs, records: Sequence[EpochRecord]) -> None:
+    """Write the curves while the training runs; a full disk is only a warning, because they follow at its end."""
+    try:
+        outputs.write_curves(records)
+    except OSError as error:
+        log.warning("the curves so far cannot be written (%s); the training continues", error.strerror)
 
 
 def warn_if_waiting(records: Sequence[EpochRecord]) -> None:

@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# An index of PyTorch's, such as https://download.pytorch.org/whl/cpu, for other builds than those on PyPI.
+TORCH_INDEX ?=
 JOBS ?= 1
 # With several, such as SEEDS=1,2,3,4,5, sweeps show which differences are more than noise.
 SEEDS ?= 2021
@@ -20,11 +22,15 @@ help: ## show what there is to make
 
 setup: $(BIN)/installed ## make .venv with the pinned packages
 
+# Only PyTorch comes from an index of its own, and everything else from PyPI alone: of two indexes side by side pip
+# takes a package from either.
 # pip would compile on one core, and the packages' own tests too. Some have files for other Pythons, which cannot be
 # compiled.
 $(BIN)/installed: requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),grep -E '^torch(vision)?==' requirements.lock | $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --no-deps --index-url $(TORCH_INDEX) --requirement /dev/stdin)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		--requirement requirements.lock --requirement requirements-dev.lock
 	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv || true

@@ -11,7 +11,7 @@ NOT_RUN = {
     r"source \.venv/bin/activate": "tests run inside an environment, whichever it is",
     r"make (setup|repro|test|lint)": "installs packages from the network; continuous integration does",
     r"make -C \.\./before repro": "installs packages from the network",
-    r"PIP_EXTRA_INDEX_URL=\S+ make repro|make PYTHON=\S+ repro": "installs packages from the network",
+    r"make (TORCH_INDEX|PYTHON)=\S+ repro": "installs packages from the network",
     r"pip install dvc-ssh": "installs a package from the network",
     r"dvc exp run .*download\.source=published.*": "downloads 1.2 GB from figshare",
     r"dvc exp run -n micronet .*": "downloads weights",

@@ -4,6 +4,8 @@ The stages depend on requirements.lock, which holds what the package needs. requ
 extras need beside that, such as tools, whose new versions change no result.
 """
 
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import packages_distributions, requires
 
@@ -113,3 +115,22 @@ def test_a_tool_s_new_version_runs_no_stage_again():
         for texts in (PROJECT["dependencies"], EXTRAS["dev"])
     )
     assert pins(LOCKS[0]).keys() & (tools - package) == set()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_only_pytorch_comes_from_an_index_of_its_own():
+    """Of two indexes side by side pip takes any package from either: a name on one could replace it."""
+    command = ["make", "--dry-run", "--what-if=requirements.lock", "TORCH_INDEX=https://torch.example", "setup"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    torch, *others = [line for line in done.stdout.replace("\\\n", "").splitlines() if "pip install" in line]
+    assert torch.startswith("grep -E '^torch(vision)?==' requirements.lock | ")
+    assert "--no-deps --index-url https://torch.example --requirement /dev/stdin" in torch
+    assert len(others) == 2
+    assert not any("index" in line for line in others)
+
+
+def test_no_second_index_stands_beside_pypi():
+    files = [ROOT / "Makefile", ROOT / "README.md", *(ROOT / ".ci").iterdir(), *(ROOT / "docs").rglob("*.md")]
+    files += [*(ROOT / ".github").rglob("*.yml"), *(ROOT / ".devcontainer").iterdir()]
+    for file in files:
+        assert "extra-index" not in file.read_text(encoding="utf-8").lower().replace("_", "-"), file

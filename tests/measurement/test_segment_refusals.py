@@ -91,10 +91,24 @@ def test_a_scale_for_some_micrographs_only_is_refused(request_for, tmp_path):
 
 def test_a_header_that_contradicts_the_option_is_refused(request_for, tmp_path):
     grey, _ = disks(seed=3)
-    tifffile.imwrite(tmp_path / "heat42/f.tif", grey, imagej=True, resolution=(10, 10), metadata={"unit": "um"})
-    with pytest.raises(InputError, match=r"f\.tif: --pixel-size says 0\.05 um per pixel, but ImageJ header"):
+    fei = (34682, "s", 0, "[Scan]\r\nPixelWidth=1e-7\r\nPixelHeight=1e-7\r\n", True)
+    tifffile.imwrite(tmp_path / "heat42/f.tif", grey, metadata=None, extratags=[fei])
+    with pytest.raises(InputError, match=r"f\.tif: --pixel-size says 0\.05 um per pixel, but FEI header"):
         run(request_for(pixel_size=parse_pixel_size("50nm")))
     assert run(request_for(pixel_size=parse_pixel_size("100nm"))).intake.pixel_size_um("f.tif") == 0.1
+
+
+def test_the_option_overrides_the_header_of_an_image_program(request_for, tmp_path):
+    grey, _ = disks(seed=3)
+    tifffile.imwrite(tmp_path / "heat42/f.tif", grey, imagej=True, resolution=(10, 10), metadata={"unit": "um"})
+    assert run(request_for(pixel_size=parse_pixel_size("50nm"))).intake.pixel_size_um("f.tif") == 0.05
+
+
+def test_a_scale_in_an_unknown_unit_is_warned_of(request_for, tmp_path):
+    grey, _ = disks(seed=3)
+    tifffile.imwrite(tmp_path / "heat42/f.tif", grey, imagej=True, resolution=(9, 9), metadata={"unit": "furlong"})
+    warnings = run(request_for()).warnings["f.tif"]
+    assert any("unit 'furlong', which is not known" in text for text in warnings)
 
 
 def test_an_empty_output_folder_is_filled(request_for, tmp_path):

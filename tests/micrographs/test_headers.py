@@ -9,6 +9,7 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.micrographs.headers import Header, read_header
+from microseg.micrographs.pixel_size import PixelSize
 
 IMAGE = np.full((40, 60), 90, np.uint8)
 
@@ -41,6 +42,25 @@ def test_fei_in_metres_with_the_height_of_its_bar(tmp_path, code):
     assert read_header(path).bar_height == 6
 
 
+def test_an_fei_bar_that_is_cut_off_already_is_not_cut_off_again(tmp_path):
+    text = FEI.format(width="2.5e-008", height="2.5e-008").replace("ResolutionY=34", "ResolutionY=40")
+    assert read_header(write(tmp_path / "a.tif", [text_tag(34682, text)])).bar_height == 0
+
+
+def test_an_fei_image_of_another_width_says_nothing_of_its_bar(tmp_path):
+    text = FEI.format(width="2.5e-008", height="2.5e-008").replace("ResolutionX=60", "ResolutionX=120")
+    assert read_header(write(tmp_path / "a.tif", [text_tag(34682, text)])).bar_height is None
+
+
+def test_fei_with_an_empty_height_of_its_bar_keeps_its_pixel_size(tmp_path):
+    text = (
+        FEI.format(width="2.5e-008", height="2.5e-008").split("[Image]")[0] + "[PrivateFei]\r\nDatabarHeight=\r\n"
+    )
+    path = write(tmp_path / "a.tif", [text_tag(34682, text)])
+    assert size_of(path)[0] == pytest.approx(0.025)
+    assert read_header(path).bar_height is None
+
+
 def test_fei_without_the_private_section_has_the_bar_below_the_scanned_rows(tmp_path):
     text = FEI.format(width="2.5e-008", height="2.5e-008").split("[PrivateFei]")[0]
     assert read_header(write(tmp_path / "a.tif", [text_tag(34682, text)])).bar_height == 40 - 34
@@ -60,10 +80,10 @@ def test_zeiss_uses_the_image_and_not_the_monitor(tmp_path, value, micrometres):
     assert size_of(path) == (pytest.approx(micrometres), "Zeiss header, ap_image_pixel_size")
 
 
-def test_zeiss_without_the_size_of_the_image_states_nothing(tmp_path):
+def test_zeiss_of_an_older_version_has_one_size(tmp_path):
     content = b"0\r\nAP_PIXEL_SIZE\r\nPixel Size = 99.0 nm\r\n"
     path = write(tmp_path / "a.tif", [(34118, "B", len(content), content, True)])
-    assert read_header(path).pixel_size is None
+    assert size_of(path) == (pytest.approx(0.099), "Zeiss header, ap_pixel_size")
 
 
 def test_olympus_sis(tmp_path):
@@ -104,10 +124,64 @@ def test_a_damaged_tescan_file_states_nothing(tmp_path, size):
     assert read_header(tmp_path / "a.png").pixel_size is None
 
 
-@pytest.mark.parametrize(("unit", "micrometres"), [("um", 0.1), ("micron", 0.1), ("\\u00B5m", 0.1), ("nm", 1e-4)])
+JEOL = "$CM_FORMAT JEOL-SEM\r\n$$SM_MICRON_BAR 101\r\n$$SM_MICRON_MARKER 100um\r\n$CM_FULL_SIZE 60 34\r\n"
+HITACHI = "[SemImageFile]\r\nInstructName=SU5000\r\nDataSize=60x40\r\nPixelSize=24.8\r\n"
+
+
+def beside(folder, text, encoding="latin-1"):
+    Image.fromarray(IMAGE).save(folder / "a.bmp")
+    (folder / "a.txt").write_bytes(text.encode(encoding))
+    return read_header(folder / "a.bmp")
+
+
+def test_jeol_has_its_scale_and_the_rows_above_the_bar_beside_the_image(tmp_path):
+    header = beside(tmp_path, JEOL)
+    assert header.pixel_size == PixelSize(pytest.approx(100 / 101), "a.txt, SM_MICRON_BAR")
+    assert header.bar_height == 40 - 34
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_hitachi_in_nanometres(tmp_path, encoding):
+    assert beside(tmp_path, HITACHI, encoding).pixel_size == PixelSize(pytest.approx(0.0248), "a.txt, PixelSize")
+
+
+@pytest.mark.parametrize(
+    "text", ["my notes: PixelSize=3", JEOL.replace(" 60 ", " 120 "), HITACHI.replace("60x", "120x"), HITACHI[:60]]
+)
+def test_other_texts_and_those_of_an_image_of_another_size_state_nothing(tmp_path, text):
+    assert beside(tmp_path, text) == Header()
+
+
+@pytest.mark.parametrize(
+    ("unit", "micrometres"),
+    [
+        *[("um", 0.1), ("micron", 0.1), ("\\u00B5m", 0.1), ("nm", 1e-4)],
+        *[("micrometer", 0.1), ("Microns", 0.1), ("nanometers", 1e-4)],
+    ],
+)
 def test_imagej(tmp_path, unit, micrometres):
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, imagej=True, resolution=(10, 10), metadata={"unit": unit})
     assert size_of(tmp_path / "a.tif") == (pytest.approx(micrometres), "ImageJ header, unit and XResolution")
+
+
+@pytest.mark.parametrize(("unit", "dots"), [("inch", 300), ("cm", 118.11), ("inches", 72)])
+def test_the_dots_per_inch_of_a_printer_are_no_scale(tmp_path, unit, dots):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, imagej=True, resolution=(dots, dots), metadata={"unit": unit})
+    assert read_header(tmp_path / "a.tif").pixel_size is None
+
+
+def test_a_scale_in_centimetres_counts_where_it_suits_a_micrograph(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", IMAGE, imagej=True, resolution=(200_000, 200_000), metadata={"unit": "cm"}
+    )
+    assert size_of(tmp_path / "a.tif")[0] == pytest.approx(0.05)
+
+
+def test_a_scale_in_an_unknown_unit_is_warned_of(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, imagej=True, resolution=(10, 10), metadata={"unit": "furlong"})
+    header = read_header(tmp_path / "a.tif")
+    assert header.pixel_size is None
+    assert "scale in the unit 'furlong', which is not known; give --pixel-size" in header.warning
 
 
 def test_imagej_without_a_unit_of_length_has_no_scale(tmp_path):
@@ -116,7 +190,12 @@ def test_imagej_without_a_unit_of_length_has_no_scale(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "micrometres"), [({}, 0.3), ({"PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm"}, 3e-4)]
+    ("unit", "micrometres"),
+    [
+        ({}, 0.3),
+        ({"PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm"}, 3e-4),
+        ({"PhysicalSizeXUnit": "\N{ANGSTROM SIGN}", "PhysicalSizeYUnit": "\N{ANGSTROM SIGN}"}, 3e-5),
+    ],
 )
 def test_ome(tmp_path, unit, micrometres):
     metadata = {"axes": "YX", "PhysicalSizeX": 0.3, "PhysicalSizeY": 0.3, **unit}

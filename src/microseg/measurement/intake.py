@@ -48,6 +48,8 @@ class InputImage:
     """The pixel size in its header."""
     sha256: str
     """Digest of the file."""
+    warnings: tuple[str, ...] = ()
+    """What the report has to say about it."""
 
     @property
     def stem(self) -> str:
@@ -172,7 +174,9 @@ def _examine(path: Path, crop: Crop) -> tuple[InputImage | UnreadableImage, NDAr
         return UnreadableImage(path.name, reason), None
     counts = count_values(grey[: height - bar]) if grey.dtype == np.uint16 else None
     depth = None if counts is None else depth_of(counts)
-    return InputImage(path.name, path, height, width, depth, bar, header.pixel_size, file_digest(path)), counts
+    warnings = (header.warning,) if header.warning else ()
+    image = InputImage(path.name, path, height, width, depth, bar, header.pixel_size, file_digest(path), warnings)
+    return image, counts
 
 
 def find_bar(grey: Grey) -> int:

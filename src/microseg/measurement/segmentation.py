@@ -82,7 +82,7 @@ class RunContext:
             "values": {name: value for name, value in values.items() if not math.isnan(value)},
             "sensitivity": found.sensitivity,
             "digest": digest,
-            "warnings": ([] if found.field["islands"] else ["no island was found"]) + warnings,
+            "warnings": [*image.warnings, *([] if found.field["islands"] else ["no island was found"]), *warnings],
             "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
             "bar": bar_thumbnail(bar, self._thumbnail_width) if bar.size else None,
         }

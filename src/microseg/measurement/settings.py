@@ -7,7 +7,7 @@ from typing import Literal
 
 from microseg.common.errors import InputError
 from microseg.measurement.stereology import Direction
-from microseg.micrographs.pixel_size import MICROMETRES, PixelSize, parse_number
+from microseg.micrographs.pixel_size import PixelSize, parse_number, unit_in_micrometres
 
 Crop = int | Literal["auto"]
 Method = Literal["sigmoid", "morphology"]
@@ -94,9 +94,10 @@ def parse_area(text: str) -> Area:
     number, unit = parse_number(found[1], "--min-area"), found[2].removesuffix("\N{SUPERSCRIPT TWO}")
     if unit == "px":
         return Area(number, in_pixels=True)
-    if unit not in MICROMETRES:
+    unit_um = unit_in_micrometres(unit)
+    if unit_um is None:
         raise InputError(f"--min-area: unknown unit {unit!r}; give um2 (or nm2, mm2) or px")
-    return Area(number * MICROMETRES[unit] ** 2, in_pixels=False)
+    return Area(number * unit_um**2, in_pixels=False)
 
 
 def parse_crop(text: str) -> Crop:

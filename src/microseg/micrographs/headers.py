@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,18 +11,30 @@ from xml.etree import ElementTree
 from tifffile import TiffFile, TiffFileError
 
 from microseg.common.errors import InputError
-from microseg.micrographs.pixel_size import MICROMETRES, TOLERANCE, PixelSize
+from microseg.micrographs.images import image_size
+from microseg.micrographs.pixel_size import TOLERANCE, PixelSize, unit_in_micrometres
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 
-# Resolution tags of 72 or 300 dots per inch are for printers; pixels of micrographs are smaller than this.
+# 72 or 300 dots per inch are for printers; pixels of micrographs are smaller than this.
 LARGEST_PIXEL_UM = 10.0
 
 TESCAN_TAG = 50431
-TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*(\d+\.?\d*(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
+TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*([-+\d.eE]+)", re.MULTILINE)
+HITACHI_PIXEL_SIZE = re.compile(r"^PixelSize\s*=\s*([\d.]+)", re.MULTILINE)
+HITACHI_WIDTH = re.compile(r"^DataSize\s*=\s*(\d+)x", re.MULTILINE)
+JEOL_BAR = re.compile(r"^\$+SM_MICRON_BAR\s+(\d+)", re.MULTILINE)
+JEOL_MARKER = re.compile(r"^\$+SM_MICRON_MARKER\s+([\d.]+)\s*(\S+)", re.MULTILINE)
+JEOL_SIZE = re.compile(r"^\$+CM_FULL_SIZE\s+(\d+)\s+(\d+)", re.MULTILINE)
+
+MALFORMED = (KeyError, ValueError, TypeError, ArithmeticError, AttributeError, ElementTree.ParseError)
 
 Sizes = tuple[float, float, str]
 """Width and height of a pixel in micrometres, and where they are stated."""
+
+
+class UnknownUnitError(ValueError):
+    """A header gives a scale in a unit that is not known; the message says so."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +44,12 @@ class Header:
     pixel_size: PixelSize | None = None
     bar_height: int | None = None
     """Rows at the bottom that show the information bar instead of the specimen."""
+    warning: str | None = None
+    """Why a scale in the header cannot be used."""
 
 
 def read_header(path: Path) -> Header:
-    """Read pixel size and information bar from the header of a TIFF, or from TESCAN's .hdr file beside any image.
+    """Read pixel size and information bar from the header of a TIFF, or from a text file beside any image.
 
     If several programs have left their headers, that of the microscope takes priority over those of image
     programs.
@@ -42,21 +57,29 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: the pixels are not square.
     """
-    sizes, bar = None, None
+    size, bar, warning = None, None, None
     try:
         with TiffFile(path) as tiff:
-            sizes = next((found for reader in READERS for found in reader(tiff)), None)
-            bar = _fei_bar(tiff)
+            for reader in READERS:
+                try:
+                    size = size or next((_square(path, found, reader) for found in reader(tiff)), None)
+                except UnknownUnitError as error:
+                    warning = str(error)
+                except MALFORMED:
+                    continue  # a header that breaks its own format states nothing
+            with suppress(*MALFORMED):
+                bar = _fei_bar(tiff)
     except TiffFileError:
         pass
-    except (KeyError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError):
-        # A header that breaks its own format states nothing; the pixels are read elsewhere.
-        sizes = None
-    sizes = sizes or _tescan_file(path)
-    return Header(_square(path, sizes) if sizes else None, bar)
+    if size is None or size.by_image_program:
+        with suppress(*MALFORMED):
+            sizes, bar_beside = _beside(path)
+            size = (_square(path, sizes) if sizes else None) or size
+            bar = bar_beside if bar is None else bar
+    return Header(size, bar, None if size else warning)
 
 
-def _square(path: Path, sizes: Sizes) -> PixelSize | None:
+def _square(path: Path, sizes: Sizes, reader: Callable[..., object] | None = None) -> PixelSize | None:
     width, height, source = sizes
     if not (0 < width < math.inf and 0 < height < math.inf):
         return None
@@ -64,7 +87,17 @@ def _square(path: Path, sizes: Sizes) -> PixelSize | None:
         raise InputError(
             f"{path}: {source} says pixels of {width:.6g} x {height:.6g} um; resample the image to square pixels"
         )
-    return PixelSize(width, source)
+    return PixelSize(width, source, reader in IMAGE_PROGRAMS)
+
+
+def _length(number: float, unit: str, source: str) -> float:
+    """Return a length of a header in micrometres; UnknownUnitError where its unit is none."""
+    unit_um = unit_in_micrometres(unit)
+    if unit_um is None:
+        raise UnknownUnitError(
+            f"its {source} gives a scale in the unit {unit!r}, which is not known; give --pixel-size"
+        )
+    return number * unit_um
 
 
 def _fei(tiff: TiffFile) -> Iterator[Sizes]:
@@ -75,20 +108,24 @@ def _fei(tiff: TiffFile) -> Iterator[Sizes]:
 
 
 def _fei_bar(tiff: TiffFile) -> int | None:
-    metadata = tiff.fei_metadata or {}
-    if "DatabarHeight" in metadata.get("PrivateFei", {}):
-        return int(metadata["PrivateFei"]["DatabarHeight"])
-    if "ResolutionY" in metadata.get("Image", {}):
-        return max(0, tiff.pages.first.imagelength - int(metadata["Image"]["ResolutionY"]))
-    return None
+    """Return the rows below those that were scanned: of a copy without its bar there are none."""
+    metadata, page = tiff.fei_metadata or {}, tiff.pages.first
+    image = metadata.get("Image", {})
+    if image.get("ResolutionY"):
+        resampled = image.get("ResolutionX") not in (None, "", page.imagewidth)
+        return None if resampled else max(0, page.imagelength - int(image["ResolutionY"]))
+    height = metadata.get("PrivateFei", {}).get("DatabarHeight")
+    return int(height) if height else None
 
 
 def _zeiss(tiff: TiffFile) -> Iterator[Sizes]:
-    # The entry ap_pixel_size is the size of a pixel on the microscope's screen.
-    entry = (tiff.sem_metadata or {}).get("ap_image_pixel_size")
-    if entry and len(entry) == 3 and entry[2] in MICROMETRES:
-        size = float(entry[1]) * MICROMETRES[entry[2]]
-        yield size, size, "Zeiss header, ap_image_pixel_size"
+    metadata = tiff.sem_metadata or {}
+    # The second is the size of a pixel on the microscope's screen, which older versions write alone.
+    for key in ("ap_image_pixel_size", "ap_pixel_size"):
+        if len(metadata.get(key, ())) == 3:
+            source = f"Zeiss header, {key}"
+            size = _length(float(metadata[key][1]), metadata[key][2], source)
+            yield size, size, source
 
 
 def _olympus(tiff: TiffFile) -> Iterator[Sizes]:
@@ -106,13 +143,32 @@ def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
         yield sizes
 
 
-def _tescan_file(image: Path) -> Sizes | None:
-    """Read the header file beside an image: for `steel.tif` that is `steel.hdr` or `steel-tif.hdr`."""
+def _beside(image: Path) -> tuple[Sizes | None, int | None]:
+    """Return pixel size and bar from the text file that TESCAN, JEOL and Hitachi write beside an image.
+
+    For `steel.tif` that is `steel.hdr` or `steel-tif.hdr` (TESCAN), or `steel.txt`.
+    """
     for name in (f"{image.stem}.hdr", f"{image.stem}-{image.suffix[1:]}.hdr"):
-        header = image.with_name(name)
-        if header.is_file():
-            return _tescan_sizes(header.read_text(encoding="latin-1"), f"{name}, PixelSizeX")
-    return None
+        if image.with_name(name).is_file():
+            return _tescan_sizes(image.with_name(name).read_text(encoding="latin-1"), f"{name}, PixelSizeX"), None
+    for file in (image.with_suffix(".txt"), image.with_suffix(".TXT")):
+        if file.is_file():
+            content = file.read_bytes()
+            text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1")
+            return _jeol_or_hitachi(text.replace("\r", ""), file.name, *image_size(image))
+    return None, None
+
+
+def _jeol_or_hitachi(text: str, name: str, height: int, width: int) -> tuple[Sizes | None, int | None]:
+    """Return pixel size and bar from the text beside an image, where the image has the width that it states."""
+    size, recorded = HITACHI_PIXEL_SIZE.search(text), HITACHI_WIDTH.search(text)
+    if "[SemImageFile]" in text and size and recorded and int(recorded[1]) == width:
+        return (float(size[1]) / 1000, float(size[1]) / 1000, f"{name}, PixelSize"), None
+    bar, marker, full = (pattern.search(text) for pattern in (JEOL_BAR, JEOL_MARKER, JEOL_SIZE))
+    if not (bar and marker and full and int(full[1]) == width):
+        return None, None
+    pixel = _length(float(marker[1]), marker[2], name) / int(bar[1])
+    return (pixel, pixel, f"{name}, SM_MICRON_BAR"), max(0, height - int(full[2]))
 
 
 def _tescan_sizes(text: str, source: str) -> Sizes | None:
@@ -127,27 +183,34 @@ def _ome(tiff: TiffFile) -> Iterator[Sizes]:
     pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")  # noqa: S314 (entities expand nowhere)
     if pixels is not None and "PhysicalSizeX" in pixels.attrib:
         width, height = (
-            float(pixels.get(f"PhysicalSize{axis}", pixels.attrib["PhysicalSizeX"]))
-            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "um")]
+            _length(
+                float(pixels.get(f"PhysicalSize{axis}", pixels.attrib["PhysicalSizeX"])),
+                pixels.get(f"PhysicalSize{axis}Unit", "um"),
+                "OME header",
+            )
             for axis in "XY"
         )
         yield width, height, "OME header, PhysicalSizeX"
 
 
 def _imagej(tiff: TiffFile) -> Iterator[Sizes]:
-    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "\N{MICRO SIGN}")
-    if unit in MICROMETRES:
-        width, height = (length * MICROMETRES[unit] for length in _pixel_lengths(tiff))
-        yield width, height, "ImageJ header, unit and XResolution"
+    unit = str((tiff.imagej_metadata or {}).get("unit", ""))
+    if unit.casefold() not in ("", "pixel", "pixels"):
+        yield from _no_printer(tiff, unit, "ImageJ header, unit and XResolution")
 
 
 def _resolution_tags(tiff: TiffFile) -> Iterator[Sizes]:
     # ImageJ writes its unit into its description; the unit of the tag then means nothing.
     unit = RESOLUTION_UNITS.get(int(tiff.pages.first.tags.valueof(296, default=1)))
     if unit and not tiff.is_imagej:
-        width, height = (length * MICROMETRES[unit] for length in _pixel_lengths(tiff))
-        if width <= LARGEST_PIXEL_UM:
-            yield width, height, "TIFF tag XResolution"
+        yield from _no_printer(tiff, unit, "TIFF tag XResolution")
+
+
+def _no_printer(tiff: TiffFile, unit: str, source: str) -> Iterator[Sizes]:
+    """Yield the pixel size in the resolution tags, unless they are a printer's dots per inch or centimetre."""
+    width, height = (_length(length, unit, source) for length in _pixel_lengths(tiff))
+    if width <= LARGEST_PIXEL_UM or unit_in_micrometres(unit) not in map(unit_in_micrometres, ("inch", "cm")):
+        yield width, height, source
 
 
 def _pixel_lengths(tiff: TiffFile) -> tuple[float, float]:
@@ -157,13 +220,6 @@ def _pixel_lengths(tiff: TiffFile) -> tuple[float, float]:
     return per_across / across, per_down / down
 
 
-READERS: tuple[Callable[[TiffFile], Iterator[Sizes]], ...] = (
-    _fei,
-    _zeiss,
-    _olympus,
-    _tescan,
-    _ome,
-    _imagej,
-    _resolution_tags,
-)
+IMAGE_PROGRAMS: tuple[Callable[[TiffFile], Iterator[Sizes]], ...] = (_ome, _imagej, _resolution_tags)
+READERS = (_fei, _zeiss, _olympus, _tescan, *IMAGE_PROGRAMS)
 """In order of priority: microscopes, then image programs, then the plain tags."""

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from microseg.common.errors import InputError
@@ -10,18 +11,23 @@ MICROMETRES = {
     "pm": 1e-6,
     "nm": 1e-3,
     "um": 1.0,
-    "\N{MICRO SIGN}m": 1.0,
     "\N{GREEK SMALL LETTER MU}m": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,
+    "picometer": 1e-6,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "micron": 1.0,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
     "meter": 1e6,
     "in": 25400.0,
     "inch": 25400.0,
+    "\N{LATIN SMALL LETTER A WITH RING ABOVE}": 1e-4,
+    "angstrom": 1e-4,
 }
-"""The units of length that tables and headers use, in micrometres."""
+"""The units of length that tables and headers use, in micrometres, as `unit_in_micrometres` looks them up."""
 
 TOLERANCE = 0.01
 """Pixel sizes that differ by more than this fraction contradict each other."""
@@ -34,6 +40,16 @@ class PixelSize:
     micrometres: float
     source: str
     """For the reader of a report, such as "FEI header, Scan.PixelWidth"."""
+    by_image_program: bool = False
+    """Whether an image program states it, which any other statement overrides: copies often carry a wrong one."""
+
+
+def unit_in_micrometres(unit: str) -> float | None:
+    """Return a unit of length, as people and programs write it, in micrometres; None for an unknown one."""
+    # Of the two signs for micro, and for Angstrom, NFKC leaves one. ImageJ writes the first as an escape.
+    name = unicodedata.normalize("NFKC", unit.replace("\\u00B5", "u")).strip().casefold()
+    name = name.replace("metre", "meter").replace("inches", "inch")
+    return MICROMETRES.get(name, MICROMETRES.get(name.removesuffix("s")))
 
 
 def parse_pixel_size(text: str, where: str = "--pixel-size") -> PixelSize:
@@ -64,11 +80,12 @@ def micrometres(number: float, unit: str, where: str) -> float:
     Raises:
         InputError: the unit is unknown, or the number is not finite and above 0. The message begins with `where`.
     """
-    if unit not in MICROMETRES:
-        raise InputError(f"{where}: unknown unit {unit!r}; give one of {', '.join(MICROMETRES)}")
+    unit_um = unit_in_micrometres(unit)
+    if unit_um is None:
+        raise InputError(f"{where}: unknown unit {unit!r}; give nm, um, mm or another unit of length")
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{where}: a pixel size cannot be {number:g} {unit}; give a number above 0")
-    return number * MICROMETRES[unit]
+    return number * unit_um
 
 
 def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
@@ -79,11 +96,11 @@ def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
         sources: the pixel sizes in order of priority.
 
     Raises:
-        InputError: two of them differ by more than one percent.
+        InputError: two of them differ by more than one percent, and no image program states the second.
     """
     known = [source for source in sources if source is not None]
     for other in known[1:]:
-        if abs(other.micrometres / known[0].micrometres - 1) > TOLERANCE:
+        if not other.by_image_program and abs(other.micrometres / known[0].micrometres - 1) > TOLERANCE:
             raise InputError(
                 f"{image}: {known[0].source} says {known[0].micrometres:.6g} um per pixel, but {other.source} "
                 f"{other.micrometres:.6g} um; find out which is right and correct the other (a copy saved as "

@@ -28,7 +28,7 @@ def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) 
             from microseg.sources.tracked import require_tracked
 
             require_tracked(folder)
-            write_folder(raw, folder, download.crop_bottom)
+            write_folder(raw, folder, download.crop_bottom, download.foreground, download.mask_suffix)
         case "published":
             from microseg.sources.published import write_published
 

@@ -58,6 +58,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     write_json(arguments.metrics, headline_metrics(summaries))
     dataset = {
         "source": params.download.source,
+        "foreground": params.download.foreground,
         "split": split,
         "images": len(images),
         "ground_truth_sha256": digest(images, arguments.masks),

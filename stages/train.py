@@ -51,11 +51,12 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         used = current_environment(fabric)
         with output_folder(arguments.model) as folder:
             origin = read_weights_origin(arguments.encoder_weights).card_entry
-            card = describe(
+            described = describe(
                 saved.epoch, measured.iou, training, validation, params.train, params.train.seed, used, origin
             )
             temperature, best_logit, entropy = calibrate(fabric, weights, validation, params.train, tiling)
-            write_model(folder, weights, replace(card, temperature=temperature, best_logit=best_logit))
+            card = replace(described, best_logit=best_logit, foreground=params.download.foreground)
+            write_model(folder, weights, replace(card, temperature=temperature))
             write_image_statistics(folder, training, entropy)
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))

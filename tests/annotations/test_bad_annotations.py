@@ -71,3 +71,14 @@ def test_no_file_and_no_table(tmp_path):
         read_annotations(tmp_path / "annotations.csv")
     with pytest.raises(InputError, match="no such file"):
         read_annotations(tmp_path)
+
+
+def test_coordinates_that_are_fractions_of_the_width_are_refused_by_what_they_are(tmp_path):
+    table = tmp_path / "annotations.csv"
+    table.write_text("image_url;point;polygon\na.png;(0.2, 0.2);[(0, 0), (0.5, 0), (0.5, 1)]\n")
+    with pytest.raises(
+        InputError, match=r"annotations\.csv: all coordinates lie between 0 and 1, so they are frac"
+    ):
+        read_annotations(table)
+    table.write_text("image_url;point;polygon\na.png;(0, 0);[(0, 0), (1, 0), (1, 1)]\n")
+    assert len(read_annotations(table)) == 1

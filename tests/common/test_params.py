@@ -7,7 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
-from microseg.common.params import PARAMETER_KEYS, RENAMED, RENAMED_VALUES, check_key, read_params, read_yaml
+from microseg.common.params import PARAMETER_KEYS, check_key, read_params, read_yaml
+from microseg.common.renamed import RENAMED, RENAMED_VALUES
 
 MANUAL = Path(__file__).parents[2] / "params.yaml"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from microseg.common.params import PARAMETER_KEYS, RENAMED, RENAMED_VALUES
+from microseg.common.params import PARAMETER_KEYS
+from microseg.common.renamed import RENAMED, RENAMED_VALUES
 from microseg.experiments.settings import build_grid
 
 from documents import ALL_COMMANDS, DOCUMENTS, Command, name_of, texts

@@ -13,6 +13,7 @@ from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.network.devices import start
 from microseg.network.environment import current_environment
+from microseg.network.model_card import read_card
 from microseg.network.model_io import describe, read_model, write_model
 from microseg.network.unet import UNet
 
@@ -45,6 +46,12 @@ def test_a_model_comes_back_with_its_weights_and_its_card(model, card):
     assert (read.training_micrographs, read.validation_micrographs) == (("a.png", "b.png"), ("c.png",))
     assert read.training == card.training
     assert read.environment == card.environment
+
+
+def test_the_card_names_the_foreground(model, card):
+    assert read_card(model).foreground is None
+    write_model(model, UNet(2).state_dict(), replace(card, foreground=("network", "Widmanstätten")))
+    assert read_card(model).foreground == ("network", "Widmanstätten")
 
 
 def test_the_identity_of_a_model_is_read_without_torch(model):

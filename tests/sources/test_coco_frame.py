@@ -9,8 +9,9 @@ from scipy import ndimage
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import read_annotations
 from microseg.common.errors import InputError
-from microseg.sources.coco import decompress_runs, fill_outlines, mask_of_runs
+from microseg.sources.coco import decompress_runs, mask_of_runs
 from microseg.sources.folder import write_folder
+from microseg.sources.outlines import fill_outlines
 
 from dataset_forms import corner_outlines, write_images
 
@@ -98,14 +99,59 @@ def test_two_polygons_that_share_an_edge_share_no_pixel_and_miss_none():
     for _ in range(50):
         corners = np.array([(0, 0), (30, 0), (30, 30), (0, 30)], float)
         start, end = np.array([rng.uniform(0, 30), 0]), np.array([rng.uniform(0, 30), 30])
-        left = fill_outlines([np.array([corners[0], start, end, corners[3]])], 30, 30)
-        right = fill_outlines([np.array([start, corners[1], corners[2], end])], 30, 30)
+        left, _ = fill_outlines([np.array([corners[0], start, end, corners[3]])], 30, 30)
+        right, _ = fill_outlines([np.array([start, corners[1], corners[2], end])], 30, 30)
         assert np.array_equal(left, ~right)
 
 
 def test_parts_of_one_annotation_are_united(tmp_path):
     overlapping = [[0, 0, 10, 0, 10, 10, 0, 10], [5, 0, 15, 0, 15, 10, 5, 10]]
     assert taken_in(tmp_path, [overlapping]).sum() == 150
+
+
+def square(x, y, side):
+    return [x, y, x + side, y, x + side, y + side, x, y + side]
+
+
+def test_a_polygon_inside_another_one_is_a_hole_and_said_to_be_one(tmp_path, caplog):
+    mask = taken_in(tmp_path, [[square(8, 8, 4), square(0, 0, 20), square(4, 4, 12)]])
+    assert mask.sum() == 400 - 144 + 16  # an island in the hole of another one
+    assert not mask[5, 5]
+    assert "1 annotations have a polygon inside another one, which is taken for a hole" in caplog.text
+    assert "annotations.json, annotations.0" in caplog.text
+
+
+def test_a_polygon_that_is_listed_twice_is_no_hole(tmp_path, caplog):
+    assert taken_in(tmp_path, [[square(0, 0, 20), square(0, 0, 20)]]).sum() == 400
+    assert "hole" not in caplog.text
+
+
+def test_polygons_of_different_annotations_are_united(tmp_path):
+    assert taken_in(tmp_path, [[square(0, 0, 20)], [square(4, 4, 12)]]).sum() == 400
+
+
+def test_fractions_of_the_width_are_refused_by_what_they_are(tmp_path):
+    with pytest.raises(
+        InputError, match=r"annotations\.json: all coordinates lie between 0 and 1, so they are frac"
+    ):
+        taken_in(tmp_path, [[[0.1, 0.1, 0.5, 0.1, 0.5, 0.75]], [[0, 0, 1, 0, 1, 1]]])
+    assert taken_in(tmp_path, [[[0, 0, 1, 0, 1, 1, 0, 1]]]).sum() == 1
+
+
+def test_an_annotated_image_may_lack_the_information_bar(tmp_path):
+    content = {"images": [{"id": 1, "file_name": "a.png", "height": 32, "width": 50}]}
+    content["annotations"] = [
+        {"image_id": 1, "segmentation": [square(0, 0, 10)]},
+        {"image_id": 1, "segmentation": {"size": [32, 50], "counts": [31, 1, 1568]}},
+    ]
+    write_images(tmp_path / "mine", ["a.png"], SIZE)
+    (tmp_path / "mine" / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "raw").mkdir()
+    write_folder(tmp_path / "raw", tmp_path / "mine", 8)
+    (mask,) = read_annotations(tmp_path / "raw" / "annotations.csv")
+    drawn = create_binary_mask(mask, 32, 50)
+    assert drawn.sum() == 101
+    assert drawn[31, 0]
 
 
 def test_the_information_bar_is_cut_off_and_polygons_below_the_image_are_left_to_parse_csv(tmp_path):
@@ -151,7 +197,7 @@ def test_compressed_run_lengths_by_hand():
         ({"size": [40, 50], "counts": [-5, 2005]}, "run lengths"),
         ({"size": [40, 50], "counts": "6~"}, "'~' in compressed run lengths"),
         ({"size": [40, 50], "counts": "b"}, "break off"),
-        ({"size": [50, 40], "counts": [2000]}, r"of size \[50, 40\], the image has \[40, 50\]"),
+        ({"size": [50, 40], "counts": [2000]}, "the mask has 40 x 50 pixels, its micrograph 50 x 40"),
         ({"size": [40, 50]}, "counts: Field required"),
     ],
 )

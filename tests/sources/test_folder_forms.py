@@ -103,6 +103,50 @@ def test_an_empty_mask_is_an_empty_image_and_a_missing_mask_is_not(source):
     assert [(mask.img_name, len(mask)) for mask in taken_in(source)] == [("a.png", 1), ("b.png", 0)]
 
 
+@pytest.mark.parametrize("rows", [40, 34, 32])
+def test_masks_may_lack_rows_that_are_cut_off_and_have_a_suffix(source, rows):
+    (source / "masks").mkdir()
+    for name, mask in drawn(MASKS).items():
+        Image.fromarray(mask[:rows]).save(source / "masks" / name.replace(".", "_label."))
+    raw = source.parent / "raw"
+    raw.mkdir()
+    with pytest.raises(
+        InputError, match=r"a_label\.png: no micrograph has this name; .* set download\.mask_suffix"
+    ):
+        write_folder(raw, source, 8)
+    write_folder(raw, source, 8, mask_suffix="_label")
+    read = drawn(read_annotations(raw / "annotations.csv"), (32, 50))
+    assert all(np.array_equal(read[name], mask[:32]) for name, mask in drawn(MASKS).items())
+
+
+def test_the_published_form_of_a_dataset_is_read(shared_data, tmp_path):
+    folder, raw = shared_data / "as_published", tmp_path / "raw"
+    raw.mkdir()
+    with pytest.raises(
+        InputError, match=r"1024 x 703 pixels, its micrograph 1024 x 768; .* download\.crop_bottom to 65"
+    ):
+        write_folder(raw, folder, 0, ("2",), "_label")
+    write_folder(raw, folder, 66, ("2",), "_label")
+    for mask in read_annotations(raw / "annotations.csv"):
+        stored = np.asarray(Image.open(folder / "masks" / mask.img_name.replace(".", "_label.")))
+        stored = stored.reshape(*stored.shape[:2], -1)[..., 0]
+        height = {1024: 702, 1280: 894}[stored.shape[1]]
+        assert np.array_equal(create_binary_mask(mask, height, stored.shape[1]), stored[:height] == 2)
+
+
+def test_the_coco_file_in_a_folder_of_annotations_is_read(source):
+    write_coco_form(source, MASKS, SIZE)
+    (source / "annotations").mkdir()
+    (source / "annotations.json").rename(source / "annotations" / "instances_default.json")  # as CVAT exports it
+    assert_same(taken_in(source), MASKS)
+
+
+def test_the_own_json_of_label_studio_is_refused_by_what_it_is(source):
+    (source / "annotations.json").write_text('[{"id": 1, "data": {"image": "a.png"}, "annotations": []}]')
+    with pytest.raises(InputError, match=r"annotations\.json: Label Studio's own JSON perhaps .*; export"):
+        taken_in(source)
+
+
 def test_masks_are_cut_like_their_micrographs(source):
     write_mask_form(source, MASKS, SIZE)
     expected = {name: mask[:32] for name, mask in drawn(MASKS).items()}
@@ -123,9 +167,9 @@ def change_coco(source, change):
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "3 numbers is not a list of pairs"),
         (lambda c: c["annotations"][0].update(segmentation=[["1", "2"] * 3]), "should be a valid number"),
         (lambda c: c["annotations"][0].update(image_id=77), "image_id 77 is not among the images"),
-        (lambda c: c["annotations"][0].update(category_id=2), "annotations of 2 categories"),
+        (lambda c: c["annotations"][0].update(category_id=2), r"annotates 2 classes: 2 \(1 ann.*, island \(2"),
         (lambda c: c["annotations"][0].pop("segmentation"), r"annotations\.0\.segmentation: Field required"),
-        (lambda c: c["images"][0].update(height=39), "a.png has 50 x 39 pixels there, the image 50 x 40"),
+        (lambda c: c["images"][0].update(height=39), "a.png has 50 x 39 pixels, its micrograph 50 x 40"),
         (lambda c: c["images"][1].update(file_name="elsewhere/a.png"), "a.png .* is listed twice"),
         (lambda c: c["images"][1].update(file_name="b;.png"), "is not the name of an image file"),
         (lambda c: c.pop("images"), "images: Field required"),
@@ -160,7 +204,7 @@ def test_unusable_masks_are_refused(source):
     path = source / "masks" / "a.png"
     good = path.read_bytes()
     for pixels, complaint in (
-        (np.arange(2000, dtype=np.uint8).reshape(SIZE) % 3, "holds 3 values"),
+        (np.arange(2000, dtype=np.uint8).reshape(SIZE) % 3, "holds 0, 1, 2, so"),
         (np.zeros((40, 49), np.uint8), "has 49 x 40 pixels, its micrograph 50 x 40"),
     ):
         Image.fromarray(pixels).save(path)

@@ -163,6 +163,11 @@ def scan_annotations(
         mask = masks.setdefault(name, ImageMask(name))
         if polygon is not None:
             mask.add_polygon(polygon)
+    if are_fractions(polygon.nodes for mask in masks.values() for polygon in mask.polygons):
+        raise InputError(
+            f"{line_map.place()}: all coordinates lie between 0 and 1, so they are fractions of the width and "
+            "height; write them in pixels"
+        )
     if not masks and not unusable:
         raise InputError(f"{line_map.place()}: no annotation below the header; add one polygon a line")
     return list(masks.values()), unusable
@@ -228,6 +233,16 @@ def _numbers(text: str, what: str) -> list[float]:
     if max(numbers, default=0) > LARGEST_COORDINATE or min(numbers, default=0) < -LARGEST_COORDINATE:
         raise ValueError(f"{what} has a coordinate beyond {LARGEST_COORDINATE:,} pixels")
     return numbers
+
+
+def are_fractions(polygons: Iterable[NDArray[np.float64]]) -> bool:
+    """Return whether polygons, (n, 2) each, hold fractions of the width and height: nothing below 0 or above 1."""
+    is_whole = True
+    for nodes in polygons:
+        if nodes.min(initial=0) < 0 or nodes.max(initial=0) > 1:
+            return False
+        is_whole = is_whole and bool((nodes % 1 == 0).all())
+    return not is_whole
 
 
 def write_polygons(path: Path, masks: Iterable[ImageMask]) -> None:

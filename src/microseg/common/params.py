@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError, nearest
+from microseg.common.renamed import RENAMED, RENAMED_VALUES
 
 PARAMS = Path("params.yaml")
 """The parameter file, as seen from the top folder of the project, in which commands run."""
@@ -24,6 +25,16 @@ SMALLEST_ENCODED_CROP = 64
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _names(value: object) -> object:
+    """Return one or more class names or values as a tuple of text; anything else as it is, to be refused."""
+    values = value if isinstance(value, list) else [value]
+    is_plain = all(isinstance(one, str | int) and not isinstance(one, bool) for one in values)
+    return tuple(map(str, values)) if is_plain else value
+
+
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -46,9 +57,17 @@ class DownloadParams(Section):
     source: Literal["synthetic", "folder", "published"]
     path: str
     crop_bottom: NonNegative
+    foreground: ClassNames | None
+    mask_suffix: str
     manual_dir: str | None
     mirrors: list[str]
     synthetic: SyntheticParams
+
+    @model_validator(mode="after")
+    def _only_folders_have_classes(self) -> Self:
+        if self.foreground is not None and self.source != "folder":
+            raise ValueError(f"foreground has no effect with source {self.source}; set it to null")
+        return self
 
 
 class ParseCsvParams(Section):
@@ -250,46 +269,6 @@ class Params(Section):
     predict: PredictParams
     postprocess: PostprocessParams
     evaluate: EvaluateParams
-
-
-RENAMED = {
-    "train.encoder_lr": "train.encoder_lr_multiplier",
-    "train.normalisation": "train.norm_layer",
-    "train.scale": "train.downsample",
-    "train.crop": "train.crop_size",
-    "train.foreground_fraction": "train.foreground_oversampling",
-    "train.accumulate_batches": "train.accumulate_grad_batches",
-    "train.fall": "train.decay_fraction",
-    "train.weight_average": "train.ema_decay",
-    "train.gradient_clip": "train.max_grad_norm",
-    "train.early_stopping": "train.early_stopping_patience",
-    "train.keep": "train.checkpoint",
-    "train.keep_epochs": "train.checkpoint_epochs",
-    "train.grey_values": "train.input_normalization",
-    "train.augment.symmetries": "train.augment.flips",
-    "train.augment.noise": "train.augment.noise_std",
-    "train.augment.blur": "train.augment.blur_sigma",
-    "train.augment.zoom": "train.augment.scale_jitter",
-    "train.augment.erase": "train.augment.random_erasing",
-    "train.workers": "train.num_workers",
-    "train.nodes": "train.num_nodes",
-    "predict.parts": "predict.subset",
-    "predict.calibrate": "predict.temperature_scaling",
-    "predict.tile": "predict.tile_size",
-    "predict.overlap": "predict.tile_overlap",
-    "predict.symmetries": "predict.tta",
-}
-"""Keys that were renamed in version 0.2, with their new names."""
-
-RENAMED_VALUES = {
-    ("train.schedule", "rise_hold_fall"): "wsd",
-    ("train.input_normalization", "per_image"): "zscore",
-    ("train.augment.flips", "all"): "d4",
-    ("train.augment.flips", "mirror"): "hflip",
-    ("predict.tta", "all"): "d4",
-    ("predict.tta", "mirror"): "hflip",
-}
-"""Values that were renamed in version 0.2, by key and old value."""
 
 
 def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Params:

@@ -41,6 +41,9 @@ BYTES_OF_16_BIT = {
 raw modes: the mode and the raw modes to decode it with, upper bytes first. Grey with alpha of 16 bits has the
 layout of RGBA of 8."""
 
+FACTORS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey values of 2 and 4 bits with, so that the largest is 255."""
+
 ROWS_AT_A_TIME = 256
 
 
@@ -112,6 +115,8 @@ def _decode(path: Path, image: ImageFile) -> StoredImage:
     if raw_mode in BYTES_OF_16_BIT:
         return StoredImage(_sixteen_bits(path, image, raw_mode), 16)
     values = _pixels(image)
+    if raw_mode in FACTORS:
+        return StoredImage(values // FACTORS[raw_mode], int(raw_mode[2]))
     if image.mode == "P":
         palette = np.zeros((256, 3), np.uint8)
         colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)

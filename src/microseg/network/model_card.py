@@ -76,6 +76,8 @@ class ModelCard:
     """The threshold of undivided logits with the highest mean IoU on the validation micrographs."""
     downsample: float = 1.0
     """Pixels of the micrograph along one side of a pixel of the network; 1 in cards without it."""
+    foreground: tuple[str, ...] | None = None
+    """The annotated classes that are foreground; None if there was only one."""
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -85,6 +87,8 @@ def read_card(folder: Path) -> ModelCard:
         content = _with_newer_keys(json.loads(path.read_text(encoding="utf-8")))
         for key in ("training_micrographs", "validation_micrographs"):
             content[key] = tuple(content[key])
+        if content.get("foreground") is not None:
+            content["foreground"] = tuple(content["foreground"])
         content["environment"] = Environment(**content["environment"])
         return ModelCard(**content)
     except FileNotFoundError:

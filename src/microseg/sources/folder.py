@@ -4,12 +4,14 @@ import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.annotations.polygonize import HEADER_LINE, Mask, annotation_line, empty_line, polygonize
+from microseg.annotations.polygonize import HEADER_LINE
 from microseg.common.errors import InputError
 from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
@@ -20,50 +22,66 @@ from microseg.micrographs.images import image_size, write_micrograph
 from microseg.micrographs.line_map import write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN
 from microseg.sources.coco import coco_lines
+from microseg.sources.labelme import is_labelme, labelme_lines
+from microseg.sources.mask_folder import mask_lines
+from microseg.sources.outlines import read_json
+from microseg.sources.pairing import Micrographs
 
 log = logging.getLogger(__name__)
 
 IMAGES, METADATA = "images", "metadata.csv"
-TABLE, COCO, MASKS = "annotations.csv", "annotations.json", "masks"
-
-# JPEG alters values, so that foreground and background of a mask could no longer be distinguished.
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+TABLE, JSON, JSON_FOLDER, MASKS = "annotations.csv", "annotations.json", "annotations", "masks"
 
 
-def write_folder(target: Path, source: Path, crop_bottom: int) -> None:
+def write_folder(
+    target: Path,
+    source: Path,
+    crop_bottom: int,
+    foreground: Sequence[str] | None = None,
+    mask_suffix: str = "",
+) -> None:
     """Fill the existing, empty folder `target` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
 
     The table line_map.csv beside them says where in the user's folder their lines come from.
 
     Args:
         target: the raw dataset to write.
-        source: the user's folder, with annotations in one of three forms: annotations.csv in the published dialect
-            or with commas or tabs, annotations.json as a COCO instance file, or a folder masks/.
+        source: the user's folder, with annotations in one of four forms: annotations.csv in the published dialect
+            or with commas or tabs, a COCO instance file, files of LabelMe, or a folder masks/.
         crop_bottom: rows to cut off at the bottom of every micrograph, the microscope's information bar. Polygons
             that reach into it then lie partly outside the micrograph; parse_csv reports them.
+        foreground: the classes that are foreground, None if there is only one.
+        mask_suffix: what the names of masks have behind the name of the micrograph.
 
     Raises:
         InputError: there is no such folder, something in it is missing or cannot be read, or a micrograph has no
             more rows than are to be cut off.
     """
     images = _find_images(source)
-    form = _find_form(source)
-    (target / IMAGES).mkdir()
-    _write_images(images, target / IMAGES, crop_bottom)
+    sizes = {image.name: image_size(image) for image in images}
+    for image in images:
+        if crop_bottom >= (rows := sizes[image.name][0]):
+            raise InputError(
+                f"{image}: has {rows} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
+            )
     new_names = {image.name: f"{image.stem}.png" for image in images}
+    micrographs = Micrographs(sizes, new_names, crop_bottom)
+    # Before the images: what is wrong with annotations shows within seconds, converting images may take an hour.
+    place, lines = _annotation_lines(source, micrographs, foreground, mask_suffix)
     if (source / METADATA).exists():
         write_metadata(source / METADATA, target / METADATA, new_names)
     places: list[tuple[str, int | None, str]] = [
-        (TABLE, None, (source / form).as_posix()),
+        (TABLE, None, place.as_posix()),
         (METADATA, None, (source / METADATA).as_posix()),
     ]
-    lines = _annotation_lines(source / form, images, new_names, crop_bottom)
     with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
-        for number, (line, place) in enumerate(lines, start=1):
+        for number, (line, line_place) in enumerate(lines, start=1):
             file.write(f"{line}\n")
-            if place is not None:
-                places.append((TABLE, number, place))
+            if line_place is not None:
+                places.append((TABLE, number, line_place))
     write_line_map(target, places)
+    (target / IMAGES).mkdir()
+    _write_images(images, target / IMAGES, crop_bottom)
 
 
 def _find_images(source: Path) -> list[Path]:
@@ -74,8 +92,9 @@ def _find_images(source: Path) -> list[Path]:
         raise InputError(f"{folder}: no such folder; put your micrographs there")
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if len(images) < len(files):
-        log.info("%s: ignores %d files that are not PNG, TIFF, JPEG or BMP", folder, len(files) - len(images))
+    ignored = [file for file in files if file.suffix.lower() not in (*SUFFIXES, ".json")]
+    if ignored:
+        log.info("%s: ignores %d files that are not PNG, TIFF, JPEG or BMP", folder, len(ignored))
     if not images:
         raise InputError(f"{folder}: holds no PNG, TIFF, JPEG or BMP image; put your micrographs there")
     stems: dict[str, Path] = {}
@@ -90,13 +109,52 @@ def _find_images(source: Path) -> list[Path]:
     return images
 
 
-def _find_form(source: Path) -> str:
-    """Return which of the three forms of annotations the folder has."""
-    forms = [name for name in (TABLE, COCO, MASKS) if (source / name).exists()]
+def _annotation_lines(
+    source: Path, micrographs: Micrographs, foreground: Sequence[str] | None, mask_suffix: str
+) -> tuple[Path, Iterator[tuple[str, str | None]]]:
+    """Return the file or folder of the annotations, and the lines of annotations.csv with their places in it.
+
+    Lines of a table keep their numbers and need no place.
+    """
+    forms = [source / name for name in (TABLE, MASKS) if (source / name).exists()]
+    contents = _json_contents(source)
+    forms += [path if path.parent == source else path.parent for path in list(contents)[:1]]
     if len(forms) != 1:
-        found = " and ".join(forms) or "none"
-        raise InputError(f"{source}: one of {TABLE}, {COCO} and {MASKS}/ is needed, found {found}")
-    return forms[0]
+        found = " and ".join(form.name for form in forms) or "none"
+        raise InputError(
+            f"{source}: one of {TABLE}, {JSON} (COCO), {MASKS}/ and JSON files of LabelMe (in {IMAGES}/ or "
+            f"{JSON_FOLDER}/) is needed, found {found}"
+        )
+    form = forms[0]
+    if form.name == TABLE:
+        if foreground is not None:
+            raise InputError(f"{form}: a table has no classes; set download.foreground to null")
+        return form, ((line, None) for line in table_lines(form, micrographs.new_names))
+    lines: Iterator[tuple[str, str | None]]
+    if form.name == MASKS:
+        lines = mask_lines(form, micrographs, foreground, mask_suffix)
+    elif all(map(is_labelme, contents.values())):
+        lines = labelme_lines(contents, micrographs, foreground)
+    elif len(contents) == 1:
+        (form,) = contents
+        lines = coco_lines(form, contents[form], micrographs, foreground)
+    else:
+        odd = next(path for path, content in contents.items() if not is_labelme(content))
+        raise InputError(f"{odd}: not a file of LabelMe like the others; leave one COCO file, or those of LabelMe")
+    return form, chain([(HEADER_LINE, None)], lines)
+
+
+def _json_contents(source: Path) -> dict[Path, Any]:
+    """Return the content of every JSON file of annotations; others beside the images belong to the microscope."""
+    files = [source / JSON] if (source / JSON).exists() else []
+    files += sorted((source / JSON_FOLDER).glob("*.json"))
+    contents = {file: read_json(file) for file in files}
+    beside = {
+        file: content
+        for file in sorted((source / IMAGES).glob("*.json"))
+        if is_labelme(content := read_json(file))
+    }
+    return contents | beside
 
 
 def _write_images(images: list[Path], folder: Path, crop_bottom: int) -> None:
@@ -120,10 +178,6 @@ def _write_images(images: list[Path], folder: Path, crop_bottom: int) -> None:
 def _write_image(folder: Path, crop_bottom: int, image: Path) -> NDArray[np.int64] | None:
     """Convert an 8-bit image; return the counts of the values of a 16-bit one, to be scaled with the others."""
     grey = read_grey(image)
-    if crop_bottom >= len(grey):
-        raise InputError(
-            f"{image}: has {len(grey)} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
-        )
     grey = grey[: len(grey) - crop_bottom]
     if grey.dtype == np.uint16:
         return count_values(grey)
@@ -154,24 +208,6 @@ def write_metadata(table: Path, target: Path, new_names: Mapping[str, str]) -> N
             next_number = number + 1
 
 
-def _annotation_lines(
-    annotations: Path, images: list[Path], new_names: Mapping[str, str], crop_bottom: int
-) -> Iterator[tuple[str, str | None]]:
-    """Yield the lines of annotations.csv from annotations of any form, each with its place in the user's files.
-
-    Lines of a table keep their numbers and need no place.
-    """
-    if annotations.name == TABLE:
-        yield from ((line, None) for line in table_lines(annotations, new_names))
-        return
-    yield HEADER_LINE, None
-    if annotations.name == COCO:
-        sizes = {image.name: image_size(image) for image in images}
-        yield from coco_lines(annotations, sizes, new_names, crop_bottom)
-    else:
-        yield from mask_lines(annotations, images, crop_bottom)
-
-
 def table_lines(table: Path, new_names: Mapping[str, str]) -> Iterator[str]:
     """Yield every line of a table of annotations, including the header, in the published dialect.
 
@@ -196,68 +232,3 @@ def table_lines(table: Path, new_names: Mapping[str, str]) -> Iterator[str]:
         yield from [""] * (number - next_number)
         yield ";".join([new_names.get(fields[0], fields[0]), *fields[1:]])
         next_number = number + 1
-
-
-def mask_lines(folder: Path, images: Sequence[Path], crop_bottom: int) -> Iterator[tuple[str, str]]:
-    """Yield the lines of annotations.csv below its header, each with the path of its mask.
-
-    Drawing the polygons gives exactly the masks again. A mask without foreground declares that its micrograph
-    shows no island; a micrograph without a mask is not used.
-
-    Args:
-        folder: the masks: 0 for the background, one other value for the foreground.
-        images: the micrographs; the lines come in their order.
-        crop_bottom: rows to cut off at the bottom of every mask, as of its micrograph.
-
-    Raises:
-        InputError: a mask cannot be read, has more than two values or another size than its micrograph, or there
-            is no micrograph for it.
-    """
-    masks = _find_masks(folder, {image.stem for image in images})
-    pairs = [(masks[image.stem], image) for image in images if image.stem in masks]
-    polygonized = map_in_processes(partial(_lines_of_mask, crop_bottom), pairs, "polygonizing masks")
-    for (mask, _), lines in zip(pairs, polygonized, strict=True):
-        yield from ((line, mask.as_posix()) for line in lines)
-
-
-def _find_masks(folder: Path, stems: set[str]) -> dict[str, Path]:
-    """Return the masks in `folder` by stem; each of them has to be one of `stems`, those of the micrographs."""
-    masks: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
-            continue
-        if file.suffix.lower() not in MASK_SUFFIXES:
-            raise InputError(f"{file}: a mask has to be a PNG or TIFF image; convert or remove it")
-        if file.stem not in stems:
-            raise InputError(f"{file}: no micrograph has this name; rename or remove the mask")
-        if file.stem in masks:
-            raise InputError(f"{file}: {masks[file.stem].name} is a mask of the same micrograph; remove one")
-        masks[file.stem] = file
-    if not masks:
-        raise InputError(f"{folder}: holds no mask; put one there for each micrograph, under its name")
-    return masks
-
-
-def _lines_of_mask(crop_bottom: int, pair: tuple[Path, Path]) -> list[str]:
-    path, image = pair
-    mask = _read_mask(path)
-    height, width = read_grey(image).shape
-    if mask.shape != (height, width):
-        raise InputError(
-            f"{path}: has {mask.shape[1]} x {mask.shape[0]} pixels, its micrograph {width} x {height}; "
-            "give both the same size"
-        )
-    outlines = polygonize(mask[: height - crop_bottom])
-    name = f"{image.stem}.png"
-    return [annotation_line(name, outline) for outline in outlines] or [empty_line(name)]
-
-
-def _read_mask(path: Path) -> Mask:
-    grey = read_grey(path)
-    values = np.unique(grey)
-    if np.count_nonzero(values) > 1:
-        raise InputError(
-            f"{path}: holds {len(values)} values; a mask has 0 for the background and one other for the foreground"
-        )
-    mask: Mask = grey != 0
-    return mask

@@ -11,7 +11,7 @@ from pathlib import Path
 from microseg.common.errors import InputError
 from microseg.common.params import read_yaml
 
-CONTENT = ("images", "annotations.csv", "annotations.json", "masks", "metadata.csv")
+CONTENT = ("images", "annotations.csv", "annotations.json", "annotations", "masks", "metadata.csv")
 """What the folder source reads."""
 
 

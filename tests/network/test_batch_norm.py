@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from microseg.common.errors import InputError
 from microseg.network.batch_norm import SyncBatchNorm2d, fuse_conv_bn
 from microseg.network.unet import UNet
 
@@ -49,6 +50,16 @@ def test_a_batch_of_one_is_normalized_by_its_own_pixels():
     normalized = SyncBatchNorm2d(2)(features)
     assert torch.allclose(normalized.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-6)
     assert torch.allclose(normalized.var(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+
+
+def test_one_crop_so_small_that_a_single_pixel_is_left_is_refused_in_training_only():
+    network, crop = UNet(4, norm_layer="batch"), torch.zeros(1, 1, 16, 16)
+    with pytest.raises(
+        InputError, match=r"train\.batch_size: the network reduces this batch of one small crop to a"
+    ):
+        network(crop)
+    assert network(crop.expand(2, -1, -1, -1)).shape == (2, 1, 16, 16)
+    assert network.eval()(crop).shape == (1, 1, 16, 16)
 
 
 def test_checkpointed_activations_give_the_same_gradients_and_count_their_batch_once():

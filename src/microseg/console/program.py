@@ -1,6 +1,7 @@
 """The console program `microseg`: its commands, and how each of them ends."""
 
 import argparse
+import errno
 import importlib
 import logging
 import signal
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(parsed.run(parsed))
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            sys.exit(f"error: {error.filename}: the name is longer than this file system allows; shorten it")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -10,6 +10,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from microseg.common.errors import InputError
+
 NormLayer = Literal["batch", "none"]
 
 
@@ -27,7 +29,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     """Whether a batch changes the running statistics."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features, (batch, channels, height, width), normalized, in the same shape and type."""
+        """Return features, (batch, channels, height, width), normalized, in the same shape and type.
+
+        Raises:
+            InputError: there is only one value per channel, which has no variance.
+        """
         if not self.training:
             return super().forward(features)
         if self.updates_running_stats:
@@ -39,6 +45,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         momentum = momentum if self.updates_running_stats else 0.0
         if distributed.is_available() and distributed.is_initialized():
             return self._synchronized(features, momentum)
+        if features.numel() == features.shape[1]:
+            raise InputError(
+                "train.batch_size: the network reduces this batch of one small crop to a single pixel, which has "
+                "no variance to normalize by; raise it to 2 or more, or train on larger crops or micrographs"
+            )
         return functional.batch_norm(
             features, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps
         )

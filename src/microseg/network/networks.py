@@ -162,7 +162,7 @@ def check_batch_size(network: EncoderNetwork, batch_size: int) -> None:
     trial = copy.deepcopy(network).to("meta").train()
     try:
         trial(torch.zeros(batch_size, 1, *TRIAL_SIZE, device="meta"))
-    except (ValueError, RuntimeError, AssertionError) as error:
+    except (InputError, ValueError, RuntimeError, AssertionError) as error:
         raise InputError(
             f"train.architecture, train.encoder: {network.name} cannot train on batches of {batch_size} crops "
             f"of any size ({error}); raise train.batch_size to 2 or more, or choose another network"

@@ -1,10 +1,14 @@
-"""A command whose output is redirected ends as in a terminal, whatever the encoding of the file."""
+"""Neither the encoding of redirected output nor a path that cannot be is a traceback, or the end of done work."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from microseg.console.program import main
+
+from drawn_micrographs import write_disks
 from pipeline_files import ROOT
 from project_copy import environment
 
@@ -25,6 +29,24 @@ def test_a_character_that_the_encoding_lacks_is_escaped(encoding, sign):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.split() == [b"8.2", sign, b"0.3"]
+
+
+@pytest.mark.parametrize("option", ["folder", "--output", "--fields", "--model"])
+def test_a_name_longer_than_file_systems_allow_is_refused_in_one_line(tmp_path, capsys, option):
+    paths = {
+        "folder": tmp_path / "in",
+        "--output": tmp_path / "out",
+        "--model": tmp_path,
+        "--fields": tmp_path / "f.csv",
+    }
+    write_disks(tmp_path / "in", ["a.png"])
+    (tmp_path / "f.csv").write_text("image,specimen\na.png,steel\n")
+    paths[option] = tmp_path / ("n" * 300)
+    folder, *others = (str(word) for key, path in paths.items() for word in (key, path) if word != "folder")
+    with pytest.raises(SystemExit) as ended:
+        main(["segment", folder, *others])
+    capsys.readouterr()
+    assert re.match(f"error: .*{'n' * 300}", str(ended.value.code))
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode here")

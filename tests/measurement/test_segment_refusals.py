@@ -37,7 +37,7 @@ def test_a_tiff_of_several_pages_is_refused(request_for, tmp_path):
 
 
 def test_two_images_of_the_same_name_are_refused(request_for, tmp_path):
-    write_disks(tmp_path / "heat42", ["more/A.jpg"])
+    write_disks(tmp_path / "heat42", ["A.jpg"])
     with pytest.raises(InputError, match=r"(A\.jpg|a\.png): images of the same name"):
         run(request_for())
 

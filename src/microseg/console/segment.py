@@ -13,7 +13,10 @@ def define(parser: argparse.ArgumentParser) -> None:
         "and a report. Pixel sizes come from --pixel-size, else from --scales, else from the image headers."
     )
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="the micrographs: PNG, TIFF, JPEG or BMP, also in sub-folders"
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="the micrographs: PNG, TIFF, JPEG or BMP; each sub-folder is a specimen",
     )
     parser.add_argument(
         "--model",

@@ -4,23 +4,26 @@ Every image is examined once: whether it can be used, where its information bar 
 tables may come with the folder, one of pixel sizes (--scales) and one of specimens (--fields).
 """
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
-from microseg.common.files import can_name_outputs, file_digest, is_utf8
+from microseg.common.files import file_digest
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
 from microseg.measurement.settings import Crop, Request
 from microseg.micrographs.conversion import Grey, Scale, Scales, count_values, depth_of, read_grey
-from microseg.micrographs.decoding import SUFFIXES
+from microseg.micrographs.folders import ImageNames, list_images
 from microseg.micrographs.headers import read_header
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
+
+log = logging.getLogger(__name__)
 
 IMAGE, SPECIMEN = "image", "specimen"
 SCALE_COLUMNS = (IMAGE, "pixel_size", "unit")
@@ -36,7 +39,7 @@ class InputImage:
     """A usable image of the folder."""
 
     name: str
-    """The name of its file, which tables and results use."""
+    """Its path relative to the folder, with slashes, which tables and results use."""
     path: Path
     height: int
     width: int
@@ -54,7 +57,7 @@ class InputImage:
     @property
     def stem(self) -> str:
         """The name without its suffix, which its results are named after."""
-        return Path(self.name).stem
+        return PurePosixPath(self.name).with_suffix("").as_posix()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Intake:
     """Ordered by name."""
     unreadable: list[UnreadableImage]
     """Excluded, where the user allows it."""
+    ignored: str | None
+    """A sentence about files of other formats in the folder."""
     pixel_sizes: dict[str, PixelSize]
     """Of every image, or empty."""
     specimens: dict[str, str]
@@ -100,8 +105,11 @@ def examine_folder(request: Request) -> Intake:
             some of the images have a pixel size.
     """
     examine = partial(_examine, crop=request.settings.crop_bottom)
+    found = list_images(request.folder)
+    if found.note:
+        log.warning("%s: %s", request.folder, found.note)
     scales, examined = Scales(), []
-    for one, counts in map_in_processes(examine, find_images(request.folder), "examining the micrographs"):
+    for one, counts in map_in_processes(examine, list(found.images.items()), "examining the micrographs"):
         examined.append(one)
         if counts is not None:
             scales.add(counts)
@@ -121,8 +129,11 @@ def examine_folder(request: Request) -> Intake:
     return Intake(
         images=images,
         unreadable=unreadable,
+        ignored=found.note,
         pixel_sizes=pixel_sizes,
-        specimens={name: fields[name][SPECIMEN] if fields else request.folder.resolve().name for name in names},
+        specimens={
+            name: fields[name][SPECIMEN] if fields else _specimen_of(name, request.folder) for name in names
+        },
         more_columns={
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}
             for name, row in fields.items()
@@ -131,51 +142,30 @@ def examine_folder(request: Request) -> Intake:
     )
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return the images in a folder and its sub-folders, ordered by name, without hidden files and folders.
-
-    Raises:
-        InputError: the folder does not exist or has no image, or two images would give results of the same name.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder with the micrographs")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if not (can_name_outputs(path.name) and is_utf8(path.resolve())):
-            raise InputError(f"{path}: this name does not work on every system and in every table; rename it")
-        # Some file systems ignore case in names.
-        first = found.setdefault(path.stem.casefold(), path)
-        if first is not path:
-            raise InputError(
-                f"{first} and {path}: images of the same name, whose results would overwrite each other; "
-                "rename one of them"
-            )
-    if not found:
-        raise InputError(f"{folder}: no image in it; put PNG, TIFF, JPEG or BMP files there")
-    return sorted(found.values(), key=lambda path: path.name)
+def _specimen_of(name: str, folder: Path) -> str:
+    """Return the specimen of an image that no table names one for: its sub-folder, or the folder itself."""
+    return name.rpartition("/")[0] or folder.resolve().name
 
 
-def _examine(path: Path, crop: Crop) -> tuple[InputImage | UnreadableImage, NDArray[np.int64] | None]:
+def _examine(named: tuple[str, Path], crop: Crop) -> tuple[InputImage | UnreadableImage, NDArray[np.int64] | None]:
     """Examine an image; with the counts of its values if it has 16 bits."""
+    name, path = named
     try:
         grey = read_grey(path)
         header = read_header(path)
     except InputError as error:
-        return UnreadableImage(path.name, str(error)), None
+        return UnreadableImage(name, str(error)), None
     height, width = grey.shape
     bar = crop
     if bar == "auto":
         bar = find_bar(grey) if header.bar_height is None else header.bar_height
     if height - bar < 2 or width < 2:
         reason = f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
-        return UnreadableImage(path.name, reason), None
+        return UnreadableImage(name, reason), None
     counts = count_values(grey[: height - bar]) if grey.dtype == np.uint16 else None
     depth = None if counts is None else depth_of(counts)
     warnings = (header.warning,) if header.warning else ()
-    image = InputImage(path.name, path, height, width, depth, bar, header.pixel_size, file_digest(path), warnings)
+    image = InputImage(name, path, height, width, depth, bar, header.pixel_size, file_digest(path), warnings)
     return image, counts
 
 
@@ -259,9 +249,11 @@ def _read_rows(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path}, line 1: two columns are called {twice!r}; rename or remove one of them")
+    known = ImageNames(images)
     rows: dict[str, tuple[str, dict[str, str]]] = {}
     for number, fields in lines:
         where, row = f"{path}, line {number}", dict(zip(names, fields, strict=True))
+        row[IMAGE] = known.find(row[IMAGE]) or row[IMAGE]
         if row[IMAGE] in rows:
             raise InputError(f"{where}: {row[IMAGE]} is in an earlier line too; remove one of them")
         rows[row[IMAGE]] = where, row

@@ -120,7 +120,13 @@ class PartialOutput:
         return self._work / RECORDS
 
     def _finished(self) -> int:
-        return len(list(self._records.glob("*.json")))
+        return len(list(self._records.rglob("*.json")))
+
+    def image_path(self, stem: str, folder: str, suffix: str) -> Path:
+        """Return where an image of the results goes; sub-folders of the micrographs become sub-folders there."""
+        path = self.folder / folder / f"{stem}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def read_record(self, stem: str) -> dict[str, Any] | None:
         """Return the record of a micrograph, None where it is not finished, or of another plan."""

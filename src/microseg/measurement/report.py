@@ -143,6 +143,8 @@ def _warnings(results: Results) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     if not results.intake.scaled:
         found.append(("No pixel size is known: all lengths and areas are in pixels", []))
+    if results.intake.ignored:
+        found.append((results.intake.ignored, []))
     found += [(f"Excluded because it cannot be read: {one.reason}", []) for one in results.intake.unreadable]
     for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
         accuracy = row["relative_accuracy_percent"]

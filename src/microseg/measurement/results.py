@@ -143,6 +143,7 @@ class Results:
             "fields": len(self.records),
             "fields_with_warnings": sum(bool(texts) for texts in self.warnings.values()),
             "left_out": [asdict(one) for one in self.intake.unreadable],
+            "ignored": self.intake.ignored,
             "specimens": specimens,
             "model_error": self.model_error,
         }

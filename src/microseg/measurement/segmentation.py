@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,12 @@ class RunContext:
         digest = pixel_digest(micrograph)
         warnings = self._training_warnings(micrograph, logits, digest)
         found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um))
-        folder = self.partial_output.folder
-        write_mask(folder / "masks" / f"{image.stem}.png", found.mask)
-        write_overlay(folder / "overlays" / f"{image.stem}.jpg", micrograph, found.mask)
-        write_labels(folder / "labels" / f"{image.stem}.tif", found.labels, pixel_size_um)
+        path = partial(self.partial_output.image_path, image.stem)
+        write_mask(path("masks", ".png"), found.mask)
+        write_overlay(path("overlays", ".jpg"), micrograph, found.mask)
+        write_labels(path("labels", ".tif"), found.labels, pixel_size_um)
         if self.settings.probability:
-            write_probability(folder / "probability" / f"{image.stem}.tif", logits)
+            write_probability(path("probability", ".tif"), logits)
         values = to_units(found.field, pixel_size_um)
         record = {
             "image": image.name,

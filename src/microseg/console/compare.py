@@ -7,7 +7,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     """Add the description and the arguments of this command to its parser."""
     parser.description = (
         "Compare the scores of two experiments on the same micrographs: paired differences with 95 % intervals, "
-        "and for each undecided one how many more micrographs it would take to decide it."
+        "and for each undecided one how many more micrographs or groups it would take to decide it."
     )
     parser.add_argument("first", metavar="A", help="an experiment or a commit, such as HEAD")
     parser.add_argument(

@@ -31,7 +31,7 @@ from microseg.network.model_card import model_identity, read_card
 from microseg.prediction.logits import read_settings
 from microseg.prediction.postprocessing import METHODS
 from microseg.prediction.reliability import measure_probabilities
-from microseg.splits import evaluated_split, read_split
+from microseg.splits import TEST, evaluated_split, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -54,7 +54,12 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         )
     card, images = read_card(arguments.model), [subject.image for subject in subjects]
     settings = read_settings(arguments.predictions)
-    probabilities = measure_probabilities(images, arguments.logits, arguments.masks, settings["best_logit"])
+    # Temperature and threshold were fitted on the validation micrographs, of which they would say nothing.
+    probabilities = (
+        measure_probabilities(images, arguments.logits, arguments.masks, settings["best_logit"])
+        if split == TEST
+        else None
+    )
     write_json(arguments.metrics, headline_metrics(summaries))
     dataset = {
         "source": params.download.source,
@@ -63,14 +68,17 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         "images": len(images),
         "ground_truth_sha256": digest(images, arguments.masks),
     }
-    report = report_of(measured, summaries) | {"calibration": probabilities.metrics()}
+    report = report_of(measured, summaries)
+    if probabilities:
+        report["calibration"] = probabilities.metrics()
     made_with = {"settings": settings, "model": model_identity(card)}
     with output_folder(arguments.report) as folder:
         write_json(folder / "evaluation.json", {"dataset": dataset, **report, **made_with})
         write_csv(folder / "scores.csv", SCORE_TABLE_HEADER, score_table(summaries))
         write_tables(folder, measured)
-        write_csv(folder / "reliability.csv", RELIABILITY_HEADER, reliability_table(probabilities.counts))
-    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts)
+        if probabilities:
+            write_csv(folder / "reliability.csv", RELIABILITY_HEADER, reliability_table(probabilities.counts))
+    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts if probabilities else None)
 
 
 def write_tables(folder: Path, measured: Sequence[MeasuredMicrograph]) -> None:
@@ -85,7 +93,10 @@ def write_tables(folder: Path, measured: Sequence[MeasuredMicrograph]) -> None:
 
 
 def write_figures(
-    arguments: argparse.Namespace, examples: int, measured: Sequence[MeasuredMicrograph], probabilities: Values
+    arguments: argparse.Namespace,
+    examples: int,
+    measured: Sequence[MeasuredMicrograph],
+    probabilities: Values | None,
 ) -> None:
     """Write the best and the worst masks, and the figures of IoU, islands and calibration."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
@@ -109,7 +120,8 @@ def write_figures(
         f1 = list(tables.f1_by_threshold(measured, METHODS))
         for name, figure in (*iou_figures(pixels), *island_figures(classes, f1, METHODS)):
             save_column_figure(figure, folder / name, vectors)
-        save_column_figure(plot_reliability(probabilities), folder / "reliability.png", vectors)
+        if probabilities is not None:
+            save_column_figure(plot_reliability(probabilities), folder / "reliability.png", vectors)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import replace
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
-from microseg.splits import TRAIN, VALIDATION, images_of, read_split
+from microseg.splits import TRAIN, VALIDATION, evaluated_split, images_of, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -16,6 +16,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     # Importing torch takes seconds, which --help and wrong arguments need not wait for.
     from microseg.network.devices import start
     from microseg.network.environment import current_environment
+    from microseg.network.initial_weights import seen_micrographs
     from microseg.network.inputs import MaskedMicrographs
     from microseg.network.model_card import read_weights_origin
     from microseg.network.model_io import describe, write_model
@@ -31,6 +32,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, split))))
         for split in (TRAIN, VALIDATION)
     )
+    tested = evaluated_split(rows)
+    seen = seen_micrographs(arguments.encoder_weights)
+    seen.refuse(arguments.images, images_of(rows, tested), tested)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
     tiling = Tiling(params.predict.tile_size, params.predict.tile_overlap)
     outputs = TrainingOutputs(arguments.history, arguments.validation, arguments.crops)
@@ -55,9 +59,15 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
                 saved.epoch, measured.iou, training, validation, params.train, params.train.seed, used, origin
             )
             temperature, best_logit, entropy = calibrate(fabric, weights, validation, params.train, tiling)
-            card = replace(described, best_logit=best_logit, foreground=params.download.foreground)
-            write_model(folder, weights, replace(card, temperature=temperature))
-            write_image_statistics(folder, training, entropy)
+            card = replace(
+                described,
+                temperature=temperature,
+                best_logit=best_logit,
+                foreground=params.download.foreground,
+                ancestor_micrographs=seen.names,
+            )
+            write_model(folder, weights, card)
+            write_image_statistics(folder, training, entropy, seen.digests)
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
         outputs.write_curves(state.records)
@@ -70,7 +80,7 @@ if __name__ == "__main__":
         arguments={
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of masks, data/masks",
-            "split": "which micrographs are for training and which for validation, data/split.csv",
+            "split": "which micrographs are for training, validation and test, data/split.csv",
             "encoder-weights": "the initial weights, data/encoder_weights",
             "model": "the folder to write: weights, model card, image statistics, models",
             "metrics": "the metrics to write, metrics/train.json",

@@ -34,7 +34,8 @@ class ImageStatistics:
     ranges: dict[str, tuple[float, float]]
     """Minimum and maximum of each of QUANTITIES; the entropy is that of the validation micrographs."""
     digests: tuple[str, ...]
-    """Digests of the pixels of the training micrographs, which identify them under any file name."""
+    """Digests of the pixels of the training micrographs, and of those of the models it started from, by which they
+    are recognized under any file name."""
 
 
 def image_statistics(micrograph: NDArray[np.uint8]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
-from microseg.network.model_card import MODEL_FOLDER, ORIGIN_FILE, WEIGHTS_FILE, read_weights_origin
+from microseg.micrographs.images import pixel_digests
+from microseg.network.image_statistics import read_image_statistics
+from microseg.network.model_card import MODEL_FOLDER, ORIGIN_FILE, WEIGHTS_FILE, read_card, read_weights_origin
 from microseg.network.model_io import read_model
 from microseg.network.networks import EncoderNetwork, build_network
 
@@ -26,7 +29,7 @@ normalization, though no decoder uses their output.
 """
 
 MAX_LISTED = 10
-"""How many keys of each kind of mistake an error lists."""
+"""How many keys of each kind of mistake, or micrographs, an error lists."""
 
 
 def initial_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
@@ -63,6 +66,35 @@ def initial_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
     load_encoder(network.encoder, path, params.encoder)
     prefix = next(name for name, module in network.named_modules() if module is network.encoder)
     return {f"{prefix}.{key}": tensor for key, tensor in network.encoder.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class SeenMicrographs:
+    """The micrographs that the model a training starts from, and the models before it, were trained on."""
+
+    names: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    """Of their pixels; older models have none."""
+
+    def refuse(self, images: Path, measured: Sequence[str], split: str) -> None:
+        """Raise InputError if any micrograph `measured`, a file in `images`, was seen, by its name or pixels."""
+        digests = pixel_digests(images, measured) if self.digests else {}
+        seen = [name for name in measured if name in self.names or digests.get(name) in self.digests]
+        if seen:
+            raise InputError(
+                "train.encoder_weights: the model to start from, or one before it, was trained on micrographs of "
+                f"the {split} set, by their names or pixels: {_listed(seen)}; start from another model, keep them "
+                f"out of the {split} set with split.from_column, or rename those that share only their names"
+            )
+
+
+def seen_micrographs(folder: Path) -> SeenMicrographs:
+    """Return what the model in the output of the stage encoder_weights has seen; nothing if there is none."""
+    if read_weights_origin(folder).kind != "model":
+        return SeenMicrographs()
+    card, statistics = read_card(folder / MODEL_FOLDER), read_image_statistics(folder / MODEL_FOLDER)
+    names = sorted({*card.training_micrographs, *card.ancestor_micrographs})
+    return SeenMicrographs(tuple(names), statistics.digests if statistics else ())
 
 
 def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
@@ -181,6 +213,6 @@ def _weights_of_model(folder: Path, params: TrainParams) -> dict[str, Tensor]:
     return trained.state_dict()
 
 
-def _listed(keys: list[str]) -> str:
+def _listed(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
     return ", ".join(keys[:MAX_LISTED]) + more

@@ -66,6 +66,7 @@ class ModelCard:
     training: dict[str, Any]
     """The section `train` of the parameters, with the values used where they say `auto`."""
     training_micrographs: tuple[str, ...]
+    """Those of this training; `ancestor_micrographs` has those of earlier ones."""
     validation_micrographs: tuple[str, ...]
     environment: Environment
     weights_sha256: str = ""
@@ -78,6 +79,8 @@ class ModelCard:
     """Pixels of the micrograph along one side of a pixel of the network; 1 in cards without it."""
     foreground: tuple[str, ...] | None = None
     """The annotated classes that are foreground; None if there was only one."""
+    ancestor_micrographs: tuple[str, ...] = ()
+    """The micrographs that the model it started from was trained on, and the model before that, and so on."""
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -85,7 +88,7 @@ def read_card(folder: Path) -> ModelCard:
     path = card_path(folder)
     try:
         content = _with_newer_keys(json.loads(path.read_text(encoding="utf-8")))
-        for key in ("training_micrographs", "validation_micrographs"):
+        for key in ("training_micrographs", "validation_micrographs", "ancestor_micrographs"):
             content[key] = tuple(content[key])
         if content.get("foreground") is not None:
             content["foreground"] = tuple(content["foreground"])
@@ -109,7 +112,7 @@ def _with_newer_keys(content: dict[str, Any]) -> dict[str, Any]:
     if content.get("input_normalization") == "per_image":
         content["input_normalization"] = "zscore"
     plain = {"architecture": "unet", "encoder": "plain", "encoder_weights": NO_WEIGHTS}
-    return {"norm_layer": "none"} | plain | content
+    return {"norm_layer": "none", "ancestor_micrographs": ()} | plain | content
 
 
 def model_identity(card: ModelCard) -> dict[str, Any]:

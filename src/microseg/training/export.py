@@ -69,15 +69,19 @@ def calibrate(
     )
 
 
-def write_image_statistics(folder: Path, training: MaskedMicrographs, entropy: Range) -> None:
+def write_image_statistics(
+    folder: Path, training: MaskedMicrographs, entropy: Range, earlier: Sequence[str] = ()
+) -> None:
     """Write the statistics of the training micrographs into the folder of a model, beside weights and card.
 
-    `entropy` is that of the model's own predictions of validation micrographs.
+    `entropy` is that of the model's own predictions of validation micrographs, `earlier` are the digests of what
+    the model it started from was trained on.
     """
     paths = [training.images / name for name in training.names]
     statistics, digests = zip(*map_in_processes(measure_file, paths, "image statistics"), strict=True)
     ranges = {name: _range([one[name] for one in statistics]) for name in statistics[0]}
-    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges | {ENTROPY: entropy}, digests)))
+    seen = tuple(dict.fromkeys((*digests, *earlier)))
+    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges | {ENTROPY: entropy}, seen)))
 
 
 def _range(values: Sequence[float]) -> Range:

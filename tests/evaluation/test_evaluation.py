@@ -13,7 +13,6 @@ from microseg.evaluation.scores import (
     digest,
     rank_correlation,
     score,
-    summarize,
 )
 from microseg.micrographs.images import write_mask
 
@@ -60,20 +59,6 @@ def test_empty_masks(truth, prediction, expected):
 def test_masks_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="different shapes"):
         calculate_iou(np.zeros((3, 4), bool), np.zeros((4, 3), bool))
-
-
-def test_summary_by_hand():
-    # IoU 1, 0.5 and 0; pooled (4 + 3 + 0) / (4 + 6 + 5).
-    scores = [Scores(4, 0, 0), Scores(3, 1, 2), Scores(0, 2, 3)]
-    summary = summarize(scores)
-    assert summary["images"] == 3
-    assert summary["mean_iou"] == pytest.approx(0.5)
-    assert summary["median_iou"] == pytest.approx(0.5)
-    assert summary["std_iou"] == pytest.approx(math.sqrt(1 / 6))
-    assert summary["pooled_iou"] == pytest.approx(7 / 15)
-    assert summary["fraction_above_095"] == pytest.approx(1 / 3)
-    assert summary["fraction_zero"] == pytest.approx(1 / 3)
-    assert summary["mean_precision"] == pytest.approx((1 + 0.75 + 0) / 3)
 
 
 def test_border_distance_by_hand():

@@ -50,6 +50,12 @@ MEASURED = [
 def test_scores_by_hand():
     scores = {name: interval.value for name, interval in summarize_method(MEASURED, "sigmoid").scores.items()}
     assert scores["mean_iou"] == pytest.approx(0.5)
+    assert scores["images"] == 3
+    assert scores["median_iou"] == pytest.approx(0.5)
+    assert scores["std_iou"] == pytest.approx(math.sqrt(1 / 6))
+    assert scores["fraction_above_095"] == pytest.approx(1 / 3)
+    assert scores["fraction_zero"] == pytest.approx(1 / 3)
+    assert scores["mean_precision"] == pytest.approx((1 + 0.75 + 0) / 3)
     assert scores["pooled_iou"] == pytest.approx(7 / 15)
     assert (scores["islands_found"], scores["islands_missed"], scores["islands_invented"]) == (2, 1, 1)
     assert scores["island_f1"] == pytest.approx(4 / 6)

@@ -39,11 +39,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval and the number of units (micrographs, fields, groups, seeds) that it is over."""
+    """A 95 % interval."""
 
     low: float
     high: float
-    units: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     from scipy.stats import binomtest
 
     found = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high), trials)
+    return Interval(float(found.low), float(found.high))
 
 
 def wilcoxon_p(first: ArrayLike, second: ArrayLike, groups: Sequence[str]) -> float | None:
@@ -175,8 +174,8 @@ def unit_numbers(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.array([units.setdefault(key, len(units)) for key in keys], dtype=np.int64)
 
 
-def standard_error(columns: Values, groups: Sequence[str] | None = None) -> tuple[float, float, int] | None:
-    """Return the jackknife's standard error of a ratio, its degrees of freedom and the number of units.
+def standard_error(columns: Values, groups: Sequence[str] | None = None) -> tuple[float, float, float] | None:
+    """Return a ratio, its standard error by the jackknife, and the degrees of freedom.
 
     Args:
         columns: numerators and denominators, (2, micrographs), or of four those of a difference of two ratios.
@@ -197,7 +196,7 @@ def standard_error(columns: Values, groups: Sequence[str] | None = None) -> tupl
         return None
     value = float(_ratio(totals)[0])
     error = math.sqrt((units - 1) / units * float(((_ratio(totals - columns) - value) ** 2).sum()))
-    return None if error <= ROUNDING * abs(value) else (error, effective - 1, units)
+    return None if error <= ROUNDING * abs(value) else (value, error, effective - 1)
 
 
 def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | None) -> Interval | None:
@@ -206,10 +205,9 @@ def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | No
     found = standard_error(columns, groups)
     if found is None:
         return None
-    error, freedom, units = found
-    value = float(_ratio(columns.sum(axis=1, keepdims=True))[0])
+    value, error, freedom = found
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return Interval(*(_within(value, half, *bounds) if bounds else (value - half, value + half)), units)
+    return Interval(*(_within(value, half, *bounds) if bounds else (value - half, value + half)))
 
 
 def _ratio(columns: Values) -> Values:

@@ -29,7 +29,6 @@ from microseg.evaluation.scores import (
     compare_boundaries,
     correlations,
     score,
-    summarize,
 )
 from microseg.micrographs.images import read_mask
 
@@ -130,8 +129,13 @@ def summarize_method(measured: Sequence[MeasuredMicrograph], method: str) -> Sum
     A score that is not defined is omitted. Intervals are over micrographs, or over their groups where
     there are any.
     """
-    pixels = [one.pixels.scores[method] for one in measured]
-    plain: dict[str, float | int | None] = {**summarize(pixels), **_pooled_islands(measured, method)}
+    iou = [one.pixels.scores[method].iou for one in measured]
+    plain: dict[str, float | int | None] = {
+        "images": len(iou),
+        "median_iou": float(np.median(iou)),
+        "std_iou": float(np.std(iou)),
+        **_pooled_islands(measured, method),
+    }
     plain |= correlations([one.pixels for one in measured], method)
     scores = {name: Estimate(float(value)) for name, value in plain.items() if value is not None}
     scores |= _with_intervals(measured, method)
@@ -164,6 +168,8 @@ def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict
     scores = {
         "mean_iou": estimate(iou, groups=groups),
         "mean_dice": estimate([one.dice for one in pixels], groups=groups),
+        "mean_precision": estimate([one.precision for one in pixels], groups=groups),
+        "mean_recall": estimate([one.recall for one in pixels], groups=groups),
         "pooled_iou": estimate(
             [one.true_positives for one in pixels], [one.union for one in pixels], groups=groups
         ),

@@ -77,34 +77,6 @@ def calculate_iou(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> fl
     return score(truth, prediction).iou
 
 
-def summarize(scores: Sequence[Scores]) -> dict[str, float | int]:
-    """Summarize the scores of at least one image.
-
-    Returns:
-        `images`, their number; `mean_iou`, `median_iou` and `std_iou` (population) of the images' IoU;
-        `pooled_iou` of all their pixels taken together; `fraction_above_095` and `fraction_zero`, the fractions of
-        images with an IoU above 0.95 and of 0; `mean_dice`, `mean_precision`, `mean_recall`.
-    """
-    iou = np.array([one.iou for one in scores])
-    pooled = Scores(
-        sum(one.true_positives for one in scores),
-        sum(one.false_positives for one in scores),
-        sum(one.false_negatives for one in scores),
-    )
-    return {
-        "images": len(scores),
-        "mean_iou": float(iou.mean()),
-        "median_iou": float(np.median(iou)),
-        "std_iou": float(iou.std()),
-        "pooled_iou": pooled.iou,
-        "fraction_above_095": float((iou > EXCELLENT_IOU).mean()),
-        "fraction_zero": float((iou == 0).mean()),
-        "mean_dice": float(np.mean([one.dice for one in scores])),
-        "mean_precision": float(np.mean([one.precision for one in scores])),
-        "mean_recall": float(np.mean([one.recall for one in scores])),
-    }
-
-
 def border_distance(mask: NDArray[np.bool_]) -> float:
     """Return the mean distance of the foreground from the nearest image border in pixels, at least 0; NaN if none.
 

@@ -97,7 +97,7 @@ def chance_of_lead(leads: Leads, micrographs: Sequence[Micrographs]) -> float:
     if micrographs:
         each = np.mean([np.subtract(one.iou[FIRST], one.iou[SECOND]) for one in micrographs], axis=0)
         errors.append(standard_error(np.stack([each, np.ones_like(each)]), micrographs[0].groups))
-    parts = [(found[0] ** 2, found[1]) for found in errors if found]
+    parts = [(error**2, freedom) for _, error, freedom in filter(None, errors)]
     if len(parts) < len(errors):
         return 1.0
     variance = sum(part for part, _ in parts)

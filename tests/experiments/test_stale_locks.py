@@ -75,44 +75,43 @@ stages:
       md5: {digest}
       size: 1
 """
-BEFORE, COMMITTED = (LOCK_FILE.format(digest=digit * 32) for digit in "ab")
-CUT_SHORT = ["", "schema: '2.0'\nstages:\n", BEFORE[: BEFORE.index("size") + 4], BEFORE[:60], "\0" * 100]
+COMMITTED = LOCK_FILE.format(digest="a" * 32)
+CUT_SHORT = ["", "schema: '2.0'\nstages:\n", COMMITTED[: COMMITTED.index("size") + 4], COMMITTED[:60], "\0" * 100]
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "segment/dvc.lock"])
-@pytest.mark.parametrize("content", CUT_SHORT)
-def test_a_lock_file_that_was_cut_short_is_put_back_as_it_was_before(
-    project: Path, caplog: pytest.LogCaptureFixture, name: str, content: str
+def test_a_lock_file_that_was_cut_short_is_put_back_as_it_is_committed(
+    project: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    (project / "segment").mkdir()
-    (project / name).write_text(BEFORE)
-    clear_stale_locks(project)
-    (project / name).write_text(content)
-    assert clear_stale_locks(project) == [project / name]
-    assert (project / name).read_text() == BEFORE
-    assert f"{name} was cut short by a killed DVC command; put back as it was before that" in caplog.text
-    assert clear_stale_locks(project) == []
-
-
-def test_without_a_copy_the_committed_lock_file_is_put_back_and_without_that_none(project: Path) -> None:
-    lock = project / "dvc.lock"
+    lock = project / name
+    lock.parent.mkdir(exist_ok=True)
     lock.write_text(COMMITTED)
     run("git", "init", "--quiet", cwd=project)
-    run("git", "add", "dvc.lock", cwd=project)
+    run("git", "add", name, cwd=project)
     run("git", "-c", "user.name=a", "-c", "user.email=a", "commit", "--quiet", "-m", "toy", cwd=project)
-    lock.write_text("")
-    assert lock in clear_stale_locks(project)
-    assert lock.read_text() == COMMITTED
-    (project / ".git").rename(project / "elsewhere")
-    (project / ".microseg/backup/dvc.lock").unlink()
-    lock.write_text("")
-    assert clear_stale_locks(project) == [lock]
-    assert not lock.exists()
+    for content in CUT_SHORT:
+        lock.write_text(content)
+        assert lock in clear_stale_locks(project)
+        assert lock.read_text() == COMMITTED
+        assert f"{name} was cut short by a killed DVC command; put back as it is committed" in caplog.text
+    changed = COMMITTED.replace("toy", "changed")
+    lock.write_text(changed)
+    assert clear_stale_locks(project) == []
+    assert lock.read_text() == changed
+
+
+def test_a_lock_file_with_the_conflicts_of_a_merge_is_left_to_the_user(project: Path) -> None:
+    (project / "dvc.lock").write_text(f"<<<<<<< HEAD\n{COMMITTED}=======\n>>>>>>> other\n")
+    assert project / "dvc.lock" not in clear_stale_locks(project)
+
+
+def test_a_lock_file_that_no_commit_has_is_removed_if_it_was_cut_short(project: Path) -> None:
+    (project / "dvc.lock").write_text("")
+    assert project / "dvc.lock" in clear_stale_locks(project)
+    assert not (project / "dvc.lock").exists()
 
 
 def test_a_lock_file_is_left_alone_while_dvc_writes_it(project: Path, tmp_path: Path) -> None:
-    (project / "dvc.lock").write_text(BEFORE)
-    clear_stale_locks(project)
     (project / "dvc.lock").write_text("")
     program = tmp_path / "dvc"
     program.write_text("input()")

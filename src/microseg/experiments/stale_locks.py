@@ -25,8 +25,6 @@ COPIES = Path(".dvc/tmp/exps/standalone")
 
 LOCK_FILES = (Path("dvc.lock"), Path("segment/dvc.lock"))
 """Where DVC keeps the digests of all results; unlike the locks above, these files are precious."""
-BACKUP = Path(".microseg/backup")
-"""Where the last readable lock files are kept."""
 
 SINGLE_EXPERIMENT = "microseg.experiments.single_experiment"
 """The module that is DVC's command line for the experiments of a sweep."""
@@ -38,8 +36,8 @@ DVC = {"dvc", "dvc.exe", SINGLE_EXPERIMENT}
 def clear_stale_locks(project: Path | None = None) -> list[Path]:
     """Remove stale locks and copies from a project (default: this one), unless DVC is running; return their paths.
 
-    A `dvc.lock` that DVC cannot read is put back as it was when this was last called, or else as it is committed.
-    What was done since, the next `dvc repro` restores from DVC's run cache.
+    A `dvc.lock` that DVC cannot read is put back as it is committed; what was done since, the next `dvc repro`
+    restores from DVC's run cache.
 
     DVC empties and rewrites its record of readers and writers (`rwlock`) at each change, and refuses every command
     if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). The record only concerns processes
@@ -47,7 +45,7 @@ def clear_stale_locks(project: Path | None = None) -> list[Path]:
     """
     root = (project or project_root()).resolve()
     found = list(_stale_paths(root))
-    if any(True for _ in dvc_processes(root)):
+    if not found or any(True for _ in dvc_processes(root)):
         return []
     # A command that ended in the meantime has repaired its record and removed its copy.
     stale = [path for path in _stale_paths(root) if path in found]
@@ -59,38 +57,29 @@ def clear_stale_locks(project: Path | None = None) -> list[Path]:
         else:
             path.unlink(missing_ok=True)
         log.warning("removed %s, left behind by a killed DVC command", path.relative_to(root))
-    for lock_file in LOCK_FILES:
-        if _is_lock_file(root / lock_file):
-            _copy((root / lock_file).read_text(encoding="utf-8"), root / BACKUP / lock_file)
     return stale
 
 
 def _put_back(root: Path, lock_file: Path) -> bool:
-    """Put back a lock file from its backup or the current commit; return whether one of them has it."""
-    if _is_lock_file(root / BACKUP / lock_file):
-        content, origin = (root / BACKUP / lock_file).read_text(encoding="utf-8"), "before that"
-    else:
-        content, origin = try_git("-C", str(root), "show", f"HEAD:./{lock_file.as_posix()}").stdout, "committed"
-    if content:
-        _copy(content, root / lock_file)
-        log.warning("%s was cut short by a killed DVC command; put back as it was %s", lock_file, origin)
-    return bool(content)
+    """Put a lock file back as it is in the current commit; return whether it is in there."""
+    committed = try_git("-C", str(root), "show", f"HEAD:./{lock_file.as_posix()}")
+    if committed.returncode:
+        return False
+    with output_file(root / lock_file) as partial:
+        partial.write_text(committed.stdout, encoding="utf-8", newline="\n")
+    log.warning("%s was cut short by a killed DVC command; put back as it is committed", lock_file)
+    return True
 
 
-def _copy(content: str, path: Path) -> None:
-    with output_file(path) as partial:
-        partial.write_text(content, encoding="utf-8", newline="\n")
-
-
-def _is_lock_file(path: Path) -> bool:
-    """Return whether DVC can read a `dvc.lock`."""
+def _is_cut_short(path: Path) -> bool:
+    """Return whether DVC cannot read a `dvc.lock`, and not because of a merge that the user has not finished."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
 
     try:
         COMPILED_LOCKFILE_SCHEMA(read_yaml(path, "no such file"))
     except Exception:  # whatever DVC's validation raises
-        return False
-    return True
+        return b"<<<<<<<" not in path.read_bytes()
+    return False
 
 
 def dvc_processes(project: Path) -> Iterator[list[str]]:
@@ -110,7 +99,7 @@ def _stale_paths(root: Path) -> Iterator[Path]:
         if (root / lock).is_file() and not _is_readable(root / lock):
             yield root / lock
     for lock_file in LOCK_FILES:
-        if (root / lock_file).is_file() and not _is_lock_file(root / lock_file):
+        if (root / lock_file).is_file() and _is_cut_short(root / lock_file):
             yield root / lock_file
     yield from (root / COPIES).glob("tmp*")
 

@@ -48,15 +48,6 @@ class SplitRow:
     group: str
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """All images, each in one split, in the random order in which samples take them."""
-
-    train: list[str]
-    validation: list[str]
-    test: list[str]
-
-
 def draw_split(
     groups: Mapping[str, str],
     *,
@@ -78,7 +69,7 @@ def draw_split(
         test_size: a fraction of the images (rounded up) or their number; 0 for no test set.
         sample_size: number of micrographs for training and validation together; None for all except the test set.
         validation_size: a fraction of the sample, above 0 and below 1 (rounded up), or a number of micrographs, >=
-            1. Whole groups come as close to it as they can.
+            1, which whole groups meet within half a group.
         seed: the seed of params.yaml.
 
     Raises:
@@ -97,8 +88,9 @@ def draw_split(
             "leaves none for training; lower it"
         )
     validation, train = _choose(rest, _count(validation_size, available), leave=1)
-    splits = _Splits(_in_order(images, train), _in_order(images, validation), _in_order(images, test))
-    return _rows(splits, groups, sample, validation_size)
+    named = ((TRAIN, train), (VALIDATION, validation), (TEST, test))
+    split_of = {image: split for split, chosen in named for unit in chosen for image in unit}
+    return _rows(images, split_of, groups, sample, validation_size)
 
 
 def join_copies(groups: Mapping[str, str], copies: Iterable[Sequence[str]]) -> dict[str, str]:
@@ -178,13 +170,8 @@ def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
     )
 
 
-def _in_order(images: Iterable[str], units: Units) -> list[str]:
-    members = {image for unit in units for image in unit}
-    return [image for image in images if image in members]
-
-
 def split_from_column(
-    values: Mapping[str, str], sample_size: int | None, seed: int, copies: Iterable[Sequence[str]] = ()
+    values: Mapping[str, str], sample_size: int | None, seed: int, copies: Sequence[Sequence[str]] = ()
 ) -> list[SplitRow]:
     """Split as a column of a table says (train, val or validation, test).
 
@@ -207,25 +194,20 @@ def split_from_column(
                 f"{', '.join(COLUMN_VALUES)}"
             )
     split_of = {image: COLUMN_VALUES[values[image].strip().lower()] for image in images}
-    copies = list(copies)
-    for first, *others in copies:
-        for image in others:
-            if split_of[image] != split_of[first]:
-                raise InputError(
-                    f"split.from_column: {first} is for {split_of[first]} and {image} for {split_of[image]}, but "
-                    "both are the same picture; give both the same value"
-                )
-    members = {
-        split: [image for image in images if split_of[image] == split] for split in (TRAIN, VALIDATION, TEST)
-    }
+    for same in copies:
+        if len({split_of[image] for image in same}) > 1:
+            raise InputError(
+                "split.from_column: one picture is in different splits, as "
+                f"{', '.join(f'{image} ({split_of[image]})' for image in same)}; give all the same value"
+            )
+    sizes = Counter(split_of.values())
     for split in (TRAIN, VALIDATION):
-        if not members[split]:
+        if not sizes[split]:
             raise InputError(f"split.from_column: no image is for {split}; at least one is needed")
-    available = len(members[VALIDATION]) + len(members[TRAIN])
-    splits = _Splits(members[TRAIN], members[VALIDATION], members[TEST])
-    sample = _checked_sample_size(sample_size, available, len(members[TEST]))
+    available = sizes[TRAIN] + sizes[VALIDATION]
+    sample = _checked_sample_size(sample_size, available, sizes[TEST])
     groups = join_copies(dict.fromkeys(images, ""), copies)
-    return _rows(splits, groups, sample, Fraction(len(members[VALIDATION]), available))
+    return _rows(images, split_of, groups, sample, Fraction(sizes[VALIDATION], available))
 
 
 def _count(size: Size, total: int) -> int:
@@ -246,18 +228,21 @@ def _checked_sample_size(requested: int | None, available: int, tested: int) -> 
     return available if requested is None else requested
 
 
-def _rows(splits: _Splits, groups: Mapping[str, str], sample: int, validation_size: Size) -> list[SplitRow]:
-    train, validation = _take_sample(splits, sample, validation_size)
-    named = [(image, TRAIN) for image in train] + [(image, VALIDATION) for image in validation]
-    named += [(image, TEST) for image in splits.test]
-    return sorted((SplitRow(image, split, groups[image]) for image, split in named), key=lambda row: row.image)
-
-
-def _take_sample(splits: _Splits, size: int, validation_size: Size) -> tuple[list[str], list[str]]:
-    """Take the first images for training and validation, `size` in all; the ratio is the same for any size."""
-    wanted = min(_count(validation_size, size), size - 1)
-    validation_count = min(max(wanted, size - len(splits.train)), len(splits.validation))
-    return splits.train[: size - validation_count], splits.validation[:validation_count]
+def _rows(
+    images: Sequence[str],
+    split_of: Mapping[str, str],
+    groups: Mapping[str, str],
+    sample: int,
+    validation_size: Size,
+) -> list[SplitRow]:
+    """Return the test set, and of training and validation the first images, `sample` in all, in a fixed ratio."""
+    train, validation, test = (
+        [image for image in images if split_of[image] == split] for split in (TRAIN, VALIDATION, TEST)
+    )
+    wanted = min(_count(validation_size, sample), sample - 1)
+    validation_count = min(max(wanted, sample - len(train)), len(validation))
+    used = (*train[: sample - validation_count], *validation[:validation_count], *test)
+    return [SplitRow(image, split_of[image], groups[image]) for image in sorted(used)]
 
 
 @dataclass(frozen=True)

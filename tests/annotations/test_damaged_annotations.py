@@ -137,7 +137,7 @@ def test_damaged_metadata_is_refused_or_written_as_a_table(tmp_path, changes):
         mutated(b'image_url;type;note\na.png;01;"x; y"\nb.png;02;z\n', changes)
     )
     try:
-        write_metadata(tmp_path / "metadata.csv", tmp_path / "written.csv", {})
+        write_metadata(tmp_path / "metadata.csv", tmp_path / "written.csv", {}, {})
     except InputError:
         return
     with (tmp_path / "written.csv").open(newline="", encoding="utf-8") as file:

@@ -101,4 +101,4 @@ def test_a_name_is_found_however_it_is_written(written, name):
     names = ImageNames(
         ["heat42/IMG_1.png", "heat43/IMG_1.png", "heat43/only.png", "heat43/Gef\u00fcge.png", "5\u03bcm.png"]
     )
-    assert names.find(written) == name
+    assert names.in_table(written) == name

@@ -45,7 +45,10 @@ def write_table(folder, rows, delimiter=";", name="annotations.csv"):
 
 def test_images_and_annotations_arrive_unchanged(source, target):
     write_folder(target, source, 0)
-    assert sorted(path.name for path in target.iterdir()) == ["annotations.csv", "images", "line_map.csv"]
+    assert sorted(path.name for path in target.iterdir()) == [
+        *("annotations.csv", "images", "line_map.csv", "metadata.csv")
+    ]
+    assert (target / "metadata.csv").read_text() == "image_url\na.png\nb.png\n"
     for name, pixels in micrographs().items():
         assert np.array_equal(read_micrograph(target / "images" / name), pixels)
     assert read_annotations(target / "annotations.csv") == read_annotations(source / "annotations.csv")
@@ -101,7 +104,7 @@ def test_no_such_folder(tmp_path, target):
 def test_no_images(source, target):
     for path in (source / "images").iterdir():
         path.rename(path.with_suffix(".txt"))
-    with pytest.raises(InputError, match="images: holds no PNG, TIFF, JPEG or BMP image"):
+    with pytest.raises(InputError, match="images: no image in it; put PNG, TIFF, JPEG or BMP files there"):
         write_folder(target, source, 0)
     for path in (source / "images").iterdir():
         path.unlink()
@@ -136,7 +139,7 @@ def test_a_damaged_png_is_named(source, target, damage):
 
 def test_two_images_of_one_name_are_refused(source, target):
     Image.fromarray(micrographs()["a.png"]).save(source / "images" / "a.tif")
-    with pytest.raises(InputError, match=r"a\.tif: a\.png has the same name except for the suffix"):
+    with pytest.raises(InputError, match=r"a\.png and .*a\.tif: images of the same name"):
         write_folder(target, source, 0)
 
 

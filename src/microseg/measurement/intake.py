@@ -253,7 +253,7 @@ def _read_rows(
     rows: dict[str, tuple[str, dict[str, str]]] = {}
     for number, fields in lines:
         where, row = f"{path}, line {number}", dict(zip(names, fields, strict=True))
-        row[IMAGE] = known.find(row[IMAGE]) or row[IMAGE]
+        row[IMAGE] = known.in_table(row[IMAGE]) or row[IMAGE]
         if row[IMAGE] in rows:
             raise InputError(f"{where}: {row[IMAGE]} is in an earlier line too; remove one of them")
         rows[row[IMAGE]] = where, row

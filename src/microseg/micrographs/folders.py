@@ -1,12 +1,14 @@
 """Folders of micrographs as people have them: sub-folders, links, system files, and names that look alike."""
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
+from urllib.parse import unquote
 
 from microseg.common.errors import InputError
 from microseg.common.files import can_name_outputs, is_utf8
@@ -52,6 +54,10 @@ COMPANIONS = frozenset(
 """Suffixes of files that accompany micrographs; files of any other kind might be micrographs in another format."""
 
 
+PREFIX = re.compile(r"^(?:[0-9a-f]{8}-|[0-9]+_)")
+"""What is put in front of a name: Label Studio's hash, or a number."""
+
+
 @dataclass(frozen=True)
 class ImageFolder:
     """The images in a folder and its sub-folders."""
@@ -83,7 +89,7 @@ def list_images(folder: Path) -> ImageFolder:
     images: dict[str, Path] = {}
     ignored: list[Path] = []
     stems: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in walk_files(folder):
         if path.suffix.lower() not in SUFFIXES:
             if path.suffix.lower() not in COMPANIONS:
                 ignored.append(path)
@@ -91,7 +97,7 @@ def list_images(folder: Path) -> ImageFolder:
         name = path.relative_to(folder)
         if not (all(map(can_name_outputs, name.parts)) and is_utf8(path.resolve())):
             raise InputError(f"{path}: this name does not work on every system and in every table; rename it")
-        first = stems.setdefault(_key(name.with_suffix("").as_posix()), path)
+        first = stems.setdefault(_path_key(name.as_posix()), path)
         if first is not path:
             raise InputError(
                 f"{first} and {path}: images of the same name, whose results would overwrite each other; "
@@ -104,8 +110,8 @@ def list_images(folder: Path) -> ImageFolder:
     return ImageFolder(dict(sorted(images.items())), ignored)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder, in order; a folder that several links lead to is entered once."""
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, in order, without those of the system; linked folders are entered once."""
     entered = {folder.resolve()}
 
     def enter(path: Path) -> bool:
@@ -131,26 +137,54 @@ def _belongs_to_system(name: str) -> bool:
 class ImageNames:
     """The names of a folder's images, as tables and annotations may write them.
 
-    A name is found whatever the case of its letters, in composed or decomposed letters, with slashes or
-    backslashes, with the micro sign or the Greek letter, and without its sub-folder where only one sub-folder has
-    an image of that name.
+    What counts is the name without its suffix; the case of its letters, whether these are composed, micro sign or
+    Greek letter, slash or backslash, do not. Tools write names of their own world, too: paths, addresses, and a
+    number or hash in front (Label Studio, and whoever numbered a batch).
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._exact = set(names)
-        self._by_key: dict[str, list[str]] = {}
-        for name in sorted(self._exact):
-            for key in {_key(name), _key(name.rpartition("/")[2])}:
-                self._by_key.setdefault(key, []).append(name)
+        self._paths = {name: _path_key(name) for name in names}
+        self._by_stem: dict[str, list[str]] = {}
+        self._by_core: dict[str, list[str]] = {}
+        for name, path in self._paths.items():
+            stem = path.rpartition("/")[2]
+            self._by_stem.setdefault(stem, []).append(name)
+            if PREFIX.match(stem):
+                self._by_core.setdefault(PREFIX.sub("", stem), []).append(name)
 
-    def find(self, written: str) -> str | None:
-        """Return the name that is meant, None if there is no such image, or if it may be several."""
-        if written in self._exact:
+    def in_table(self, written: str) -> str | None:
+        """Return the image that a line of a table means, None if there is none, or if it may be several.
+
+        A sub-folder may be left out where only one has an image of that name.
+        """
+        if written in self._paths:
             return written
-        meant = self._by_key.get(_key(written), [])
-        return meant[0] if len(meant) == 1 else None
+        path = _path_key(written)
+        fitting = self._fitting(path, self._by_stem.get(path.rpartition("/")[2], []))
+        same = [name for name in fitting if "/" not in path or self._paths[name] == path]
+        return same[0] if len(same) == 1 else None
+
+    def meant_by(self, written: str) -> list[str]:
+        """Return the images that a name, path or address fits equally well.
+
+        Those of the same name count most, then those that lack a number or hash in front, or have it in addition.
+        """
+        if written in self._paths:
+            return [written]
+        path = _path_key(unquote(written.rpartition("?d=")[2]) if "?d=" in written else written)
+        stem = path.rpartition("/")[2]
+        core = self._by_stem.get(PREFIX.sub("", stem), []) if PREFIX.match(stem) else []
+        return self._fitting(path, self._by_stem.get(stem) or [*self._by_core.get(stem, []), *core])
+
+    def _fitting(self, path: str, candidates: list[str]) -> list[str]:
+        """Return the candidates in the very folder that a path names, all of them where none is."""
+        there = [name for name in candidates if f"/{path}".endswith(f"/{self._paths[name]}")]
+        return there or candidates
 
 
-def _key(name: str) -> str:
-    """Return what is the same for names that a person, or some file system, takes for one."""
-    return unicodedata.normalize("NFKC", name.replace("\\", "/")).casefold()
+def _path_key(name: str) -> str:
+    """Return what is the same for names that a person, or some file system, takes for those of one image."""
+    key = unicodedata.normalize("NFKC", name.replace("\\", "/")).casefold()
+    while (suffix := PurePosixPath(key).suffix) in SUFFIXES:
+        key = key.removesuffix(suffix)
+    return key

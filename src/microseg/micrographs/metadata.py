@@ -11,6 +11,10 @@ from microseg.common.errors import InputError
 from microseg.micrographs.line_map import LineMap, read_line_map
 
 IMAGE_COLUMN = "image_url"
+SPECIMEN_COLUMN = "specimen"
+"""Of a user's own folder: the sub-folder of the image."""
+PIXEL_SIZE_COLUMN = "um_per_pixel"
+"""The side of a pixel in micrometres."""
 
 BLANK = "(blank)"
 """Stands for a missing value in the name of a group."""

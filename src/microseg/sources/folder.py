@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
 from microseg.micrographs.conversion import Scale, Scales, count_values, read_grey, to_8_bit
-from microseg.micrographs.decoding import SUFFIXES
+from microseg.micrographs.folders import ImageNames, list_images, walk_files
+from microseg.micrographs.headers import read_header
 from microseg.micrographs.images import image_size, write_micrograph
 from microseg.micrographs.line_map import write_line_map
-from microseg.micrographs.metadata import IMAGE_COLUMN
+from microseg.micrographs.metadata import IMAGE_COLUMN, PIXEL_SIZE_COLUMN, SPECIMEN_COLUMN
 from microseg.sources.coco import coco_lines
 from microseg.sources.labelme import is_labelme, labelme_lines
 from microseg.sources.mask_folder import mask_lines
@@ -58,22 +59,20 @@ def write_folder(
             more rows than are to be cut off.
     """
     images = _find_images(source)
-    sizes = {image.name: image_size(image) for image in images}
-    for image in images:
-        if crop_bottom >= (rows := sizes[image.name][0]):
+    sizes = {name: image_size(image) for name, image in images.items()}
+    for name, image in images.items():
+        if crop_bottom >= (rows := sizes[name][0]):
             raise InputError(
                 f"{image}: has {rows} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
             )
-    new_names = {image.name: f"{image.stem}.png" for image in images}
+    new_names = _new_names(images)
     micrographs = Micrographs(sizes, new_names, crop_bottom)
     # Before the images: what is wrong with annotations shows within seconds, converting images may take an hour.
     place, lines = _annotation_lines(source, micrographs, foreground, mask_suffix)
+    places: list[tuple[str, int | None, str]] = [(TABLE, None, place.as_posix())]
     if (source / METADATA).exists():
-        write_metadata(source / METADATA, target / METADATA, new_names)
-    places: list[tuple[str, int | None, str]] = [
-        (TABLE, None, place.as_posix()),
-        (METADATA, None, (source / METADATA).as_posix()),
-    ]
+        places.append((METADATA, None, (source / METADATA).as_posix()))
+    write_metadata(source / METADATA, target / METADATA, new_names, _columns_of(images))
     with (target / TABLE).open("w", encoding="utf-8", newline="\n") as file:
         for number, (line, line_place) in enumerate(lines, start=1):
             file.write(f"{line}\n")
@@ -81,32 +80,32 @@ def write_folder(
                 places.append((TABLE, number, line_place))
     write_line_map(target, places)
     (target / IMAGES).mkdir()
-    _write_images(images, target / IMAGES, crop_bottom)
+    targets = [(image, target / IMAGES / new_names[name]) for name, image in images.items()]
+    _write_images(targets, crop_bottom)
 
 
-def _find_images(source: Path) -> list[Path]:
+def _find_images(source: Path) -> dict[str, Path]:
+    """Return the micrographs of the user's folder by name: their paths below images/."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; set download.path to the folder of your micrographs")
-    folder = source / IMAGES
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; put your micrographs there")
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    images = [file for file in files if file.suffix.lower() in SUFFIXES]
-    ignored = [file for file in files if file.suffix.lower() not in (*SUFFIXES, ".json")]
-    if ignored:
-        log.info("%s: ignores %d files that are not PNG, TIFF, JPEG or BMP", folder, len(ignored))
-    if not images:
-        raise InputError(f"{folder}: holds no PNG, TIFF, JPEG or BMP image; put your micrographs there")
-    stems: dict[str, Path] = {}
-    for image in images:
-        if not is_file_name(image.name):
-            raise InputError(f"{image}: this name does not work on every system and in every table; rename it")
-        if image.stem in stems:
-            raise InputError(
-                f"{image}: {stems[image.stem].name} has the same name except for the suffix; rename one of them"
-            )
-        stems[image.stem] = image
-    return images
+    found = list_images(source / IMAGES)
+    if found.note:
+        log.warning("%s: %s", source / IMAGES, found.note)
+    return found.images
+
+
+def _new_names(images: Mapping[str, Path]) -> dict[str, str]:
+    """Return the names in the pipeline, where all images are in one folder: those of sub-folders come first."""
+    new_names: dict[str, str] = {}
+    first: dict[str, Path] = {}
+    for name, path in images.items():
+        new = f"{PurePosixPath(name).with_suffix('').as_posix().replace('/', '_')}.png"
+        if not is_file_name(new):
+            raise InputError(f"{path}: this name does not work on every system and in every table; rename it")
+        if first.setdefault(new.casefold(), path) is not path:
+            raise InputError(f"{first[new.casefold()]} and {path}: both would be called {new}; rename one of them")
+        new_names[name] = new
+    return new_names
 
 
 def _annotation_lines(
@@ -147,19 +146,20 @@ def _annotation_lines(
 def _json_contents(source: Path) -> dict[Path, Any]:
     """Return the content of every JSON file of annotations; others beside the images belong to the microscope."""
     files = [source / JSON] if (source / JSON).exists() else []
-    files += sorted((source / JSON_FOLDER).glob("*.json"))
+    if (source / JSON_FOLDER).is_dir():
+        files += [file for file in walk_files(source / JSON_FOLDER) if file.suffix.lower() == ".json"]
     contents = {file: read_json(file) for file in files}
     beside = {
         file: content
-        for file in sorted((source / IMAGES).glob("*.json"))
-        if is_labelme(content := read_json(file))
+        for file in walk_files(source / IMAGES)
+        if file.suffix.lower() == ".json" and is_labelme(content := read_json(file))
     }
     return contents | beside
 
 
-def _write_images(images: list[Path], folder: Path, crop_bottom: int) -> None:
+def _write_images(images: Sequence[tuple[Path, Path]], crop_bottom: int) -> None:
     """Write 8-bit images at once, 16-bit ones when the brightness scales of all of them are known."""
-    convert = partial(_write_image, folder, crop_bottom)
+    convert = partial(_write_image, crop_bottom)
     scales, deep = Scales(), []
     for image, counts in zip(images, map_in_processes(convert, images, "converting"), strict=True):
         if counts is not None:
@@ -171,40 +171,71 @@ def _write_images(images: list[Path], folder: Path, crop_bottom: int) -> None:
         if scale.saturated:
             log.warning("%d pixels of them are darker or brighter and become black or white", scale.saturated)
     work = [(image, results[depth]) for image, depth in deep]
-    for _ in map_in_processes(partial(_write_scaled, folder, crop_bottom), work, "16 to 8 bits"):
+    for _ in map_in_processes(partial(_write_scaled, crop_bottom), work, "16 to 8 bits"):
         pass
 
 
-def _write_image(folder: Path, crop_bottom: int, image: Path) -> NDArray[np.int64] | None:
+def _write_image(crop_bottom: int, image: tuple[Path, Path]) -> NDArray[np.int64] | None:
     """Convert an 8-bit image; return the counts of the values of a 16-bit one, to be scaled with the others."""
-    grey = read_grey(image)
+    source, target = image
+    grey = read_grey(source)
     grey = grey[: len(grey) - crop_bottom]
     if grey.dtype == np.uint16:
         return count_values(grey)
-    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, None))
+    write_micrograph(target, to_8_bit(grey, None))
     return None
 
 
-def _write_scaled(folder: Path, crop_bottom: int, work: tuple[Path, Scale]) -> None:
-    image, scale = work
-    grey = read_grey(image)
-    write_micrograph(folder / f"{image.stem}.png", to_8_bit(grey, scale)[: len(grey) - crop_bottom])
+def _write_scaled(crop_bottom: int, work: tuple[tuple[Path, Path], Scale]) -> None:
+    (source, target), scale = work
+    grey = read_grey(source)
+    write_micrograph(target, to_8_bit(grey, scale)[: len(grey) - crop_bottom])
 
 
-def write_metadata(table: Path, target: Path, new_names: Mapping[str, str]) -> None:
-    """Write the user's metadata with commas and the new names of the images; line numbers stay the same."""
-    header, rows = read_table(table)
+def _columns_of(images: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Return what sub-folders and headers say of each image, as columns of metadata.csv."""
+    headers = map_in_processes(read_header, list(images.values()), "reading headers")
+    sizes = [header.pixel_size for header in headers]
+    columns = {}
+    if any("/" in name for name in images):
+        columns[SPECIMEN_COLUMN] = {name: name.rpartition("/")[0] for name in images}
+    if any(sizes):
+        columns[PIXEL_SIZE_COLUMN] = {
+            name: f"{size.micrometres:.9g}" if size else "" for name, size in zip(images, sizes, strict=True)
+        }
+    return columns
+
+
+def write_metadata(
+    table: Path, target: Path, new_names: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Write the user's metadata with commas and the new names of the images; line numbers stay the same.
+
+    Args:
+        table: the user's table, which may be absent.
+        target: the table to write.
+        new_names: the new names of the images.
+        columns: further columns, by their names, and their values by image; those of the user stay as they are.
+
+    Raises:
+        InputError: the table cannot be read, or has no column of images.
+    """
+    header, rows = [IMAGE_COLUMN], [(number, [name]) for number, name in enumerate(new_names, start=2)]
+    if table.exists():
+        header, rows = read_table(table)
     if IMAGE_COLUMN not in header:
         raise InputError(f"{table}, line 1: no column {IMAGE_COLUMN}; add one with the names of the images")
-    column = header.index(IMAGE_COLUMN)
+    place, names = header.index(IMAGE_COLUMN), ImageNames(new_names)
+    added = [column for column in columns if column not in header]
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow([*header, *added])
         next_number = 2
         for number, fields in rows:
             file.write("\n" * (number - next_number))
-            fields[column] = new_names.get(fields[column], fields[column])
-            writer.writerow(fields)
+            name = names.in_table(fields[place]) or fields[place]
+            fields[place] = new_names.get(name, name)
+            writer.writerow([*fields, *(columns[column].get(name, "") for column in added)])
             next_number = number + 1
 
 
@@ -220,7 +251,7 @@ def table_lines(table: Path, new_names: Mapping[str, str]) -> Iterator[str]:
     Raises:
         InputError: the table cannot be read, or a line cannot be split into fields.
     """
-    delimiter, next_number = "", 1
+    delimiter, next_number, names = "", 1, ImageNames(new_names)
     for number, line in read_lines(table):
         delimiter = delimiter or delimiter_of(line)
         try:
@@ -230,5 +261,6 @@ def table_lines(table: Path, new_names: Mapping[str, str]) -> Iterator[str]:
         if ";" in "".join(fields):
             raise InputError(f"{table}, line {number}: a field has a semicolon; remove it")
         yield from [""] * (number - next_number)
-        yield ";".join([new_names.get(fields[0], fields[0]), *fields[1:]])
+        name = names.in_table(fields[0]) or fields[0]
+        yield ";".join([new_names.get(name, name), *fields[1:]])
         next_number = number + 1

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from microseg.annotations.polygonize import annotation_line, empty_line, polygonize
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
+from microseg.micrographs.folders import walk_files
 from microseg.micrographs.label_images import read_labels
 from microseg.sources.foreground import MOST_LISTED, AnnotatedClass, choose_classes, listed
 from microseg.sources.pairing import Micrographs, Size
@@ -69,12 +70,11 @@ def mask_lines(
 def _find_masks(folder: Path, micrographs: Micrographs, suffix: str) -> dict[str, Path]:
     """Return the masks in `folder` by the names of their micrographs, in the order of these."""
     masks: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
-            continue
+    for file in walk_files(folder):
         if file.suffix.lower() not in SUFFIXES:
             raise InputError(f"{file}: a mask has to be a PNG, TIFF or BMP image; convert or remove it")
-        name = micrographs.find(f"{file.stem.removesuffix(suffix)}{file.suffix}", file)
+        relative = file.relative_to(folder).with_name(f"{file.stem.removesuffix(suffix)}{file.suffix}")
+        name = micrographs.find(relative.as_posix(), file)
         if name not in micrographs.sizes or not file.stem.endswith(suffix):
             raise InputError(
                 f"{file}: no micrograph has this name; rename or remove the mask, or set download.mask_suffix to "

@@ -166,7 +166,12 @@ def test_images_with_blank_values_stay_in_one_split(columns: int):
 
 
 def test_splits_named_by_a_column():
-    values = dict.fromkeys(NAMES[:10], "train") | dict.fromkeys(NAMES[10:14], "Val") | {NAMES[14]: "test"}
+    values = (
+        dict.fromkeys(NAMES[:10], "train")
+        | dict.fromkeys(NAMES[10:12], "Val")
+        | dict.fromkeys(NAMES[12:14], "valid")
+        | {NAMES[14]: "test"}
+    )
     rows = split_from_column(values, sample_size=None, seed=1)
     assert images_of(rows, "train") == NAMES[:10]
     assert images_of(rows, "validation") == NAMES[10:14]

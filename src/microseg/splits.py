@@ -24,7 +24,11 @@ from microseg.common.files import write_csv
 from microseg.common.randomness import generator
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-COLUMN_VALUES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
+COLUMN_VALUES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
 """What the column split.from_column may contain."""
 
 COLUMNS = ("image", "split", "group")
@@ -173,7 +177,7 @@ def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
 def split_from_column(
     values: Mapping[str, str], sample_size: int | None, seed: int, copies: Sequence[Sequence[str]] = ()
 ) -> list[SplitRow]:
-    """Split as a column of a table says (train, val or validation, test).
+    """Split as a column of a table says (train; val, valid or validation; test).
 
     Args:
         values: the value of the column for each image.

@@ -6,7 +6,7 @@ tables may come with the folder, one of pixel sizes (--scales) and one of specim
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,20 +18,16 @@ from microseg.common.files import file_digest
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
 from microseg.measurement.settings import Crop, Request
-from microseg.micrographs.conversion import Grey, Scale, Scales, count_values, depth_of, read_grey
+from microseg.micrographs.conversion import Scale, Scales, count_values, depth_of, read_grey
 from microseg.micrographs.folders import ImageNames, list_images
 from microseg.micrographs.headers import read_header
+from microseg.micrographs.information_bar import find_bar
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
 
 log = logging.getLogger(__name__)
 
 IMAGE, SPECIMEN = "image", "specimen"
 SCALE_COLUMNS = (IMAGE, "pixel_size", "unit")
-
-UNIFORM_FRACTION = 0.5
-"""At least this fraction of a row of an information bar has one grey value; noise spreads those of a specimen."""
-SMALLEST_BAR, LARGEST_BAR = 0.02, 0.3
-"""Height of an information bar as a fraction of the image's."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +116,8 @@ def examine_folder(request: Request) -> Intake:
         raise InputError(f"{unreadable[0].reason}; or exclude it with --skip-unreadable{others}")
     if not images:
         raise InputError(f"{request.folder}: none of its {len(unreadable)} images can be used")
+    if request.settings.crop_bottom == "auto":
+        images = _warn_of_missing_bars(images)
     # A table may name images that are in the folder but unreadable.
     names = [one.name for one in examined]
     pixel_sizes = _pixel_sizes(request, images, names)
@@ -169,29 +167,13 @@ def _examine(named: tuple[str, Path], crop: Crop) -> tuple[InputImage | Unreadab
     return image, counts
 
 
-def find_bar(grey: Grey) -> int:
-    """Return the height of the information bar at the bottom of a micrograph in pixels, 0 where there is none.
-
-    A bar is a band with text on it, less than a third of the micrograph high. At least half of each of its rows
-    has one grey value, and most rows share the same one: its background.
-
-    Args:
-        grey: (height, width) of 8- or 16-bit grey values.
-    """
-    height, width = grey.shape
-    limit = int(LARGEST_BAR * height)
-    uniform = np.array([np.bincount(row).max() / width for row in grey[height - limit - 1 :][::-1]])
-    bar = int(np.argmax(uniform < UNIFORM_FRACTION)) if (uniform < UNIFORM_FRACTION).any() else 0
-    if bar < SMALLEST_BAR * height:
-        return 0
-    return bar if _has_text(grey[height - bar :]) else 0
-
-
-def _has_text(band: NDArray[np.integer]) -> bool:
-    """Return whether some rows of a band are written on, and most rows share its background."""
-    background = np.bincount(band.ravel()).argmax()
-    written = (band != background).mean(axis=1)
-    return bool((written > 0).any() and (written < UNIFORM_FRACTION).mean() > UNIFORM_FRACTION)
+def _warn_of_missing_bars(images: list[InputImage]) -> list[InputImage]:
+    """Return the images with a warning for those that have no information bar where others have one."""
+    others = sum(image.bar > 0 for image in images)
+    if not others:
+        return images
+    warning = f"no information bar was found, but in {others} other fields: look at its lower edge"
+    return [image if image.bar else replace(image, warnings=(*image.warnings, warning)) for image in images]
 
 
 def _pixel_sizes(request: Request, images: list[InputImage], names: list[str]) -> dict[str, PixelSize]:

@@ -74,6 +74,8 @@ def distribution_figures(islands: pd.DataFrame, *, scaled: bool) -> Iterator[tup
         islands: the table of islands with a column `specimen`; islands cut by the border are excluded.
         scaled: whether lengths are in micrometres or in pixels.
     """
+    if islands.empty:
+        return
     unit = MICROMETRES if scaled else "px"
     whole = islands[~islands["touches_border"]]
     specimens = list(dict.fromkeys(islands["specimen"]))

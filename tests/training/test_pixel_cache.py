@@ -1,8 +1,10 @@
 """Copies of micrographs are memory-mapped instead of decoding the micrographs for each crop."""
 
+import copy
 import logging
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ from microseg.training.pixel_cache import LIMIT_VARIABLE, PixelCache, foreground
 from tiny_training import blobs, tiny_params, write_blobs
 
 HEIGHT, WIDTH = 48, 64
-SIZE = 2 * HEIGHT * WIDTH + 128
-"""Bytes of a copy: the header of the format, then a byte a pixel for the micrograph and for the mask."""
+SIZE = 2 * HEIGHT * WIDTH + 128 + 32
+"""Bytes of a copy: the header of the format, a byte a pixel for the micrograph and for the mask, and a digest."""
 
 
 @pytest.fixture
@@ -73,9 +75,9 @@ def test_a_changed_file_is_decoded_again(files, root):
     status = path.stat()
     write_micrograph(path, 255 - before)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # with the same time of modification
-    assert np.array_equal(PixelCache(files, root)[0].micrograph, 255 - before)
+    assert np.array_equal(PixelCache(replace(files), root)[0].micrograph, 255 - before)
     write_mask(files.masks / files.names[0], np.ones((HEIGHT, WIDTH), dtype=bool))
-    assert PixelCache(files, root)[0].mask.all()
+    assert PixelCache(replace(files), root)[0].mask.all()
 
 
 @pytest.mark.parametrize("crop_size", [16, 56, None])
@@ -183,12 +185,48 @@ def test_a_disk_without_space_costs_only_a_warning(files, tmp_path, caplog, deco
     assert caplog.text.count("pixel cache disabled") == 1
 
 
-def test_a_truncated_copy_is_written_again(files, root):
+@pytest.mark.parametrize("place", [SIZE // 4, -1, 61])
+def test_a_copy_with_a_changed_byte_is_written_again(files, root, place):
     PixelCache(files, root)[0]
     (path,) = root.iterdir()
-    os.truncate(path, SIZE // 2)
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[place] ^= 1
+    path.write_bytes(changed)
+    assert np.array_equal(PixelCache(files, root)[0].micrograph, files.read(0)[0])
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [0, 20, SIZE // 2])
+def test_a_truncated_copy_is_written_again(files, root, size):
+    PixelCache(files, root)[0]
+    (path,) = root.iterdir()
+    os.truncate(path, size)
     assert np.array_equal(PixelCache(files, root)[0].micrograph, files.read(0)[0])
     assert path.stat().st_size == SIZE
+
+
+def test_copies_of_another_user_are_read_and_stay(files, root, monkeypatch, decoded):
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Operation not permitted")
+
+    for index in (0, 1):
+        PixelCache(files, root)[index]
+    before, _ = copies(root), decoded.clear()
+    monkeypatch.setattr(os, "utime", forbidden)
+    monkeypatch.setattr(Path, "unlink", forbidden)
+    monkeypatch.setenv(LIMIT_VARIABLE, str(1.2 * SIZE / 1e9))
+    assert np.array_equal(PixelCache(files, root)[0].micrograph, read_micrograph(files.images / files.names[0]))
+    assert decoded == []
+    PixelCache(replace(files, names=files.names[2:]), root)[0]
+    assert set(before) <= set(copies(root))
+
+
+def test_only_the_first_reader_hashes_the_files(files, root, monkeypatch):
+    assert len(files.digests) == 4
+    monkeypatch.setattr("microseg.network.inputs.file_digest", None)
+    for index in range(4):
+        PixelCache(copy.deepcopy(files), root)[index]  # as a worker or another process of the run gets them
 
 
 def test_a_missing_file_is_named(files, root):

@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import io
 import json
+import mmap
 import os
 import re
 import shutil
@@ -104,6 +106,21 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 digest of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def append_digest(file: io.BufferedRandom) -> None:
+    """End a file, open for reading and writing, with the digest of its content; see `is_intact`."""
+    file.seek(0)
+    file.write(hashlib.file_digest(file, "sha256").digest())
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether a file ends with the digest of what is before, so that no byte of it has changed."""
+    size = hashlib.sha256().digest_size
+    if path.stat().st_size <= size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(memoryview(content)[:-size]).digest() == content[-size:]
 
 
 def project_root(start: Path | None = None) -> Path:

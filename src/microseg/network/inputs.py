@@ -7,6 +7,7 @@ micrograph, at which they are evaluated.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from microseg.common.errors import InputError
+from microseg.common.files import file_digest
 from microseg.micrographs.images import read_mask, read_micrograph
 
 # Nearly the mean of the pixels that a larger one covers, but without the shifts of half a pixel that a box filter
@@ -135,6 +137,14 @@ class MaskedMicrographs:
     images: Path
     masks: Path
     names: tuple[str, ...]
+
+    @cached_property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """The digests of each micrograph's file and of its mask's, which are read for them only once."""
+        for index, name in enumerate(self.names):
+            if not ((self.images / name).is_file() and (self.masks / name).is_file()):
+                self.read(index)  # raises an error that names the missing file
+        return tuple((file_digest(self.images / name), file_digest(self.masks / name)) for name in self.names)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return a micrograph and its mask, both (height, width); InputError where their sizes differ."""

@@ -10,9 +10,7 @@ to a minute. One process at a time trains in a folder, and all folders together 
 `python -m microseg.training.checkpoints` removes all of them.
 """
 
-import hashlib
 import logging
-import mmap
 import os
 import pickle
 import re
@@ -27,13 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from filelock import FileLock, Timeout
 
-from microseg.common.files import limit_bytes, output_file, remove, shared_folder
+from microseg.common.files import append_digest, is_intact, limit_bytes, output_file, remove, shared_folder
 from microseg.training.records import EpochRecord, TrainingState, Validation, should_stop
 
 log = logging.getLogger(__name__)
-
-DIGEST = "sha256"
-"""The last bytes of a checkpoint are this digest of all bytes before them."""
 
 SECONDS_BETWEEN_SAVES = 60.0
 """Minimum time between checkpoints that are temporary: that of a large network takes seconds to write."""
@@ -138,8 +133,7 @@ def _write(state: TrainingState, path: Path) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
-        file.seek(0)
-        file.write(hashlib.file_digest(file, DIGEST).digest())
+        append_digest(file)
         file.flush()
         os.fsync(file.fileno())
 
@@ -149,8 +143,8 @@ def _read(path: Path) -> TrainingState | None:
     # Without what torch says: it advises weights_only=False, which would execute code in the file.
     reason = "damaged, or not a checkpoint"
     try:
-        with suppress(ValueError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError):
-            if _is_intact(path):
+        with suppress(RuntimeError, pickle.UnpicklingError, KeyError, TypeError):
+            if is_intact(path):
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 records = tuple(map(_record_from, content.pop("records")))
                 return TrainingState(records=records, **content)
@@ -158,13 +152,6 @@ def _read(path: Path) -> TrainingState | None:
         reason = str(error.strerror)
     log.warning("%s cannot be read (%s); using an earlier checkpoint, if there is one", path, reason)
     return None
-
-
-def _is_intact(path: Path) -> bool:
-    """Return whether a file ends with the digest of what is before; ValueError if it is empty."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        end = len(content) - hashlib.new(DIGEST).digest_size
-        return hashlib.new(DIGEST, memoryview(content)[:end]).digest() == content[end:]
 
 
 def _record_from(content: dict[str, Any]) -> EpochRecord:

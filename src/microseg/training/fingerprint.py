@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from microseg.common.files import file_digest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.environment import library_versions
 from microseg.network.inputs import MaskedMicrographs, downsampling_method
@@ -137,4 +136,4 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 def data_digests(files: MaskedMicrographs) -> list[tuple[str, str, str]]:
     """Return name, digest of the micrograph and digest of the mask of each, in the order of the names."""
-    return [(name, file_digest(files.images / name), file_digest(files.masks / name)) for name in files.names]
+    return [(name, *digests) for name, digests in zip(files.names, files.digests, strict=True)]

@@ -4,7 +4,8 @@ A crop needs a few pixels of its micrograph, but a PNG can only be decoded as a 
 a micrograph writes a copy of it and of its mask into a folder that all trainings of a project share. The system
 keeps the pages in use in memory, and reclaims them when memory is short. Copies are downsampled: once for a
 micrograph, not for each crop. A copy is named after the content of both files and the downsampling, so it is never
-out of date. It is written beside its final path and renamed, so any number of processes may write it.
+out of date. It ends with a digest of its own content, which every process checks once. It is written beside its
+final path and renamed, so any number of processes may write it.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.common.files import file_digest, limit_bytes, shared_folder
+from microseg.common.files import append_digest, is_intact, limit_bytes, shared_folder
 from microseg.micrographs.images import image_size
 from microseg.network.inputs import (
     GreyStatistics,
@@ -102,25 +103,21 @@ class PixelCache:
 
     def _load(self, index: int) -> tuple[NDArray[np.uint8], StoredMask]:
         path = self._path(index)
-        try:
-            micrograph, mask = np.load(path, mmap_mode="r")
-        except (OSError, ValueError):  # not written yet, or truncated in a system crash
-            decoded = self._decode(index)
-            self._write(path, *decoded)
-            return decoded
-        return micrograph, mask.view(np.bool_) if self.downsample == 1 else mask
+        with contextlib.suppress(OSError, ValueError):  # not written yet, not readable, or changed since
+            if index in self._statistics or is_intact(path):
+                micrograph, mask = np.load(path, mmap_mode="r")
+                return micrograph, mask.view(np.bool_) if self.downsample == 1 else mask
+        decoded = self._decode(index)
+        self._write(path, *decoded)
+        return decoded
 
     def _path(self, index: int) -> Path:
         if index not in self._paths:
-            name = self.files.names[index]
-            paths = (self.files.images / name, self.files.masks / name)
-            if not all(path.is_file() for path in paths):
-                self.files.read(index)  # raises an error that names the missing file
             method = [] if self.downsample == 1 else [downsampling_method(self.downsample)]
-            digest = hashlib.sha256(" ".join([*map(file_digest, paths), *method]).encode()).hexdigest()
+            digest = hashlib.sha256(" ".join([*self.files.digests[index], *method]).encode()).hexdigest()
             path = self.root / f"{digest[:32]}.npy"
-            if path.is_file():
-                path.touch()  # the time of its last use
+            with contextlib.suppress(OSError):  # there is no copy yet, or it is of another user
+                os.utime(path)  # the time of its last use
             self._paths[index] = path
         return self._paths[index]
 
@@ -130,11 +127,12 @@ class PixelCache:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             # Not memory-mapped for writing: on a full disk that kills the process instead of raising an error.
-            with partial.open("wb") as file:
+            with partial.open("w+b") as file:
                 shape = {"descr": "|u1", "fortran_order": False, "shape": (2, *mask.shape)}
                 np.lib.format.write_array_header_1_0(file, shape)
                 file.write(np.ascontiguousarray(micrograph).data)
                 file.write(np.ascontiguousarray(mask).data)
+                append_digest(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -161,5 +159,6 @@ class PixelCache:
             if excess <= 0:
                 break
             if path != current:
-                path.unlink(missing_ok=True)
-                excess -= size
+                with contextlib.suppress(PermissionError):  # of another user
+                    path.unlink(missing_ok=True)
+                    excess -= size

@@ -73,7 +73,8 @@ def train(
 
         # Only the first process has the folder: it reads and writes checkpoints for all.
         folder = run_on_rank_zero(fabric, acquire_checkpoints)
-        cache = PixelCache(training, pixels, params.downsample)
+        # With the digests of all files, for which only the first process has read them.
+        cache = PixelCache(fabric.broadcast(training), pixels, params.downsample)
         loop = TrainingLoop(fabric, training, validation, params, seed, cache, tiling, weights)
         if outputs and fabric.is_global_zero:
             outputs.write_crops(loop.first_crops(CROPS_SHOWN))

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import torch
+from torch import nn
 
 from microseg.common.files import file_digest
 from microseg.network.devices import start
@@ -92,6 +93,21 @@ def test_every_parameter_is_in_one_group_and_a_frozen_encoder_in_none():
     (only,) = parameter_groups(frozen, 0.0)
     assert set(only["params"]) == set(frozen.parameters()) - set(frozen.encoder.parameters())
     assert len(parameter_groups(new_network(tiny_params(), 1, {}), 1.0)) == 1
+
+
+def test_biases_and_normalizations_do_not_decay():
+    for params in (tiny_params(norm_layer="batch"), tiny_params(**SETTINGS)):
+        network = new_network(params, 1, {})
+        decay = {
+            parameter: group["weight_decay"]
+            for group in parameter_groups(network, 0.5, 0.01)
+            for parameter in group["params"]
+        }
+        for name, layer in network.named_modules():
+            for kind, parameter in layer.named_parameters(recurse=False):
+                is_kernel = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and kind == "weight"
+                assert decay.pop(parameter) == (0.01 if is_kernel else 0.0), (name, kind)
+        assert not decay
 
 
 def test_several_devices_do_not_wait_for_gradients_that_never_come():

@@ -69,22 +69,29 @@ def to_memory_format(network: Network, params: TrainParams, fabric: Fabric) -> N
 
 def new_optimizer(network: Network, params: TrainParams, *, fused: bool) -> torch.optim.AdamW:
     """Return the optimizer of a training; `fused` updates all weights in one pass, which is faster."""
-    groups = parameter_groups(network, params.encoder_lr_multiplier)
-    return torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay, fused=fused)
+    groups = parameter_groups(network, params.encoder_lr_multiplier, params.weight_decay)
+    return torch.optim.AdamW(groups, lr=params.lr, fused=fused)
 
 
-def parameter_groups(network: Network, encoder_lr_multiplier: float) -> list[dict[str, Any]]:
-    """Return the trained parameters in groups: the encoder, with `encoder_lr_multiplier`, and all others."""
+def parameter_groups(
+    network: Network, encoder_lr_multiplier: float, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Return the trained parameters in groups, those of an encoder with a multiplier of their own at the end.
+
+    Biases and the scales of normalizations, which have one axis, do not decay (as by He et al.: Bag of tricks for
+    image classification with convolutional neural networks, arXiv:1812.01187).
+    """
     encoder = set(network.encoder.parameters()) if isinstance(network, EncoderNetwork) else set()
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter not in encoder], LR_MULTIPLIER: 1.0},
-        {
-            "params": [parameter for parameter in trained if parameter in encoder],
-            LR_MULTIPLIER: encoder_lr_multiplier,
-        },
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            multiplier = encoder_lr_multiplier if parameter in encoder else 1.0
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((multiplier, decay), []).append(parameter)
+    return [
+        {"params": parameters, LR_MULTIPLIER: multiplier, "weight_decay": decay}
+        for (multiplier, decay), parameters in sorted(groups.items(), key=lambda group: group[0][0] != 1.0)
     ]
-    return [group for group in groups if group["params"]]
 
 
 ScheduleName = Literal["constant", "wsd", "cosine", "one_cycle"]

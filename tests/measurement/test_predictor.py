@@ -1,4 +1,4 @@
-"""Micrographs are predicted whole, mosaics a band of rows at a time, with the same logits."""
+"""Micrographs are predicted whole, mosaics in tiles, a row of tiles at a time, with the same logits."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from microseg.common.params import PredictParams
 from microseg.measurement import predictor
-from microseg.measurement.predictor import BAND_MARGIN, Predictor
+from microseg.measurement.predictor import Predictor
 from microseg.measurement.settings import Settings
 from microseg.micrographs.images import read_micrograph
 from microseg.network.devices import start
@@ -71,46 +71,51 @@ def test_a_downsampling_network_gets_downsampled_micrographs_and_its_logits_are_
     assert np.array_equal(logits, read_logits(tmp_path / "logits", names[0])) == (factor == 1)
 
 
-def test_bands_of_a_mosaic_join_to_the_whole(model, monkeypatch):
+def test_tiles_of_a_mosaic_join_to_the_whole(model, monkeypatch):
     seen = []
 
-    def local(_network, inputs, tiling):
-        seen.append((*inputs.shape[-2:], tiling.tile_size))
+    def local(_network, inputs, _tiling):
+        seen.append(tuple(inputs.shape[-2:]))
         return 3 * inputs
 
     monkeypatch.setattr(predictor, "predict", local)
     grey = micrograph(1300, 160)
     whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
-    monkeypatch.setattr(predictor, "BAND_ROWS", 512)
-    # All bands are normalized with the grey values of the whole image.
-    assert np.array_equal(Predictor(model, Settings()).logits(grey), whole)
-    assert seen == [(1300, 160, None), (768, 160, 1024), (1024, 160, 1024), (532, 160, 1024)]
+    # All tiles are normalized with the grey values of the whole image, and blended in float32.
+    tiled = Predictor(model, Settings(tile_size=128)).logits(grey)
+    assert np.abs(tiled.astype(float) - whole).max() < 0.01
+    assert seen == [(1300, 160), *[(128, 128)] * 28]  # rows 0, 96, ..., 1152, 1172; columns 0, 32
 
 
-def test_bands_of_a_downsampled_mosaic_join_to_the_whole(tmp_path, monkeypatch):
+# With augmentation the tiles turn in place, so that only a grid that looks the same from all sides is comparable.
+@pytest.mark.parametrize(("size", "tta"), [((300, 90), False), ((90, 300), False), ((320, 224), True)])
+def test_a_mosaic_has_the_logits_of_one_grid_of_tiles_without_a_step(model, monkeypatch, size, tta):
+    """Pooling over a whole tile makes logits step where another grid of tiles begins."""
+
+    class Pooling(torch.nn.Module):
+        def forward(self, inputs):
+            return inputs + inputs.mean(dim=(-2, -1), keepdim=True)
+
+    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
+    network = Predictor(model, Settings(tile_size=128, tta=tta))
+    network._network = Pooling()
+    grey = (np.linspace(0, 255, size[0])[:, None] * np.ones(size[1])).astype(np.uint8)
+    whole = network.logits(grey)
+    monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
+    assert np.allclose(network.logits(grey), whole, atol=2e-3)
+
+
+def test_tiles_of_a_downsampled_mosaic_join_to_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda _network, inputs, _tiling: 3 * inputs)
     model = write_tiny_model(tmp_path / "model", downsample=2.0)
     grey = micrograph(1301, 161)
     whole = Predictor(model, Settings()).logits(grey)
     monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
-    monkeypatch.setattr(predictor, "BAND_ROWS", 512)
-    # Bands are rounded to float16 before they are upsampled.
-    bands = Predictor(model, Settings()).logits(grey)
-    assert np.abs(bands.astype(float) - whole).max() < 0.01
-    assert bands.shape == grey.shape
-
-
-def test_the_margin_of_a_band_exceeds_the_receptive_field(model, monkeypatch):
-    monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
-    network = Predictor(model, Settings())
-    grey = micrograph(800, 32)
-    changed = grey.copy()
-    # The rows a margin away from row 400 change; mean and standard deviation stay.
-    changed[400 + BAND_MARGIN :] = changed[400 + BAND_MARGIN :][::-1]
-    first, second = network.logits(grey), network.logits(changed)
-    assert np.array_equal(first[:400], second[:400])
-    assert not np.array_equal(first[500:], second[500:])
+    # Tiles are rounded to float16 before they are upsampled.
+    tiles = Predictor(model, Settings(tile_size=128)).logits(grey)
+    assert np.abs(tiles.astype(float) - whole).max() < 0.01
+    assert tiles.shape == grey.shape
 
 
 @pytest.mark.parametrize(

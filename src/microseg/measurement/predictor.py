@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from microseg.measurement.settings import Settings
 from microseg.network.batch_norm import fuse_conv_bn
@@ -16,14 +17,12 @@ from microseg.network.devices import start, trim_memory
 from microseg.network.environment import current_environment
 from microseg.network.inputs import GreyStatistics, downsample, grey_statistics, network_input, upsample_array
 from microseg.network.model_io import read_model
-from microseg.network.sliding_window import Tiling
+from microseg.network.sliding_window import WHOLE, Tiling, blended_rows
 from microseg.prediction.inference import predict, predict_d4
 from microseg.prediction.logits import LARGEST
 
 LARGEST_WHOLE, MOSAIC_TILE_SIZE = 4_000_000, 1024
-"""Images of more pixels, such as mosaics, are always predicted in tiles, to limit memory."""
-BAND_ROWS, BAND_MARGIN = 2048, 256
-"""Mosaics are predicted a band of rows at a time; the margin exceeds the receptive field of the networks."""
+"""Images of more pixels, such as mosaics, are always predicted in tiles, a row of tiles at a time."""
 
 PIXELS_AT_ONCE = 2 * LARGEST_WHOLE
 """Micrographs predicted at the same time have at most this many pixels in total; a larger one runs alone."""
@@ -37,6 +36,7 @@ class Predictor:
         self._fabric = start("auto", "auto")
         self._network = self._fabric.to_device(fuse_conv_bn(network))
         self._settings = settings
+        self._predict_batch = predict_d4 if settings.tta else predict
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,31 +89,46 @@ class Predictor:
             resized_logits = Image.fromarray(self.logits(np.asarray(resized)).astype(np.float32))
             return np.asarray(resized_logits.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
         small = downsample(micrograph, self.card.downsample)
+        statistics = grey_statistics(small)
         if small.size <= LARGEST_WHOLE:
-            logits: NDArray[np.floating] = self._predict(small, grey_statistics(small), self._settings.tile_size)
+            logits: NDArray[np.floating] = self._predict(small, statistics, self._settings.tile_size)
         else:
-            logits = self._predict_in_bands(small, self._settings.tile_size or MOSAIC_TILE_SIZE)
+            logits = self._predict_mosaic(small, statistics, self._settings.tile_size or MOSAIC_TILE_SIZE)
         return _to_float16(upsample_array(logits, micrograph.shape))
 
-    def _predict_in_bands(self, micrograph: NDArray[np.uint8], tile_size: int) -> NDArray[np.float16]:
-        statistics = grey_statistics(micrograph)
-        logits = np.empty(micrograph.shape, np.float16)
-        for top in range(0, len(micrograph), BAND_ROWS):
-            first = max(0, top - BAND_MARGIN)
-            band = self._predict(micrograph[first : top + BAND_ROWS + BAND_MARGIN], statistics, tile_size)
-            logits[top : top + BAND_ROWS] = _to_float16(band)[top - first : top - first + BAND_ROWS]
+    def _predict_mosaic(
+        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, side: int
+    ) -> NDArray[np.float16]:
+        margins = [
+            (missing // 2, missing - missing // 2) for missing in (max(0, side - n) for n in micrograph.shape)
+        ]
+        padded = np.pad(micrograph, margins, mode="edge") if np.any(margins) else micrograph
+
+        def read(rows: slice) -> Tensor:
+            return self._fabric.to_device(self._input(padded[rows], statistics))
+
+        def network(tile: Tensor) -> Tensor:
+            with self._fabric.autocast():
+                return self._predict_batch(self._network, tile, WHOLE)
+
+        logits, top = np.empty(padded.shape, np.float16), 0
+        for rows in blended_rows(network, read, len(padded), side, self._settings.tile_overlap):
+            values = (rows[0, 0] / self.card.temperature).cpu().numpy()
+            logits[top : top + len(values)] = _to_float16(values)
+            top += len(values)
         trim_memory()  # measuring needs it next
-        return logits
+        (above, _), (left, _) = margins
+        return logits[above : above + micrograph.shape[0], left : left + micrograph.shape[1]]
+
+    def _input(self, micrograph: NDArray[np.uint8], statistics: GreyStatistics) -> Tensor:
+        return network_input(micrograph, self.card.input_normalization, statistics)[None]
 
     def _predict(
         self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile_size: int | None
     ) -> NDArray[np.float32]:
-        predict_batch = predict_d4 if self._settings.tta else predict
-        inputs = network_input(micrograph, self.card.input_normalization, statistics)[None]
+        inputs = self._fabric.to_device(self._input(micrograph, statistics))
         with self._fabric.autocast():
-            logits = predict_batch(
-                self._network, self._fabric.to_device(inputs), Tiling(tile_size, self._settings.tile_overlap)
-            )
+            logits = self._predict_batch(self._network, inputs, Tiling(tile_size, self._settings.tile_overlap))
         # Calibrates the probabilities; the mask of those above 0.5 stays the same.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return values

@@ -1,6 +1,6 @@
 """Logits of micrographs that are too large for one piece: computed in overlapping tiles and blended."""
 
-from itertools import product
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 import torch
@@ -46,15 +46,39 @@ def tiled_logits(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Ten
     top, left = missing_rows // 2, missing_columns // 2
     margins = (left, missing_columns - left, top, missing_rows - top)
     padded = functional.pad(micrographs, margins, mode="replicate") if any(margins) else micrographs
-    weights = gaussian_weights(side, micrographs.device)
-    logits = torch.zeros_like(padded, dtype=torch.float32)
-    total = torch.zeros(padded.shape[-2:], device=padded.device)
-    for row, column in product(*(tile_starts(size, side, tiling.tile_overlap) for size in padded.shape[-2:])):
-        window = (..., slice(row, row + side), slice(column, column + side))
-        logits[window] += network(padded[window]).float() * weights
-        total[window] += weights
-    logits /= total
-    return logits[..., top : top + height, left : left + width]
+    strips = blended_rows(network, lambda rows: padded[..., rows, :], padded.shape[-2], side, tiling.tile_overlap)
+    return torch.cat(list(strips), dim=-2)[..., top : top + height, left : left + width]
+
+
+def blended_rows(
+    network: Callable[[Tensor], Tensor], read: Callable[[slice], Tensor], height: int, side: int, overlap: float
+) -> Iterator[Tensor]:
+    """Yield the logits of tiled micrographs from top to bottom, as soon as all tiles of their rows are blended.
+
+    This takes the memory of one row of tiles, however large the micrographs.
+
+    Args:
+        network: maps tiles to logits of the same shape.
+        read: returns rows of the micrographs, (batch, 1, rows, width), at least as wide as a tile.
+        height: of the micrographs, at least that of a tile.
+        side: of a tile.
+        overlap: fraction of a tile that overlaps its neighbor.
+    """
+    starts = tile_starts(height, side, overlap)
+    logits = total = weights = torch.empty(0)
+    for row, following in zip(starts, [*starts[1:], height], strict=True):
+        strip = read(slice(row, row + side))
+        if row == 0:
+            logits = torch.zeros_like(strip, dtype=torch.float32)
+            total = torch.zeros(strip.shape[-2:], device=strip.device)
+            weights = gaussian_weights(side, strip.device)
+        for column in tile_starts(strip.shape[-1], side, overlap):
+            window = (..., slice(column, column + side))
+            logits[window] += network(strip[window]).float() * weights
+            total[window] += weights
+        done = following - row
+        yield logits[..., :done, :] / total[:done]
+        logits, total = (functional.pad(one[..., done:, :], (0, 0, 0, done)) for one in (logits, total))
 
 
 def tile_starts(size: int, side: int, overlap: float) -> list[int]:

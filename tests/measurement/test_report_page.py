@@ -51,10 +51,12 @@ def report(tmp_path, sees_bright):  # noqa: ARG001 (replaces the network)
         f"{name},{'heat <42>' if number < 3 else 'heat 43'},Nital & more" for number, name in enumerate(names)
     ]
     (tmp_path / "fields.csv").write_text("\n".join(["image,specimen,etching", *lines]))
+    card = write_tiny_model(tmp_path / "model") / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"foreground": ["network", "needles"]}))
     run(
         Request(
             tmp_path / "steel",
-            str(write_tiny_model(tmp_path / "model")),
+            str(card.parent),
             tmp_path / "out",
             pixel_size=parse_pixel_size("0.1um"),
             fields=tmp_path / "fields.csv",
@@ -124,6 +126,7 @@ def test_it_needs_nothing_from_elsewhere_and_runs_no_script(report):
 
 def test_names_are_escaped_and_link_to_the_overlays(report):
     text = (report / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"Foreground of its annotations\W+(<[^>]+>\s*)+network, needles", text)
     for shown in ("<b>a b&amp;c.png</b>", "<b>&lt;i&gt;.png</b>", "heat &lt;42&gt;", "Nital &amp; more"):
         assert shown in text
     assert 'href="overlays/100%25%231.jpg"' in text

@@ -12,6 +12,7 @@ NAMES = [
     "cb0618f6-other.png",
     "1_twice.png",
     "2_twice.png",
+    "heat 7 b.png",
 ]
 
 
@@ -35,6 +36,8 @@ def micrographs():
         ("Fe-0.1\u03bcm.png", NAMES[2]),  # the Greek letter for the sign of the prefix micro
         ("other.png", NAMES[3]),
         ("2_twice.jpg", NAMES[5]),
+        ("upload/3/0a1b2c3d-heat_7_b.png", NAMES[6]),
+        ("heat%207%20b.png", NAMES[6]),
     ],
 )
 def test_a_name_finds_its_micrograph(micrographs, written, name):

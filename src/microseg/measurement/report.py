@@ -278,6 +278,7 @@ def _details(results: Results) -> list[tuple[str, str]]:
             f"{len(model['training_micrographs'])} micrographs, validation IoU {number(model['validation_iou'])} "
             f"on {len(model['validation_micrographs'])} others",
         ),
+        *([("Foreground of its annotations", ", ".join(model["foreground"]))] if model["foreground"] else []),
         ("Prediction", f"{tiles}{', averaged over the eight flips and rotations' if settings.tta else ''}"),
         ("Environment", f"{environment['device']}, {environment['precision']}"),
         ("From probabilities to masks", _method(settings)),

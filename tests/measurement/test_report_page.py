@@ -126,7 +126,8 @@ def test_it_needs_nothing_from_elsewhere_and_runs_no_script(report):
 
 def test_names_are_escaped_and_link_to_the_overlays(report):
     text = (report / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"Foreground of its annotations\W+(<[^>]+>\s*)+network, needles", text)
+    assert "Foreground of its annotations" in text
+    assert "network, needles" in text
     for shown in ("<b>a b&amp;c.png</b>", "<b>&lt;i&gt;.png</b>", "heat &lt;42&gt;", "Nital &amp; more"):
         assert shown in text
     assert 'href="overlays/100%25%231.jpg"' in text

@@ -6,11 +6,14 @@ import warnings
 import zipfile
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
+from tifffile import TiffWriter, imwrite
 
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
+from microseg.micrographs.decoding import read_stored, stored_size
 from microseg.micrographs.images import image_size, open_image, read_mask, read_micrograph
 from microseg.sources.archive import unpack_micrographs
 
@@ -53,3 +56,19 @@ def test_the_published_archive_keeps_a_tighter_limit(tmp_path):
         archive.writestr("PNG/IMG_00001.png", claiming(10_000, 10_000))
     with pytest.raises(InputError, match=r"IMG_00001\.png: has 10,000 x 10,000 pixels, the limit is 67,108,864"):
         unpack_micrographs(tmp_path / "a.zip", ["IMG_00001.png"], tmp_path)
+
+
+def test_the_size_of_a_file_is_that_of_the_image_that_is_read(tmp_path):
+    large, small = np.zeros((40, 60), np.uint8), np.zeros((10, 15), np.uint8)
+    with TiffWriter(tmp_path / "preview_first.tif") as tiff:
+        tiff.write(small, photometric="minisblack", subfiletype=1)
+        tiff.write(large, photometric="minisblack")
+    imwrite(tmp_path / "grey_and_alpha.tif", np.zeros((40, 60, 2), np.uint16), photometric="minisblack")
+    Image.fromarray(large).save(
+        tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[Image.fromarray(small)]
+    )
+    for path in tmp_path.iterdir():
+        assert stored_size(path) == read_stored(path).values.shape[:2] == (40, 60)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"b\.png: cannot be decoded"):
+        stored_size(tmp_path / "b.png")

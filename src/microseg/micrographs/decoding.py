@@ -5,7 +5,8 @@ A micrograph is the grey that a viewer shows of a file, a mask the numbers that 
 makes grey of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,24 @@ def read_stored(path: Path) -> StoredImage:
         InputError: the image is missing, damaged, too large, of another kind, one of several of equal rank, or
             stored rotated.
     """
+    with _refusing_damage(path):
+        return _read_tiff(path) if _is_tiff(path) else _read_others(path)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Return height and width of what `read_stored` returns, without decoding it. It may raise the same InputErrors."""
+    with _refusing_damage(path):
+        if _is_tiff(path):
+            with _tiff_page(path) as page:
+                return page.imagelength, page.imagewidth
+        with _largest_frame(path) as image:
+            return image.height, image.width
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            signature = file.read(4)
-        return _read_tiff(path) if signature in TIFF_SIGNATURES else _read_others(path)
+        yield
     except InputError:
         raise
     except FileNotFoundError:
@@ -89,17 +104,27 @@ def read_stored(path: Path) -> StoredImage:
         ) from error
 
 
-def _read_others(path: Path) -> StoredImage:
-    # Only verify() checks the checksums of a PNG: without it, damaged pixels can pass for data.
-    with open_image(path, path, FORMATS) as image:
-        image.verify()
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in TIFF_SIGNATURES
+
+
+@contextmanager
+def _largest_frame(path: Path) -> Iterator[ImageFile]:
     with open_image(path, path, FORMATS) as image:
         sizes = []
         for frame in range(getattr(image, "n_frames", 1)):
             image.seek(frame)
             sizes.append(image.size)
-        largest = _largest(path, sizes, [False] * len(sizes))
-        image.seek(largest)
+        image.seek(_largest(path, sizes, [False] * len(sizes)))
+        yield image
+
+
+def _read_others(path: Path) -> StoredImage:
+    # Only verify() checks the checksums of a PNG: without it, damaged pixels can pass for data.
+    with open_image(path, path, FORMATS) as image:
+        image.verify()
+    with _largest_frame(path) as image:
         stored = _decode(path, image)
         # Asking a PNG earlier would decode it.
         _check_orientation(path, image.getexif().get(ORIENTATION, 0))
@@ -153,7 +178,8 @@ def _sixteen_bits(path: Path, image: ImageFile, raw_mode: str) -> NDArray[np.uin
     return values
 
 
-def _read_tiff(path: Path) -> StoredImage:
+@contextmanager
+def _tiff_page(path: Path) -> Iterator[TiffPage]:
     with TiffFile(path) as tiff:
         pages = [page.aspage() for page in tiff.pages]
         sizes = [(page.imagewidth, page.imagelength) for page in pages]
@@ -162,6 +188,11 @@ def _read_tiff(path: Path) -> StoredImage:
         _check_orientation(path, int(page.tags.valueof(ORIENTATION, default=0)))
         if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) > tiff.filehandle.size:
             raise InputError(f"{path}: its end is missing; copy it again")
+        yield page
+
+
+def _read_tiff(path: Path) -> StoredImage:
+    with _tiff_page(path) as page:
         try:
             values: NDArray[Any] = page.asarray()
         except (ValueError, NotImplementedError):  # tifffile leaves some compressions to a package of codecs

@@ -184,7 +184,7 @@ class ImageNames:
 
 def _path_key(name: str) -> str:
     """Return what is the same for names that a person, or some file system, takes for those of one image."""
-    key = unicodedata.normalize("NFKC", name.replace("\\", "/")).casefold()
+    key = unicodedata.normalize("NFKC", name.replace("\\", "/").replace(" ", "_")).casefold()
     while (suffix := PurePosixPath(key).suffix) in SUFFIXES:
         key = key.removesuffix(suffix)
     return key

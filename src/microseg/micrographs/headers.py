@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from tifffile import TiffFile, TiffFileError
 
 from microseg.common.errors import InputError
-from microseg.micrographs.images import image_size
+from microseg.micrographs.decoding import stored_size
 from microseg.micrographs.pixel_size import TOLERANCE, PixelSize, unit_in_micrometres
 
 RESOLUTION_UNITS = {2: "inch", 3: "cm"}
@@ -155,7 +155,7 @@ def _beside(image: Path) -> tuple[Sizes | None, int | None]:
         if file.is_file():
             content = file.read_bytes()
             text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1")
-            return _jeol_or_hitachi(text.replace("\r", ""), file.name, *image_size(image))
+            return _jeol_or_hitachi(text.replace("\r", ""), file.name, *stored_size(image))
     return None, None
 
 

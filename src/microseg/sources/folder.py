@@ -17,9 +17,10 @@ from microseg.common.files import is_file_name
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import delimiter_of, read_lines, read_table, split_line
 from microseg.micrographs.conversion import Scale, Scales, count_values, read_grey, to_8_bit
+from microseg.micrographs.decoding import stored_size
 from microseg.micrographs.folders import ImageNames, list_images, walk_files
 from microseg.micrographs.headers import read_header
-from microseg.micrographs.images import image_size, write_micrograph
+from microseg.micrographs.images import write_micrograph
 from microseg.micrographs.line_map import write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN, PIXEL_SIZE_COLUMN, SPECIMEN_COLUMN
 from microseg.sources.coco import coco_lines
@@ -59,7 +60,7 @@ def write_folder(
             more rows than are to be cut off.
     """
     images = _find_images(source)
-    sizes = {name: image_size(image) for name, image in images.items()}
+    sizes = {name: stored_size(image) for name, image in images.items()}
     for name, image in images.items():
         if crop_bottom >= (rows := sizes[name][0]):
             raise InputError(

@@ -63,7 +63,8 @@ def test_the_size_of_a_file_is_that_of_the_image_that_is_read(tmp_path):
     with TiffWriter(tmp_path / "preview_first.tif") as tiff:
         tiff.write(small, photometric="minisblack", subfiletype=1)
         tiff.write(large, photometric="minisblack")
-    imwrite(tmp_path / "grey_and_alpha.tif", np.zeros((40, 60, 2), np.uint16), photometric="minisblack")
+    alpha = {"planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    imwrite(tmp_path / "grey_and_alpha.tif", np.zeros((40, 60, 2), np.uint16), photometric="minisblack", **alpha)
     Image.fromarray(large).save(
         tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[Image.fromarray(small)]
     )

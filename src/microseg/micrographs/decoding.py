@@ -81,7 +81,7 @@ def read_stored(path: Path) -> StoredImage:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """Return height and width of what `read_stored` returns, without decoding it. It may raise the same InputErrors."""
+    """Return height and width of what `read_stored` returns, without decoding it. InputError: likewise."""
     with _refusing_damage(path):
         if _is_tiff(path):
             with _tiff_page(path) as page:

@@ -77,7 +77,7 @@ class Run:
         return load_file(self.folder / "models" / "model.safetensors")
 
     def logits(self) -> dict[str, np.ndarray]:
-        names = sorted(path.name for path in (self.folder / "logits").iterdir())
+        names = sorted(path.name for path in (self.folder / "logits").glob("*.npy"))
         return {name: read_logits(self.folder / "logits", name) for name in names}
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from microseg.measurement.formatting import MINUS, column_name, number, plus_minus, to_units
+from microseg.measurement.formatting import MINUS, column_name, number, to_units, with_interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -50,19 +50,18 @@ def test_numbers(value, text):
 
 
 @pytest.mark.parametrize(
-    ("mean", "interval", "text"),
+    ("value", "low", "high", "text"),
     [
-        (12010, 4252, "12000 ± 4300"),
-        (7.861, 2.481, "7.9 ± 2.5"),
-        (0.01234, 0.00123, "0.0123 ± 0.0012"),
-        (5, 0, "5.00 ± 0"),
-        (8.151e-5, 6.6e-6, f"(8.15 ± 0.66) {TIMES} 10⁻⁵"),
-        (1.6e-4, 1.2e-3, f"(2 ± 12) {TIMES} 10⁻⁴"),
+        (12.4, 11.52, 13.35, "12.40 (11.52 to 13.35)"),
+        (12010, 8450, 17070, "12000 (8400 to 17100)"),
+        (0.01234, 0.01111, 0.0137, "0.0123 (0.0111 to 0.0137)"),
+        (8.151e-5, 7.49e-5, 8.87e-5, f"8.15 (7.49 to 8.87) {TIMES} 10⁻⁵"),
+        (0, 0, 8.812, "0 (below 8.8)"),
     ],
 )
-def test_a_mean_is_rounded_as_its_interval(mean, interval, text):
-    assert plus_minus(mean, interval) == text
+def test_a_value_is_rounded_as_its_interval(value, low, high, text):
+    assert with_interval(value, low, high) == text
 
 
-def test_a_mean_without_an_interval_stands_alone():
-    assert plus_minus(12.345, float("nan")) == "12.3"
+def test_a_value_without_an_interval_stands_alone():
+    assert with_interval(12.345, float("nan"), float("nan")) == "12.3"

@@ -75,6 +75,25 @@ def test_one_pixel_and_one_line_are_measured():
     assert rows["feret_min_um"].tolist() == pytest.approx([math.sqrt(0.5), 1])
 
 
+@pytest.mark.parametrize("radius", [4, 5.3, 8, 20])
+def test_a_disk_and_a_square_have_no_orientation(radius):
+    rows, columns = np.ogrid[:60, :120]
+    mask = (rows - 30.3) ** 2 + (columns - 30.4) ** 2 <= radius**2
+    mask[20:40, 80:100] = True
+    assert table(mask)["orientation_deg"].isna().tolist() == [True, True]
+
+
+def test_specks_have_a_size_and_no_shape():
+    mask = np.zeros((40, 40), bool)
+    mask[1:8, 1:8] = True  # 49 pixels
+    mask[20:25, 20:30] = True  # 50 pixels
+    speck, island = table(mask).to_dict("records")
+    assert (speck["area_um2"], speck["feret_min_um"]) == (49, 7)
+    assert all(math.isnan(speck[column]) for column in ("aspect_ratio", "circularity", "orientation_deg"))
+    assert island["aspect_ratio"] == pytest.approx(math.hypot(10, 4) / 5)
+    assert island["orientation_deg"] == 0
+
+
 def test_the_nearest_neighbour_is_the_one_with_the_nearest_centroid():
     mask = np.zeros((20, 60), bool)
     for column in (5, 15, 45):

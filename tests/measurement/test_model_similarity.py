@@ -41,8 +41,8 @@ def test_training_micrographs_and_duplicates_are_recognised():
     assert seen_in_training("abc", SEEN) == ["in the training set, so the model has seen it"]
     assert seen_in_training("abd", SEEN) == []
     assert find_duplicates({"a.png": "1", "b.png": "2", "c.png": "1", "d.png": "1"}) == {
-        "c.png": "the same pixels as another field: a.png",
-        "d.png": "the same pixels as another field: a.png",
+        "c.png": "a.png",
+        "d.png": "a.png",
     }
 
 
@@ -64,12 +64,12 @@ def test_warnings_are_in_the_table_and_first_in_the_report(tmp_path):
     warnings = pd.read_csv(tmp_path / "out/fields.csv", keep_default_na=False).set_index("image")["warnings"]
     assert warnings["0.png"] == "in the training set, so the model has seen it"
     assert [warnings[f"{number}.png"] for number in range(1, 5)] == [""] * 4
-    assert warnings["copy.png"] == "the same pixels as another field: 1.png"
+    assert warnings["copy.png"] == "the same pixels as another field, not counted again: 1.png"
     assert "differs from the training micrographs in its median grey value" in warnings["odd.png"]
     page = (tmp_path / "out/report.html").read_text()
     first = page[: page.index("<h2>The material</h2>")]
     assert "in the training set, so the model has seen it: 1 field (0.png)" in first
-    assert "the same pixels as another field: 1 field (copy.png)" in first
+    assert "the same pixels as another field, not counted again: 1 field (copy.png)" in first
     assert "proves nothing" in first
 
 

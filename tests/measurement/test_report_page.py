@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from microseg.measurement.formatting import plus_minus
+from microseg.measurement.formatting import with_interval
 from microseg.measurement.report import headline
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request
@@ -47,6 +48,7 @@ def report(tmp_path, sees_bright):  # noqa: ARG001 (replaces the network)
         *(f"a_rather_long_name_of_a_micrograph_{n}.png" for n in range(4)),
     ]
     write_disks(tmp_path / "steel", names)
+    write_disks(tmp_path / "steel", names[-1:], count=5)
     lines = [
         f"{name},{'heat <42>' if number < 3 else 'heat 43'},Nital & more" for number, name in enumerate(names)
     ]
@@ -138,39 +140,38 @@ def test_it_begins_with_the_headline_then_the_warnings_and_agrees_with_the_table
     text = (report / "report.html").read_text(encoding="utf-8")
     specimens = pd.read_csv(report / "specimens.csv")
     rows = specimens[specimens["quantity"] == "area_fraction"].to_dict("records")
-    places = [text.index(html.escape(headline(row), quote=True)) for row in rows]
+    places = [text.index(html.escape(headline(row, ""), quote=True)) for row in rows]
     places += [text.index(words) for words in ("Before you use these figures", "The material", "The fields")]
     assert places == sorted(places)
     row = specimens[(specimens["quantity"] == "mean_free_path_um") & (specimens["specimen"] == "heat 43")].iloc[0]
-    assert f"<td>{plus_minus(row['mean'], row['interval95'])}</td>" in text
+    assert f"<td>{with_interval(row['mean'], row['low'], row['high'])}</td>" in text
 
 
 ROW = {
     "fields": 14,
     "mean": 0.124,
-    "interval95": 0.00905,
+    "low": 0.1152,
+    "high": 0.1335,
     "relative_accuracy_percent": 7.298,
     "more_fields_for_5_percent": 16,
 }
+NO_INTERVAL = dict.fromkeys(("low", "high", "relative_accuracy_percent", "more_fields_for_5_percent"), math.nan)
+MEASURED = "A_A = 12.40 (11.52 to 13.35) % (95 %, n = 14 fields, %RA 7.3 %)"
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "A_A = 12.40 ± 0.91 % (95 %, n = 14 fields, %RA 7.3 %); about 16 more fields for 5 %"),
+        ({}, f"{MEASURED}; about 16 more fields for 5 %"),
+        ({"more_fields_for_5_percent": 0}, f"{MEASURED}; enough fields for 5 %"),
+        ({"fields": 4}, "n = 4 fields: too few for a result, measure at least 5"),
+        ({"fields": 1} | NO_INTERVAL, "n = 1 field: too few for a result, measure at least 5"),
+        ({"mean": 0} | NO_INTERVAL, "no island in 14 fields: N_A is below 8.8 1/mm² with 95 % confidence"),
         (
-            {"more_fields_for_5_percent": 0},
-            "A_A = 12.40 ± 0.91 % (95 %, n = 14 fields, %RA 7.3 %); enough fields for 5 %",
-        ),
-        (
-            {"fields": 4},
-            "A_A = 12.40 ± 0.91 % (95 %, n = 4 fields, %RA 7.3 %): too few fields to rely on, measure at least 5",
-        ),
-        (
-            {"fields": 1},
-            "A_A = 12.4 % (n = 1 field): too few fields for a confidence interval, measure at least 5",
+            NO_INTERVAL,
+            "A_A = 12.4 % (n = 14 fields): no confidence interval from equal fields, or islands in one of them",
         ),
     ],
 )
 def test_the_headline(changes, sentence):
-    assert headline(ROW | changes) == sentence
+    assert headline(ROW | changes, "8.8 1/mm²") == sentence

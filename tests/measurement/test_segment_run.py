@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from microseg.measurement.settings import parse_area
 from microseg.measurement.stereology import QUANTITIES
 from microseg.micrographs.pixel_size import parse_pixel_size
 
-from drawn_micrographs import RADIUS, disks
+from drawn_micrographs import RADIUS, disks, write_disks
 
 
 def read(request, name):
@@ -51,10 +52,10 @@ def test_the_tables_hold_what_was_drawn(request_for):
     request = request_for(pixel_size=parse_pixel_size("0.5um"))
     run(request)
     fields, islands = read(request, "fields.csv"), read(request, "islands.csv")
-    assert list(fields)[:15] == [
+    assert list(fields)[:17] == [
         *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
         *("number_per_mm2", "mean_area_um2", "interceptions_per_mm", "mean_intercept_um", "mean_free_path_um"),
-        *("boundary_per_mm", "warnings"),
+        *("boundary_per_mm", "specks", "number_without_specks_per_mm2", "warnings"),
     ]
     assert list(islands) == [
         *("image", "label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
@@ -98,22 +99,73 @@ def test_specimens_follow_from_the_written_fields_to_the_last_digit(request_for,
     table = tmp_path / "fields.csv"
     lines = [f"{name},{specimen}" for name, specimen in zip(request_for.masks, "XXYYY", strict=True)]
     table.write_text("\n".join(["image,specimen", *lines]))
+    write_disks(tmp_path / "heat42", ["d.png"], count=5)
     request = request_for(pixel_size=parse_pixel_size("0.5um"), fields=table)
     run(request)
     fields, specimens = read(request, "fields.csv"), read(request, "specimens.csv")
-    assert list(specimens)[:9] == [
-        *("specimen", "quantity", "fields", "mean", "standard_deviation", "interval95"),
-        *("relative_accuracy_percent", "fields_for_10_percent", "fields_for_5_percent"),
+    assert list(specimens) == [
+        *("specimen", "quantity", "fields", "mean", "standard_deviation", "low", "high"),
+        *("relative_accuracy_percent", "more_fields_for_10_percent", "more_fields_for_5_percent"),
     ]
     assert specimens["quantity"].tolist() == list(QUANTITIES) * 2
-    for row in specimens.itertuples():
-        values = fields.loc[fields["specimen"] == row.specimen, row.quantity]
-        assert row.mean == pytest.approx(values.mean(), rel=1e-15)
-        assert row.standard_deviation == pytest.approx(values.std(), rel=1e-14)
+    for row in specimens.query("quantity == 'area_fraction'").itertuples():
+        values = fields.loc[fields["specimen"] == row.specimen, "area_fraction"]
+        assert row.mean == pytest.approx(values.mean(), rel=1e-14)
+        assert row.standard_deviation == pytest.approx(values.std(), rel=1e-9)
         if row.specimen == "X":
-            assert math.isnan(row.interval95)
+            assert math.isnan(row.low)
         else:
-            assert row.interval95 == pytest.approx(stats.t.ppf(0.975, 2) * values.std() / math.sqrt(3), rel=1e-14)
+            # At these few percent of the mean the interval within bounds is Student's but for a hundredth.
+            half = stats.t.ppf(0.975, 2) * values.std() / math.sqrt(3)
+            assert (row.high - row.low) / 2 == pytest.approx(half, rel=0.01)
+            assert row.relative_accuracy_percent == pytest.approx(50 * (row.high - row.low) / row.mean)
+
+
+def test_a_field_that_is_there_twice_counts_once(request_for, tmp_path):
+    once = request_for(output=tmp_path / "once")
+    run(once)
+    shutil.copy(tmp_path / "heat42/a.png", tmp_path / "heat42/again.png")
+    twice = request_for()
+    run(twice)
+    assert read(twice, "specimens.csv").equals(read(once, "specimens.csv"))
+    assert len(read(twice, "fields.csv")) == 6
+    assert "not counted again: 1 field (again.png)" in (twice.output / "report.html").read_text()
+    # In two specimens it counts in both: which of them it belongs to is for the user to say.
+    table = tmp_path / "fields.csv"
+    names = [*request_for.masks, "again.png"]
+    lines = [f"{name},{'Y' if name == 'again.png' else 'X'}" for name in names]
+    table.write_text("\n".join(["image,specimen", *lines]))
+    both = request_for(output=tmp_path / "both", fields=table)
+    run(both)
+    assert set(read(both, "specimens.csv").query("quantity == 'area_fraction'")["fields"]) == {5, 1}
+    assert "counted in both specimens: 1 field (again.png)" in (both.output / "report.html").read_text()
+
+
+def test_a_run_in_which_no_field_has_an_island(request_for, tmp_path):
+    for seed, path in enumerate((tmp_path / "heat42").rglob("*.*")):
+        Image.fromarray(np.random.default_rng(seed).integers(50, 70, (96, 128), np.uint8)).save(path)
+    request = request_for(pixel_size=parse_pixel_size("0.5um"))
+    run(request)
+    assert len(read(request, "islands.csv")) == 0
+    assert set(read(request, "fields.csv")["islands"]) == {0}
+    number = read(request, "specimens.csv").set_index("quantity").loc["number_per_mm2"]
+    limit = 3.0 / (len(request_for.masks) * 96 * 128 * 0.25e-6)
+    assert (number["mean"], number["high"]) == (0, pytest.approx(limit, rel=0.01))
+    page = (request.output / "report.html").read_text()
+    assert "no island in 5 fields: N_A is below 195 1/mm² with 95 % confidence" in page
+    assert "no island was found: 5 fields" in page
+
+
+def test_an_island_across_a_field_is_said(request_for, tmp_path):
+    grey, _ = disks(seed=9)
+    grey[40:44] = 220
+    Image.fromarray(grey).save(tmp_path / "heat42/a.png")
+    request = request_for()
+    run(request)
+    specimens = read(request, "specimens.csv").set_index("quantity")["mean"]
+    assert specimens[["number_per_px2", "mean_area_px2"]].isna().all()
+    assert specimens["area_fraction"] > 0
+    assert "an island reaches across the field" in read(request, "fields.csv")["warnings"][0]
 
 
 def test_without_a_scale_everything_is_in_pixels_and_the_summary_and_report_say_so(request_for):

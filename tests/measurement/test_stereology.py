@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
-from microseg.measurement.stereology import border_sides, interceptions_per_length, measure_field, saltykov_count
+from microseg.measurement.stereology import interceptions_per_length, measure_field, saltykov_counts, touched_sides
 
 
 def disks(height, width, centres, radius):
@@ -75,8 +75,9 @@ def test_islands_at_the_border_count_half_and_in_a_corner_a_quarter():
     mask[18:20, 14:17] = True  # another side
     mask[9:12, 14:17] = True  # inside
     labels = label(mask)
-    assert sorted(border_sides(labels)[1:]) == [0, 1, 1, 2]
-    assert saltykov_count(labels) == 1 + 2 / 2 + 1 / 4
+    touched = touched_sides(labels)
+    assert touched.sum(axis=0).tolist() == [1, 1, 2, 0]  # top, bottom, left, right
+    assert sorted(saltykov_counts(touched)) == [1 / 4, 1 / 2, 1 / 2, 1]
     assert measured(mask)["number_per_mm2"] == 2.25 / 600
 
 
@@ -90,8 +91,36 @@ def test_windows_that_tile_a_plane_count_each_island_once_between_them():
         for row in range(0, 400, 100)
         for column in range(0, 400, 100)
     ]
-    assert sum(saltykov_count(label(window)) for window in windows) == pytest.approx(49, abs=2)
+    assert sum(saltykov_counts(touched_sides(label(window))).sum() for window in windows) == pytest.approx(
+        49, abs=2
+    )
     assert sum(label(window).max() for window in windows) > 60
+
+
+def test_number_and_mean_area_are_not_defined_where_an_island_spans_the_field():
+    for span in (np.s_[:, 10:12], np.s_[10:12]):
+        mask = np.zeros((20, 30), bool)
+        mask[span] = mask[2:5, 2:5] = True
+        field = measured(mask)
+        assert field["islands"] == 2
+        assert math.isnan(field["number_per_mm2"])
+        assert math.isnan(field["mean_area_um2"])
+        assert field["mean_intercept_um"] > 0
+    mask[10:12, 0] = False  # one side is not enough
+    assert measured(mask)["number_per_mm2"] == 1.5 / 600
+
+
+def test_specks_are_counted_apart():
+    mask = np.zeros((60, 80), bool)
+    mask[1:8, 1:8] = True  # 49 pixels
+    mask[20, 20] = True
+    mask[0, 40] = True
+    mask[30:35, 30:40] = True  # 50 pixels
+    mask[50:60, 50:60] = True  # at a side
+    field = measured(mask)
+    assert (field["islands"], field["specks"]) == (5, 3)
+    assert field["number_per_mm2"] * mask.size == 3 + 2 / 2
+    assert field["number_without_specks_per_mm2"] * mask.size == 1 + 1 / 2
 
 
 def test_an_empty_and_a_full_field():
@@ -99,4 +128,5 @@ def test_an_empty_and_a_full_field():
     assert (empty["area_fraction"], empty["islands"], empty["number_per_mm2"]) == (0, 0, 0)
     assert math.isnan(empty["mean_area_um2"])
     assert (full["area_fraction"], full["islands"]) == (1, 1)
+    assert math.isnan(full["number_per_mm2"])
     assert math.isnan(full["mean_free_path_um"])

@@ -17,6 +17,7 @@ _IN_PIXELS = {"um": "px", "um2": "px2", "per_mm": "per_px", "per_mm2": "per_px2"
 NAMES = {
     "area_fraction": "Area fraction A<sub>A</sub>",
     "number_per_mm2": "Islands per area N<sub>A</sub>",
+    "number_without_specks_per_mm2": "N<sub>A</sub> without specks",
     "mean_area_um2": "Mean island area",
     "interceptions_per_mm": "Islands intercepted per line length N<sub>L</sub>",
     "mean_intercept_um": "Mean intercept length",
@@ -28,6 +29,7 @@ NAMES = {
 UNITS = {
     "area_fraction": "%",
     "number_per_mm2": "1/mm\N{SUPERSCRIPT TWO}",
+    "number_without_specks_per_mm2": "1/mm\N{SUPERSCRIPT TWO}",
     "mean_area_um2": "\N{MICRO SIGN}m\N{SUPERSCRIPT TWO}",
     "interceptions_per_mm": "1/mm",
     "mean_intercept_um": "\N{MICRO SIGN}m",
@@ -38,6 +40,7 @@ UNITS = {
 PIXEL_UNITS = {
     "area_fraction": "%",
     "number_per_mm2": "1/px\N{SUPERSCRIPT TWO}",
+    "number_without_specks_per_mm2": "1/px\N{SUPERSCRIPT TWO}",
     "mean_area_um2": "px\N{SUPERSCRIPT TWO}",
     "interceptions_per_mm": "1/px",
     "mean_intercept_um": "px",
@@ -78,6 +81,11 @@ def _unit_of(column: str) -> str | None:
     return next((unit for unit in sorted(_POWERS, key=len, reverse=True) if column.endswith(f"_{unit}")), None)
 
 
+def unit_factor(column: str) -> float:
+    """Return how many of the unit at the end of a column name are one in (square) micrometres or pixels."""
+    return _FACTORS.get(_unit_of(column) or "", 1.0)
+
+
 def name_and_unit(quantity: str, *, scaled: bool) -> tuple[str, str]:
     """Return a quantity's name, as HTML, and its unit for a report; `quantity` is its column in the tables."""
     units = UNITS if scaled else PIXEL_UNITS
@@ -96,18 +104,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", MINUS)
 
 
-def plus_minus(mean: float, interval: float) -> str:
-    """Return a mean ± half the width of its interval, both rounded to the interval's second significant digit."""
-    if math.isnan(interval) or math.isnan(mean):
-        return number(mean)
-    if interval and mean and not 1e-3 <= abs(mean) < 1e6:
-        exponent = math.floor(math.log10(abs(mean)))
-        return f"({plus_minus(mean / 10**exponent, interval / 10**exponent)}) {_power_of_ten(exponent)}"
-    if not interval or not 1e-3 <= interval < 1e6:
-        return f"{number(mean)} \N{PLUS-MINUS SIGN} {number(interval, 2)}"
-    place = 1 - math.floor(math.log10(interval))
-    middle, half = (f"{round(value, place):.{max(0, place)}f}" for value in (mean, interval))
-    return f"{middle} \N{PLUS-MINUS SIGN} {half}".replace("-", MINUS)
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return a value and its interval, "12.40 (11.52 to 13.35)", to the second digit of its lower half's width."""
+    if math.isnan(value) or math.isnan(high):
+        return number(value)
+    if not value:
+        return f"0 (below {number(high, 2)})"
+    if not 1e-3 <= abs(value) < 1e6:
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{with_interval(*(one / 10**exponent for one in (value, low, high)))} {_power_of_ten(exponent)}"
+    place = 1 - math.floor(math.log10(value - low))
+    middle, *ends = (f"{round(one, place):.{max(0, place)}f}" for one in (value, low, high))
+    return f"{middle} ({' to '.join(ends)})"
 
 
 def _power_of_ten(exponent: int) -> str:

@@ -7,13 +7,16 @@ from scipy.spatial import ConvexHull, KDTree
 from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
-from microseg.measurement.stereology import Labels, Mask, border_sides
+from microseg.measurement.stereology import SPECK_AREA, Labels, Mask, island_areas, touched_sides
 from microseg.prediction.logits import Logits, probabilities, row_chunks
 
 COLUMNS = (
     *("label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
     *("perimeter_um", "circularity", "orientation_deg", "nearest_um", "mean_probability", "touches_border"),
 )
+
+LEAST_ELONGATION = 1.15
+"""Islands whose axes differ by a smaller factor have no orientation: pixels make disks up to 1.13 times longer."""
 
 # Midpoints of the four edges of a pixel: scikit-image's convex hulls and contours go through them too.
 EDGE_MIDPOINTS = np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
@@ -29,11 +32,7 @@ def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.in
         (height, width).
     """
     labels = np.asarray(label(mask), np.int32)
-    areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for rows in row_chunks(len(labels)):  # counting takes 8 bytes a pixel
-        areas += np.bincount(labels[rows].ravel(), minlength=len(areas))
-    kept = areas >= smallest_area
-    kept[0] = False
+    kept = np.concatenate([[False], island_areas(labels) >= smallest_area])
     if not kept[1:].all():
         numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
         for rows in row_chunks(len(labels)):
@@ -51,9 +50,11 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
     Returns:
         A row for each island with the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
         of equal area; largest and smallest Feret diameter and their ratio; perimeter by Crofton's formula in four
-        directions; circularity, 4 pi area / perimeter^2, 1 for a circle; orientation of the long axis, 0 to below
-        180 degrees counter-clockwise from horizontal; distance between its centroid and the nearest other one,
-        NaN where there is none; mean probability; whether it touches the border.
+        directions; circularity, 4 pi area / perimeter^2, 1 for a circle; orientation of the long axis of the
+        ellipse with the same moments, 0 to below 180 degrees counter-clockwise from horizontal; distance between
+        its centroid and the nearest other one; mean probability; whether it touches the border. NaN where there is
+        none: the shape of a speck, the orientation of an island that is as wide as it is long, the nearest island
+        of a single one.
     """
     if not labels.any():
         return pd.DataFrame({column: [] for column in COLUMNS})
@@ -62,11 +63,13 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
         logits,
         properties=(
             *("label", "area", "equivalent_diameter_area", "perimeter_crofton", "orientation"),
-            "centroid",
+            *("axis_major_length", "axis_minor_length", "centroid"),
         ),
         extra_properties=(feret_diameters, mean_probability),
     )
     largest, smallest = found["feret_diameters-0"], found["feret_diameters-1"]
+    shape = np.where(found["area"] < SPECK_AREA, np.nan, 1.0)
+    long = found["axis_major_length"] >= LEAST_ELONGATION * found["axis_minor_length"]
     return pd.DataFrame(
         {
             "label": found["label"],
@@ -74,14 +77,14 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
             "equivalent_diameter_um": found["equivalent_diameter_area"],
             "feret_max_um": largest,
             "feret_min_um": smallest,
-            "aspect_ratio": largest / smallest,
+            "aspect_ratio": shape * largest / smallest,
             "perimeter_um": found["perimeter_crofton"],
-            "circularity": 4 * np.pi * found["area"] / found["perimeter_crofton"] ** 2,
+            "circularity": shape * 4 * np.pi * found["area"] / found["perimeter_crofton"] ** 2,
             # scikit-image measures from the row axis, which points down.
-            "orientation_deg": (np.degrees(found["orientation"]) - 90) % 180,
+            "orientation_deg": np.where(long, shape * (np.degrees(found["orientation"]) - 90) % 180, np.nan),
             "nearest_um": _nearest_distances(np.column_stack([found["centroid-0"], found["centroid-1"]])),
             "mean_probability": found["mean_probability"],
-            "touches_border": border_sides(labels)[found["label"]] > 0,
+            "touches_border": touched_sides(labels)[found["label"] - 1].any(axis=1),
         }
     )
 

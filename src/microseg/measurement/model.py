@@ -201,11 +201,10 @@ def seen_in_training(digest: str, training: ImageStatistics) -> list[str]:
 
 
 def find_duplicates(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return a warning, by image, for each image that has the same pixels as an earlier one."""
+    """Return for each image that has the same pixels as an earlier one the name of that one."""
     first: dict[str, str] = {}
-    warnings = {}
-    for image, digest in digests.items():
-        earlier = first.setdefault(digest, image)
-        if earlier != image:
-            warnings[image] = f"the same pixels as another field: {earlier}"
-    return warnings
+    return {
+        image: earlier
+        for image, digest in digests.items()
+        if (earlier := first.setdefault(digest, image)) != image
+    }

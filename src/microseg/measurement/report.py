@@ -16,8 +16,8 @@ from microseg.measurement.formatting import (
     name_and_unit,
     number,
     percent,
-    plus_minus,
     signed_percentage_points,
+    with_interval,
 )
 from microseg.measurement.report_figures import (
     ISLAND_COLUMNS,
@@ -27,7 +27,8 @@ from microseg.measurement.report_figures import (
 )
 from microseg.measurement.results import Results
 from microseg.measurement.settings import Settings
-from microseg.measurement.specimens import ACCURACIES, FEWEST_FOR_A_HEADLINE, FEWEST_FOR_AN_INTERVAL
+from microseg.measurement.specimens import ACCURACIES, FEWEST_FOR_A_HEADLINE, sampling_warnings
+from microseg.measurement.stereology import SPECK_AREA
 from microseg.splits import VALIDATION
 
 TEMPLATE = "report.html.j2"
@@ -61,7 +62,9 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     """Return the variables of the template."""
     scaled, fields, settings = results.intake.scaled, results.fields, results.request.settings
     columns = [column_name(column, scaled=scaled) for column in ISLAND_COLUMNS]
-    table = pd.read_csv(islands, usecols=columns)
+    # Of a table without rows pandas cannot know that a column is true or false.
+    table = pd.read_csv(islands, usecols=columns, dtype={"touches_border": bool})
+    table = table[~table["image"].isin(results.repeated)]
     table["specimen"] = table["image"].map(results.intake.specimens)
     count = len(results.records)
     return {
@@ -78,7 +81,7 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
             (specimen, [percent(value) for value in row.values()]) for specimen, row in results.sensitivity.items()
         ],
         "method": _method(settings),
-        "islands_note": _islands_note(table, settings),
+        "islands_note": _islands_note(table, results),
         "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
         "grid_width": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
         "fields": _fields(results),
@@ -90,26 +93,33 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
 
 def headlines(results: Results) -> list[dict[str, str]]:
     """Return the headline of each specimen: {"specimen": its name, "text": its area fraction in a sentence}."""
-    rows = results.specimens[results.specimens["quantity"] == "area_fraction"]
-    return [{"specimen": row["specimen"], "text": headline(row)} for row in rows.to_dict("records")]
+    rows = {quantity: group.to_dict("records") for quantity, group in results.specimens.groupby("quantity")}
+    column = column_name("number_per_mm2", scaled=results.intake.scaled)
+    _, unit = name_and_unit(column, scaled=results.intake.scaled)
+    return [
+        {"specimen": row["specimen"], "text": headline(row, f"{number(counts['high'], 2)} {unit}")}
+        for row, counts in zip(rows["area_fraction"], rows[column], strict=True)
+    ]
 
 
-def headline(row: Mapping[Any, Any]) -> str:
-    """Return the area fraction of a specimen as a sentence; `row` is its row of the table of specimens."""
+def headline(row: Mapping[Any, Any], most_islands: str) -> str:
+    """Return the area fraction of a specimen as a sentence.
+
+    Args:
+        row: its row of the table of specimens.
+        most_islands: the upper limit of its islands per area, with the unit.
+    """
     fields = int(row["fields"])
     counted = f"n = {fields} field{'s' if fields != 1 else ''}"
-    if fields < FEWEST_FOR_AN_INTERVAL:
-        return (
-            f"A_A = {percent(row['mean'])} ({counted}): too few fields for a confidence interval, "
-            f"measure at least {FEWEST_FOR_A_HEADLINE}"
-        )
-    measured = plus_minus(100 * row["mean"], 100 * row["interval95"])
-    accuracy = row["relative_accuracy_percent"]
-    text = f"A_A = {measured} % (95 %, {counted}, %RA {number(accuracy, 2)} %)"
     if fields < FEWEST_FOR_A_HEADLINE:
-        return f"{text}: too few fields to rely on, measure at least {FEWEST_FOR_A_HEADLINE}"
+        return f"{counted}: too few for a result, measure at least {FEWEST_FOR_A_HEADLINE}"
+    if not row["mean"]:
+        return f"no island in {fields} fields: N_A is below {most_islands} with 95 % confidence"
+    text = f"A_A = {with_interval(*(100 * row[name] for name in ('mean', 'low', 'high')))} %"
+    accuracy = row["relative_accuracy_percent"]
     if math.isnan(accuracy):
-        return text
+        return f"{text} ({counted}): no confidence interval from equal fields, or islands in one of them"
+    text = f"{text} (95 %, {counted}, %RA {number(accuracy, 2)} %)"
     more = int(row["more_fields_for_5_percent"])
     if more:
         return f"{text}; about {more} more field{'s' if more != 1 else ''} for 5 %"
@@ -146,12 +156,14 @@ def _warnings(results: Results) -> list[tuple[str, list[str]]]:
     if results.intake.ignored:
         found.append((results.intake.ignored, []))
     found += [(f"Excluded because it cannot be read: {one.reason}", []) for one in results.intake.unreadable]
+    found += [(text, []) for text in sampling_warnings(results.counted, scaled=results.intake.scaled)]
     for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
-        accuracy = row["relative_accuracy_percent"]
+        accuracy, more = row["relative_accuracy_percent"], row["more_fields_for_10_percent"]
         if accuracy > COARSE_ACCURACY:
-            more = row["more_fields_for_10_percent"]
             text = f"{row['specimen']}: %RA is {number(accuracy, 2)} %"
-            found.append((f"{text}; about {more} more fields would bring it to {COARSE_ACCURACY} %", []))
+            if not pd.isna(more):
+                text += f"; about {more} more fields would bring it to {COARSE_ACCURACY} %"
+            found.append((text, []))
     for text in (results.model_error or {}).get("unlike_this_run", []):
         found.append((f"Unlike the evaluation of the model, whose error may not hold here: {text}", []))
     fields: dict[str, list[str]] = defaultdict(list)
@@ -177,7 +189,7 @@ def _training_comparison(results: Results) -> str:
 def _quantities(results: Results) -> list[dict[str, Any]]:
     """Return the rows of the table of quantities; those of one quantity stand together, to compare specimens."""
     rows = []
-    for quantity in results.quantities:
+    for quantity in _shown_quantities(results):
         name, unit = name_and_unit(quantity, scaled=results.intake.scaled)
         factor = 100 if unit == "%" else 1
         for row in results.specimens[results.specimens["quantity"] == quantity].to_dict("records"):
@@ -185,7 +197,7 @@ def _quantities(results: Results) -> list[dict[str, Any]]:
                 "name": name,
                 "specimen": row["specimen"],
                 "fields": row["fields"],
-                "mean": plus_minus(factor * row["mean"], factor * row["interval95"]),
+                "mean": with_interval(*(factor * row[name] for name in ("mean", "low", "high"))),
                 "unit": unit,
                 "standard_deviation": number(factor * row["standard_deviation"]),
                 "accuracy": number(row["relative_accuracy_percent"], 2),
@@ -195,6 +207,11 @@ def _quantities(results: Results) -> list[dict[str, Any]]:
                 one[f"more_for_{goal}"] = number(None) if pd.isna(more) else more
             rows.append(one)
     return rows
+
+
+def _shown_quantities(results: Results) -> list[str]:
+    specks = results.counted["specks"].any()
+    return [one for one in results.quantities if specks or "specks" not in one]
 
 
 def _sensitivity_name(name: str) -> str:
@@ -212,12 +229,18 @@ def _method(settings: Settings) -> str:
     )
 
 
-def _islands_note(islands: pd.DataFrame, settings: Settings) -> str:
+def _islands_note(islands: pd.DataFrame, results: Results) -> str:
+    settings, specks = results.request.settings, int(results.counted["specks"].sum())
     border = int(islands["touches_border"].sum())
     text = (
         f"{len(islands)} islands, of which {border} are cut by the image border and excluded from these figures. "
         "Large islands are cut more often, so they are underrepresented here."
     )
+    if specks:
+        text += (
+            f" {specks} of them {'are specks' if specks > 1 else 'is a speck'} of fewer than {SPECK_AREA} pixels, "
+            "too few to have a shape. N_A without specks is in the table above."
+        )
     if settings.min_area.number:
         text += f" Islands below {_smallest_area(settings)} are excluded from everything."
     return text
@@ -246,7 +269,7 @@ def _fields(results: Results) -> list[dict[str, Any]]:
 def _table(results: Results) -> dict[str, list[Any]]:
     """Return the table of fields: its first columns, the measured ones with units, the others, and the rows."""
     first = ["image", "specimen"] if len(results.sensitivity) > 1 else ["image"]
-    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in results.quantities}
+    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in _shown_quantities(results)}
     own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
     rows = [
         [

@@ -57,8 +57,7 @@ def specimens_figure(fields: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         axes.scatter(
             position + spread, values, s=14, color=COLOURS[position % len(COLOURS)], alpha=0.6, linewidths=0
         )
-        interval = 100 * row["interval95"]
-        bars = None if np.isnan(interval) else [interval]
+        bars = 100 * np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
         axes.errorbar(position, 100 * row["mean"], yerr=bars, fmt="D", color="black", markersize=5, capsize=7)
     axes.set_xticks(range(len(rows)), [_short(name) for name in rows["specimen"]])
     axes.set_xlim(-0.6, len(rows) - 0.4)
@@ -68,7 +67,7 @@ def specimens_figure(fields: pd.DataFrame, summary: pd.DataFrame) -> Figure:
 
 
 def distribution_figures(islands: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[str, Figure]]:
-    """Yield a histogram of size, shape, orientation and distance of the islands, each with its title.
+    """Yield a histogram of size, shape, orientation and distance of the islands, if any, each with its title.
 
     Args:
         islands: the table of islands with a column `specimen`; islands cut by the border are excluded.

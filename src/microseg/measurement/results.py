@@ -6,6 +6,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from microseg.common.errors import InputError
@@ -20,7 +21,7 @@ from microseg.measurement.stereology import QUANTITIES
 FIELD_COLUMNS = (
     *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
     *("number_per_mm2", "mean_area_um2", "interceptions_per_mm", "mean_intercept_um", "mean_free_path_um"),
-    *("boundary_per_mm", "warnings"),
+    *("boundary_per_mm", "specks", "number_without_specks_per_mm2", "warnings"),
 )
 """The first columns of the table of fields."""
 
@@ -62,17 +63,23 @@ class Results:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The columns of `fields` that are averaged over a specimen."""
+        """The quantities of a specimen, by their columns."""
         return tuple(column_name(column, scaled=self.intake.scaled) for column in QUANTITIES)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
         """The warnings about each micrograph, by image."""
-        duplicates = find_duplicates({record["image"]: record["digest"] for record in self.records})
         warnings = {record["image"]: list(record["warnings"]) for record in self.records}
-        for image, warning in duplicates.items():
-            warnings[image].append(warning)
+        for image, earlier in find_duplicates({one["image"]: one["digest"] for one in self.records}).items():
+            counted = "not counted again" if image in self.repeated else "counted in both specimens"
+            warnings[image].append(f"the same pixels as another field, {counted}: {earlier}")
         return warnings
+
+    @cached_property
+    def repeated(self) -> dict[str, str]:
+        """The fields that do not count, each with the earlier one of its specimen that has the same pixels."""
+        specimen = self.intake.specimens
+        return find_duplicates({one["image"]: f"{specimen[one['image']]}/{one['digest']}" for one in self.records})
 
     @cached_property
     def fields(self) -> pd.DataFrame:
@@ -103,16 +110,23 @@ class Results:
     @cached_property
     def specimens(self) -> pd.DataFrame:
         """A row for each specimen and quantity."""
-        return specimen_table(self.fields, self.quantities)
+        return specimen_table(self.counted, scaled=self.intake.scaled)
+
+    @property
+    def counted(self) -> pd.DataFrame:
+        """The rows of `fields` that count."""
+        return self.fields[~self.fields["image"].isin(self.repeated)]
 
     @cached_property
     def sensitivity(self) -> dict[str, dict[str, float]]:
-        """The mean area fraction of each specimen at other probabilities and by both methods."""
-        names = list(self.records[0]["sensitivity"])
-        groups = self.fields.groupby("specimen", sort=False)
+        """The area fraction of each specimen at other probabilities and by both methods."""
+        area = column_name("area_um2", scaled=self.intake.scaled)
         return {
-            str(specimen): {name: float(group[f"{SENSITIVITY}{name}"].mean()) for name in names}
-            for specimen, group in groups
+            str(specimen): {
+                name: float(np.average(group[f"{SENSITIVITY}{name}"], weights=group[area]))
+                for name in self.records[0]["sensitivity"]
+            }
+            for specimen, group in self.counted.groupby("specimen", sort=False)
         }
 
     @property
@@ -134,7 +148,7 @@ class Results:
         for specimen, group in self.specimens.groupby("specimen", sort=False):
             specimens[str(specimen)] = {
                 str(row["quantity"]): _without_nan(
-                    {name: row[name] for name in ("fields", "mean", "interval95", "relative_accuracy_percent")}
+                    {name: row[name] for name in ("fields", "mean", "low", "high", "relative_accuracy_percent")}
                 )
                 for _, row in group.iterrows()
             }

@@ -83,7 +83,7 @@ class RunContext:
             "values": {name: value for name, value in values.items() if not math.isnan(value)},
             "sensitivity": found.sensitivity,
             "digest": digest,
-            "warnings": [*image.warnings, *([] if found.field["islands"] else ["no island was found"]), *warnings],
+            "warnings": [*image.warnings, *_island_warnings(found.field), *warnings],
             "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
             "bar": bar_thumbnail(bar, self._thumbnail_width) if bar.size else None,
         }
@@ -104,6 +104,14 @@ class RunContext:
     def _thumbnail_width(self) -> int:
         fields = len(self.intake.images)
         return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
+
+
+def _island_warnings(field: dict[str, float]) -> list[str]:
+    if not field["islands"]:
+        return ["no island was found"]
+    if math.isnan(field["number_per_mm2"]):
+        return ["an island reaches across the field, so that N_A and mean area of the specimen are not defined"]
+    return []
 
 
 def _mean_entropy(logits: Logits) -> float:

@@ -54,11 +54,12 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         weights, saved, measured = state.model(params.train.checkpoint)
         used = current_environment(fabric)
         with output_folder(arguments.model) as folder:
-            origin = read_weights_origin(arguments.encoder_weights).card_entry
-            described = describe(
-                saved.epoch, measured.iou, training, validation, params.train, params.train.seed, used, origin
+            origin = read_weights_origin(arguments.encoder_weights)
+            common = (training, validation, params.train, params.train.seed, used, origin.card_entry)
+            described = describe(saved.epoch, measured.iou, *common)
+            temperature, best_logit, entropy = calibrate(
+                fabric, weights, validation, params.train, tiling, origin.pretraining
             )
-            temperature, best_logit, entropy = calibrate(fabric, weights, validation, params.train, tiling)
             card = replace(
                 described,
                 temperature=temperature,

@@ -1,9 +1,9 @@
 """Initial weights are loaded completely, whatever their names in the file, or not at all."""
 
-import json
 from pathlib import Path
 
 import pytest
+import skimage
 import timm
 import torch
 import torchvision
@@ -16,9 +16,10 @@ from segmentation_models_pytorch.encoders.senet import SENetEncoder
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.network.initial_weights import initial_weights, load_encoder
-from microseg.network.model_card import Environment
+from microseg.network.model_card import IMAGENET, Environment, WeightsOrigin, write_weights_origin
 from microseg.network.model_io import describe, write_model
 from microseg.network.networks import EncoderNetwork, build_network
+from microseg.sources.pretrained_weights import encoder_file
 
 from tiny_training import SMALL_ENCODER, blobs, tiny_params
 
@@ -109,7 +110,7 @@ def lite0_of_timm():
 
 @pytest.mark.parametrize("name", [LITE0, "tu-tf_efficientnet_lite0"])
 def test_the_lite0_has_the_features_of_timm_s_own_at_every_level(name):
-    network = EncoderNetwork("unet", name).eval()
+    network = EncoderNetwork("unet", name, encoder_file("imagenet", LITE0).pretraining).eval()
     load_encoder(network.encoder, WHEEL, name)
     image = torch.randn(1, 3, 96, 64)
     with torch.inference_mode():
@@ -117,6 +118,38 @@ def test_the_lite0_has_the_features_of_timm_s_own_at_every_level(name):
         features = network.encoder(image)
     for ours, theirs in zip(features[2:], levels[1:], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_efficientnets_that_were_trained_in_tensorflow_have_the_features_of_timm_s_own(tmp_path):
+    theirs = timm.create_model("tf_efficientnet_b0", pretrained=False).eval()
+    save_file(theirs.state_dict(), tmp_path / "weights")
+    name = "timm-efficientnet-b0"
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs.forward_intermediates(image, intermediates_only=True)[-1]
+        correlations = []
+        for pretraining in (encoder_file("imagenet", name).pretraining, IMAGENET):
+            encoder = EncoderNetwork("unet", name, pretraining).eval().encoder
+            load_encoder(encoder, tmp_path / "weights", name)
+            pair = torch.stack([encoder(image)[-1].flatten(), expected.flatten()])
+            correlations.append(torch.corrcoef(pair)[0, 1])
+            layers = [layer for layer in encoder.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+            assert {layer.eps for layer in layers} == {1e-3 if pretraining.tensorflow else 1e-5}
+    assert correlations[0] > 0.9999
+    assert correlations[1] < 0.95
+
+
+def test_the_published_normalization_is_the_one_by_which_an_espresso_is_an_espresso():
+    theirs = lite0_of_timm().eval()
+    grey = torch.tensor(skimage.color.rgb2gray(skimage.data.coffee()[:, 100:500]), dtype=torch.float32)
+    square = torch.nn.functional.interpolate(grey[None, None], (224, 224), mode="bilinear", antialias=True)
+    espresso = []
+    for pretraining in (encoder_file("imagenet", LITE0).pretraining, IMAGENET):
+        mean, std = (torch.tensor(values)[:, None, None] for values in (pretraining.mean, pretraining.std))
+        with torch.inference_mode():
+            espresso.append(theirs((square - mean) / std).softmax(1)[0, 967].item())
+    assert espresso[0] > 0.7
+    assert espresso[1] < 0.6
 
 
 def test_without_the_padding_of_tensorflow_that_encoder_has_other_features():
@@ -177,7 +210,7 @@ def test_a_file_of_torch_without_named_weights_is_refused(tmp_path, content):
 def fetched(folder, **origin):
     """Return the folder as the stage encoder_weights would have written it."""
     folder.mkdir(exist_ok=True)
-    (folder / "origin.json").write_text(json.dumps({"encoder": SMALL_ENCODER} | origin))
+    write_weights_origin(folder, WeightsOrigin(**{"kind": "file", "encoder": SMALL_ENCODER} | origin))
     return folder
 
 

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from microseg.common.errors import InputError
 from microseg.network.batch_norm import SyncBatchNorm2d, fuse_conv_bn
-from microseg.network.networks import IMAGENET_MEAN, IMAGENET_STD, EncoderNetwork, build_network, check_batch_size
+from microseg.network.model_card import IMAGENET, Pretraining
+from microseg.network.networks import EncoderNetwork, build_network, check_batch_size
 from microseg.network.unet import UNet
 from microseg.training.optimization import new_network
 
@@ -63,10 +64,11 @@ class FirstChannel(nn.Module):
         return channels[:, :1]
 
 
-def test_with_imagenet_each_channel_is_normalized_as_in_the_pre_training():
-    network = EncoderNetwork("unet", SMALL_ENCODER, imagenet_grey=True).eval()
+@pytest.mark.parametrize("pretraining", [IMAGENET, Pretraining((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+def test_with_imagenet_each_channel_is_normalized_as_in_the_pre_training(pretraining):
+    network = EncoderNetwork("unet", SMALL_ENCODER, pretraining, imagenet_grey=True).eval()
     micrograph = torch.rand(1, 1, 32, 32)
-    channels = [(micrograph - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    channels = [(micrograph - mean) / std for mean, std in zip(pretraining.mean, pretraining.std, strict=True)]
     with torch.inference_mode():
         torch.testing.assert_close(network(micrograph), network.model(torch.cat(channels, dim=1)))
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 
 from microseg.common.errors import InputError
 from microseg.sources.pretrained_weights import PRETRAININGS, TABLE, encoder_file
@@ -69,3 +70,29 @@ def test_an_encoder_without_such_weights_is_refused_with_those_that_have_them():
     assert "se_resnext50_32x4d" in str(caught.value)
     with pytest.raises(InputError, match=r"'resnet_50'; did you mean resnet50\?"):
         encoder_file("imagenet", "resnet_50")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [
+        *((f"timm-tf_efficientnet_lite{n}", f"tf_efficientnet_lite{n}") for n in range(5)),
+        *((f"timm-efficientnet-b{n}", f"tf_efficientnet_b{n}") for n in range(8)),
+        ("timm-efficientnet-b8", "tf_efficientnet_b8.ra_in1k"),
+        *(("inceptionv4", "inception_v4"), ("inceptionresnetv2", "inception_resnet_v2")),
+        *(("xception", "legacy_xception"), ("dpn68", "dpn68"), ("senet154", "legacy_senet154")),
+        *(("resnet50", "resnet50"), ("timm-skresnet18", "skresnet18"), ("densenet121", "densenet121")),
+    ],
+)
+def test_the_normalization_is_the_one_that_timm_has_for_the_same_weights(encoder, name):
+    found, expected = encoder_file("imagenet", encoder).pretraining, timm.get_pretrained_cfg(name)
+    assert found.mean == pytest.approx(expected.mean, abs=1e-4)
+    assert found.std == pytest.approx(expected.std, abs=1e-4)
+    assert found.tensorflow == name.startswith("tf_")
+
+
+def test_encoders_trained_on_micrographs_are_normalized_as_their_program_did():
+    for encoder in encoders_with("micronet"):
+        mean = encoder_file("micronet", encoder).pretraining.mean
+        odd = {"inceptionv4", "inceptionresnetv2", "xception"}
+        assert (mean == (0.5, 0.5, 0.5)) == (encoder in odd)
+        assert encoder_file("imagenet-micronet", encoder).pretraining.mean == mean

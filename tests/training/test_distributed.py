@@ -14,7 +14,7 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from microseg.common.files import write_json
+from microseg.network.model_card import WeightsOrigin, write_weights_origin
 from microseg.prediction.logits import read_logits
 
 from tiny_training import ROOT, TINY, write_blobs, write_split_of
@@ -29,7 +29,7 @@ TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "ema
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_split_of(folder, write_blobs(folder, count=9))
-    write_json(folder / "origin.json", {"kind": "none", "encoder": "plain"})
+    write_weights_origin(folder, WeightsOrigin("none", "plain"))
     return folder
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from microseg.common.files import file_digest
 from microseg.network.devices import start
 from microseg.network.environment import current_environment
-from microseg.network.model_card import read_weights_origin
+from microseg.network.model_card import WeightsOrigin, read_weights_origin, write_weights_origin
 from microseg.network.model_io import describe, read_model, write_model
 from microseg.network.networks import EncoderNetwork
 from microseg.network.sliding_window import Tiling
@@ -44,9 +44,8 @@ def fetched(tmp_path):
     folder.mkdir()
     torch.manual_seed(3)
     torch.save(EncoderNetwork("fpn", SMALL_ENCODER).encoder.state_dict(), folder / "weights")
-    origin = {"kind": "file", "encoder": SMALL_ENCODER, "name": "mine.pth", "licence": "CC0"}
-    origin |= {"sha256": file_digest(folder / "weights")}
-    (folder / "origin.json").write_text(json.dumps(origin))
+    digest = file_digest(folder / "weights")
+    write_weights_origin(folder, WeightsOrigin("file", SMALL_ENCODER, "mine.pth", sha256=digest, licence="CC0"))
     return folder
 
 

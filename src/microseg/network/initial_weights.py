@@ -54,7 +54,7 @@ def initial_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
         return {}
     if origin.kind == "model":
         return _weights_of_model(folder / MODEL_FOLDER, params)
-    network = build_network(params)
+    network = build_network(params, origin.pretraining)
     if not isinstance(network, EncoderNetwork):
         raise InputError(
             f"train.encoder_weights: encoder {PLAIN_ENCODER} takes only the weights of your own models; set it "

@@ -5,12 +5,14 @@ also holds the file `weights` as it was fetched, or the folder `model`, a copy o
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_json
+from microseg.common.params import PLAIN_ENCODER
 
 CARD_FILE = "model.json"
 OLDER_CARD_FILE = "unet.json"
@@ -24,8 +26,31 @@ OLDER_KEYS = {
 }
 """Names of keys of the card before version 0.2, and their names since."""
 
-NO_WEIGHTS = {"kind": "none"}
+NO_WEIGHTS: dict[str, Any] = {"kind": "none"}
 """The entry of the card for a training that started from random weights."""
+
+OLDER_TENSORFLOW_ENCODERS = "timm-tf_efficientnet_lite"
+"""The encoders that were built as in TensorFlow before the card said so."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How an encoder other than plain was trained before, which its input and its layers have to match."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """Of red, green and blue, 0 to 1, by which images were normalized."""
+    tensorflow: bool = False
+    """Whether it was trained in TensorFlow: `network.networks.match_tensorflow`."""
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """Return what is in a file; KeyError or TypeError if it holds something else."""
+        return cls(tuple(content["mean"]), tuple(content["std"]), content["tensorflow"])
+
+
+IMAGENET = Pretraining()
+"""What is taken where nothing else is known."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,13 @@ class ModelCard:
     ancestor_micrographs: tuple[str, ...] = ()
     """The micrographs that the model it started from was trained on, and the model before that, and so on."""
 
+    @property
+    def pretraining(self) -> Pretraining:
+        """How the encoder was trained before."""
+        if "pretraining" in self.encoder_weights:
+            return Pretraining.read(self.encoder_weights["pretraining"])
+        return Pretraining(tensorflow=self.encoder.startswith(OLDER_TENSORFLOW_ENCODERS))
+
 
 def read_card(folder: Path) -> ModelCard:
     """Return the card in the folder of a trained network; InputError if it is missing or broken."""
@@ -93,6 +125,8 @@ def read_card(folder: Path) -> ModelCard:
         if content.get("foreground") is not None:
             content["foreground"] = tuple(content["foreground"])
         content["environment"] = Environment(**content["environment"])
+        if "pretraining" in content["encoder_weights"]:
+            Pretraining.read(content["encoder_weights"]["pretraining"])
         return ModelCard(**content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such model card; run the stage train") from None
@@ -144,11 +178,14 @@ class WeightsOrigin:
     """Digest of the file or, for a model, of the list of its files as the program sha256sum prints it."""
     bytes: int = 0
     licence: str = ""
+    pretraining: Pretraining = IMAGENET
 
     @property
     def card_entry(self) -> dict[str, Any]:
         """The entry of the model card."""
-        return {"kind": "none"} if self.kind == "none" else asdict(self)
+        if self.encoder == PLAIN_ENCODER and self.kind == "none":
+            return NO_WEIGHTS
+        return asdict(self) if self.kind != "none" else NO_WEIGHTS | {"pretraining": asdict(self.pretraining)}
 
 
 def write_weights_origin(folder: Path, origin: WeightsOrigin) -> None:
@@ -160,8 +197,9 @@ def read_weights_origin(folder: Path) -> WeightsOrigin:
     """Read the origin of the weights in a folder; InputError if it is missing or broken."""
     path = folder / ORIGIN_FILE
     try:
-        return WeightsOrigin(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return WeightsOrigin(**content | {"pretraining": Pretraining.read(content["pretraining"])})
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the stage encoder_weights") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not an origin of weights ({error}); rerun the stage encoder_weights") from error

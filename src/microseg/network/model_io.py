@@ -84,7 +84,7 @@ def read_model(folder: Path) -> tuple[Network, ModelCard]:
     mismatch = f"{path}: not the weights that {card_path(folder)} describes; rerun the stage train"
     if not path.is_file() or file_digest(path) != card.weights_sha256:
         raise InputError(mismatch)
-    network = build_network(card)
+    network = build_network(card, card.pretraining)
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True) if is_older else load_file(path)
         network.load_state_dict(weights)

@@ -11,12 +11,8 @@ from torch import Tensor, nn
 from microseg.common.errors import InputError, nearest
 from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.batch_norm import convert_sync_batch_norm
-from microseg.network.model_card import ModelCard
+from microseg.network.model_card import IMAGENET, ModelCard, Pretraining
 from microseg.network.unet import UNet, crop_padding, pad_to_multiple
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of the red, green and blue values, 0 to 1, of the images that encoders are pre-trained on."""
 
 ENCODER_SIZE_MULTIPLE, SIZE_MULTIPLES = 32, {"pan": 128}
 """Of height and width: encoders halve them five times, and the decoder of PAN two or three times more.
@@ -30,7 +26,6 @@ ANY_SIZE = {"dpt": {"dynamic_img_size": True}}
 TRIAL_SIZE = (128, 160)
 """Height and width of the crops by which `check_batch_size` tries a network."""
 
-TENSORFLOW_ENCODERS = "timm-tf_efficientnet_lite"
 TENSORFLOW_EPSILON = 1e-3
 
 
@@ -44,8 +39,9 @@ class EncoderNetwork(nn.Module):
     Args:
         architecture: an architecture of segmentation_models_pytorch, in lower case.
         encoder: an encoder of segmentation_models_pytorch.
+        pretraining: how the encoder was trained before.
         imagenet_grey: whether each of the three channels of grey values, 0 to 1, is normalized by mean and
-            standard deviation of that channel in ImageNet. Otherwise they are used unchanged.
+            standard deviation of that channel in that training. Otherwise they are used unchanged.
 
     Raises:
         InputError: a name is unknown, or the two cannot be combined.
@@ -54,7 +50,14 @@ class EncoderNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: str, encoder: str, imagenet_grey: bool = False) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        encoder: str,
+        pretraining: Pretraining = IMAGENET,
+        *,
+        imagenet_grey: bool = False,
+    ) -> None:
         super().__init__()
         check_names(architecture, encoder)
         import segmentation_models_pytorch as smp  # seconds to import, for such networks only
@@ -76,12 +79,12 @@ class EncoderNetwork(nn.Module):
             raise InputError(
                 f"train.architecture: {architecture} cannot be built on the encoder {encoder}: {error}"
             ) from error
-        if encoder.startswith(TENSORFLOW_ENCODERS):
+        if pretraining.tensorflow:
             match_tensorflow(self.encoder)
         convert_sync_batch_norm(self.model)
         self.size_multiple = SIZE_MULTIPLES.get(architecture, ENCODER_SIZE_MULTIPLE)
         self.encoder_is_frozen = False
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet_grey else ((0.0,) * 3, (1.0,) * 3)
+        mean, std = (pretraining.mean, pretraining.std) if imagenet_grey else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self.to(memory_format=torch.channels_last)
@@ -140,15 +143,23 @@ def match_tensorflow(encoder: nn.Module) -> None:
             encoder.set_submodule(name, same)
 
 
-def build_network(config: TrainParams | ModelCard, activation_checkpointing: bool = False) -> Network:
+def build_network(
+    config: TrainParams | ModelCard,
+    pretraining: Pretraining = IMAGENET,
+    *,
+    activation_checkpointing: bool = False,
+) -> Network:
     """Return the network of parameters or a model card, with random weights; nothing is downloaded.
+
+    `pretraining` is that of an encoder other than plain.
 
     Raises:
         InputError: architecture or encoder is unknown, or the two cannot be combined.
     """
     if config.encoder == PLAIN_ENCODER:
         return UNet(config.base_channels, activation_checkpointing, config.norm_layer)
-    return EncoderNetwork(config.architecture, config.encoder, config.input_normalization == "imagenet")
+    imagenet_grey = config.input_normalization == "imagenet"
+    return EncoderNetwork(config.architecture, config.encoder, pretraining, imagenet_grey=imagenet_grey)
 
 
 def check_batch_size(network: EncoderNetwork, batch_size: int) -> None:

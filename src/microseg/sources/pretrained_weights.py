@@ -22,7 +22,15 @@ from typing import Literal, get_args
 from microseg.common.errors import InputError, nearest
 from microseg.common.files import file_digest, project_root, shared_folder
 from microseg.common.params import PLAIN_ENCODER
-from microseg.network.model_card import MODEL_FOLDER, WEIGHTS_FILE, WeightsOrigin, write_weights_origin
+from microseg.network.model_card import (
+    IMAGENET,
+    MODEL_FOLDER,
+    WEIGHTS_FILE,
+    Pretraining,
+    WeightsOrigin,
+    read_card,
+    write_weights_origin,
+)
 from microseg.sources.download_registry import fetch_recorded
 from microseg.sources.tracked import is_tracked
 from microseg.sources.transfer import PATIENCE, Patience, PublishedFile, TransferError, fetch
@@ -36,8 +44,8 @@ DIGESTS_FILE = "digests.csv"
 KEY = "params.yaml: train.encoder_weights"
 NONE = "none"
 
-Pretraining = Literal["imagenet", "micronet", "imagenet-micronet"]
-PRETRAININGS: tuple[Pretraining, ...] = get_args(Pretraining)
+WeightsKind = Literal["imagenet", "micronet", "imagenet-micronet"]
+PRETRAININGS: tuple[WeightsKind, ...] = get_args(WeightsKind)
 """What encoders were trained on: photographs, micrographs, or first the one and then the other."""
 
 
@@ -54,9 +62,12 @@ class EncoderFile:
         sha256: its digest (hexadecimal), None if the publisher does not give it.
         licence: the short name of its licence.
         address: where it is downloaded from, None for the file that comes with a package.
+        pretraining: how images were normalized for it, and whether it was trained in TensorFlow: as published for
+            each set of weights (timm, pretrained-models.pytorch); those from micrographs were trained as the
+            ImageNet weights of the same encoder (`pretraining.py` of their program).
     """
 
-    weights: Pretraining
+    weights: WeightsKind
     encoder: str
     name: str
     version: str
@@ -64,6 +75,7 @@ class EncoderFile:
     sha256: str | None
     licence: str
     address: str | None
+    pretraining: Pretraining
 
 
 def write_encoder_weights(
@@ -114,6 +126,7 @@ def _copy_published(target: Path, encoder: str, weights: str, own: Path, patienc
         sha256=file_digest(target),
         bytes=target.stat().st_size,
         licence=file.licence,
+        pretraining=file.pretraining,
     )
 
 
@@ -144,9 +157,14 @@ def _published_files() -> list[EncoderFile]:
                 sha256=row["sha256"] or None,
                 licence=row["licence"],
                 address=row["address"] or None,
+                pretraining=Pretraining(_numbers(row["mean"]), _numbers(row["std"]), row["tensorflow"] == "yes"),
             )
             for row in csv.DictReader(table)
         ]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split()))
 
 
 def _packaged(file: EncoderFile) -> Path:
@@ -185,10 +203,20 @@ def _copy_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOri
         # Without the modes of the files: what DVC links from its cache is read-only.
         shutil.copytree(path, folder / MODEL_FOLDER, copy_function=shutil.copyfile)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return WeightsOrigin("model", encoder, path.name, sha256=model_digest(path), bytes=size)
+        pretraining, digest = read_card(path).pretraining, model_digest(path)
+        return WeightsOrigin("model", encoder, path.name, sha256=digest, bytes=size, pretraining=pretraining)
     _refuse_plain(encoder, weights)
     shutil.copyfile(path, folder / WEIGHTS_FILE)
-    return WeightsOrigin("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
+    # Perhaps a published file that was downloaded by hand.
+    similar = [file.pretraining for file in _published_files() if file.encoder == encoder]
+    return WeightsOrigin(
+        "file",
+        encoder,
+        path.name,
+        sha256=file_digest(path),
+        bytes=path.stat().st_size,
+        pretraining=similar[0] if similar else IMAGENET,
+    )
 
 
 def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:

@@ -20,6 +20,7 @@ from microseg.network.image_statistics import ENTROPY, STATISTICS_FILE, ImageSta
 from microseg.network.image_statistics import entropy as entropy_of
 from microseg.network.inputs import MaskedMicrographs, network_input, upsample
 from microseg.network.memory import VALIDATION_REMEDIES, out_of_memory_advice
+from microseg.network.model_card import IMAGENET, Pretraining
 from microseg.network.networks import build_network
 from microseg.network.sliding_window import Tiling, tiled_logits
 
@@ -44,12 +45,14 @@ def calibrate(
     validation: MaskedMicrographs,
     params: TrainParams,
     tiling: Tiling,
+    pretraining: Pretraining = IMAGENET,
 ) -> Calibration:
     """Return the calibration of a network with these `weights`, from one pass over the validation micrographs.
 
-    They are predicted on this device alone, with the tiles of the validation and without TTA.
+    They are predicted on this device alone, with the tiles of the validation and without TTA. `pretraining` is
+    that of the network's encoder.
     """
-    network = build_network(params)
+    network = build_network(params, pretraining)
     network.load_state_dict(weights)
     module = fabric.to_device(fuse_conv_bn(network))
     counts = []

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from microseg.common.params import PLAIN_ENCODER, TrainParams
 from microseg.network.environment import library_versions
 from microseg.network.inputs import MaskedMicrographs, downsampling_method
+from microseg.network.model_card import IMAGENET, Pretraining
 from microseg.network.sliding_window import WHOLE, Tiling
 
 CODE = (
@@ -59,17 +61,21 @@ def fingerprint(
     device: str,
     tiling: Tiling = WHOLE,
     initial_weights: Mapping[str, Tensor] | None = None,
+    pretraining: Pretraining = IMAGENET,
 ) -> str:
     """Return 32 hexadecimal digits that differ if the weights after any epoch could differ.
 
     `device` names the device and the precision. `tiling` affects the validation, and so which weights are the
-    best. `initial_weights` are those that are not random at the start of the training.
+    best. `initial_weights` are those that are not random at the start of the training, and `pretraining` that of
+    their encoder.
     """
     settings = params.model_dump(exclude=WITHOUT_EFFECT)
     if tiling.tile_size is not None:
         settings |= tiling._asdict()
     if params.downsample != 1 or params.augment.scale_jitter:
         settings |= {"downsampling": downsampling_method(params.downsample)}
+    if params.encoder != PLAIN_ENCODER:
+        settings |= {"pretraining": asdict(pretraining)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,

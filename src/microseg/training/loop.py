@@ -22,6 +22,7 @@ from microseg.network.environment import precision_of
 from microseg.network.inputs import MaskedMicrographs, upsample
 from microseg.network.losses import LOSSES, Loss
 from microseg.network.memory import VALIDATION_REMEDIES, out_of_memory_advice
+from microseg.network.model_card import IMAGENET, Pretraining
 from microseg.network.networks import Network
 from microseg.network.sliding_window import WHOLE, Tiling, tiled_logits
 from microseg.training.data import (
@@ -71,6 +72,7 @@ class TrainingLoop:
         pixels: PixelCache,
         tiling: Tiling = WHOLE,
         initial_weights: Weights | None = None,
+        pretraining: Pretraining = IMAGENET,
     ) -> None:
         self.fabric = fabric
         self.params = params
@@ -95,7 +97,8 @@ class TrainingLoop:
             params.warmup_epochs,
             params.decay_fraction,
         )
-        self.network = to_memory_format(new_network(params, seed, initial_weights or {}), params, fabric)
+        network = new_network(params, seed, initial_weights or {}, pretraining)
+        self.network = to_memory_format(network, params, fabric)
         self.ema = EMA(self.network, params.ema_decay) if params.ema_decay else None
         self.data = TrainingData(
             TrainingCrops(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from microseg.common.params import TrainParams
 from microseg.common.randomness import generator
 from microseg.network.environment import precision_of, training_memory_format
+from microseg.network.model_card import IMAGENET, Pretraining
 from microseg.network.networks import EncoderNetwork, Network, build_network, check_batch_size
 from microseg.network.unet import UNet
 from microseg.training.data import Draw, Sample, Step
@@ -24,17 +25,20 @@ LR_MULTIPLIER = "lr_multiplier"
 """The key of a parameter group for the multiplier of its learning rate."""
 
 
-def new_network(params: TrainParams, seed: int, initial_weights: Weights) -> Network:
+def new_network(
+    params: TrainParams, seed: int, initial_weights: Weights, pretraining: Pretraining = IMAGENET
+) -> Network:
     """Return the network at the start of a training, with the same random weights for the same seed.
 
-    `initial_weights` replace random ones. An encoder with a learning rate of 0 is frozen.
+    `initial_weights` replace random ones, and `pretraining` is that of their encoder. An encoder with a learning
+    rate of 0 is frozen.
 
     Raises:
         InputError: the network does not exist, or cannot be trained on batches of `train.batch_size`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
-        network = build_network(params, params.activation_checkpointing)
+        network = build_network(params, pretraining, activation_checkpointing=params.activation_checkpointing)
     unexpected = network.load_state_dict(initial_weights, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"initial weights of another network: {unexpected}")

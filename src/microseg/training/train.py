@@ -15,6 +15,7 @@ from microseg.network.environment import current_environment
 from microseg.network.initial_weights import initial_weights
 from microseg.network.inputs import MaskedMicrographs
 from microseg.network.memory import TRAINING_REMEDIES, out_of_memory_advice
+from microseg.network.model_card import IMAGENET, read_weights_origin
 from microseg.network.sliding_window import WHOLE, Tiling
 from microseg.training.checkpoints import CheckpointFolder, exclusive_lock
 from microseg.training.fingerprint import fingerprint
@@ -62,12 +63,14 @@ def train(
     """
     check_subsets(training, validation)
     weights = initial_weights(encoder_weights, params) if encoder_weights is not None else {}
+    pretraining = read_weights_origin(encoder_weights).pretraining if encoder_weights else IMAGENET
     with connected(fabric), out_of_memory_advice("training", TRAINING_REMEDIES), ExitStack() as locks:
 
         def acquire_checkpoints() -> CheckpointFolder:
             environment = current_environment(fabric)
             device = f"{environment.device}, {environment.precision}"
-            folder = checkpoints / fingerprint(training, validation, params, seed, device, tiling, weights)
+            start = (weights, pretraining)
+            folder = checkpoints / fingerprint(training, validation, params, seed, device, tiling, *start)
             locks.enter_context(exclusive_lock(folder))
             return CheckpointFolder(folder, params.checkpoint_epochs, partial(shared_epochs_of, params))
 
@@ -75,7 +78,7 @@ def train(
         folder = run_on_rank_zero(fabric, acquire_checkpoints)
         # With the digests of all files, for which only the first process has read them.
         cache = PixelCache(fabric.broadcast(training), pixels, params.downsample)
-        loop = TrainingLoop(fabric, training, validation, params, seed, cache, tiling, weights)
+        loop = TrainingLoop(fabric, training, validation, params, seed, cache, tiling, weights, pretraining)
         if outputs and fabric.is_global_zero:
             outputs.write_crops(loop.first_crops(CROPS_SHOWN))
         resume(loop, folder)

@@ -3,11 +3,15 @@
 import bootstrap  # noqa: F401 (first: it decides which package is imported below)
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
+from microseg.micrographs.metadata import common_pixel_size
+from microseg.micrographs.pixel_size import PixelSize
 from microseg.splits import TRAIN, VALIDATION, evaluated_split, images_of, read_split
 
 
@@ -35,6 +39,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     tested = evaluated_split(rows)
     seen = seen_micrographs(arguments.encoder_weights)
     seen.refuse(arguments.images, images_of(rows, tested), tested)
+    scale = pixel_size(params.train.pixel_size_um, arguments.metadata, training.names)
     fabric = start(params.train.accelerator, params.train.precision, params.train.devices, params.train.num_nodes)
     tiling = Tiling(params.predict.tile_size, params.predict.tile_overlap)
     outputs = TrainingOutputs(arguments.history, arguments.validation, arguments.crops)
@@ -68,10 +73,17 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
                 ancestor_micrographs=seen.names,
             )
             write_model(folder, weights, card)
-            write_image_statistics(folder, training, entropy, seen.digests)
+            write_image_statistics(folder, training, entropy, seen.digests, scale)
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
         outputs.write_curves(state.records)
+
+
+def pixel_size(given: float | str | None, metadata: Path, training: Sequence[str]) -> PixelSize | None:
+    """Return the pixel size of the training micrographs: the parameter, or with auto what they have in common."""
+    if given is None or isinstance(given, str):
+        return None if given is None else common_pixel_size(metadata, training)
+    return PixelSize(given, "train.pixel_size_um")
 
 
 if __name__ == "__main__":
@@ -81,6 +93,7 @@ if __name__ == "__main__":
         arguments={
             "images": "the folder of micrographs, data/raw/images",
             "masks": "the folder of masks, data/masks",
+            "metadata": "what is known of each micrograph, data/raw/metadata.csv",
             "split": "which micrographs are for training, validation and test, data/split.csv",
             "encoder-weights": "the initial weights, data/encoder_weights",
             "model": "the folder to write: weights, model card, image statistics, models",

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from microseg.common.errors import InputError
+from microseg.common.files import write_json
 from microseg.measurement.model import find_duplicates, out_of_range, scale_factor, seen_in_training
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
@@ -84,7 +85,7 @@ def test_a_pixel_size_a_quarter_off_is_refused_without_resampling():
             InputError, match=rf"a\.png: its pixel size is {size} um, but the model was trained at 0\.1 um"
         ):
             scale_factor(0.1, "a.png", size, resample=False)
-    with pytest.raises(InputError, match="--resample: the model's card has no pixel size"):
+    with pytest.raises(InputError, match="--resample: the pixel size of the training is not known"):
         scale_factor(None, "a.png", 0.1, resample=True)
     with pytest.raises(InputError, match=r"--resample: a\.png has no pixel size"):
         scale_factor(0.1, "a.png", None, resample=True)
@@ -101,7 +102,8 @@ def test_a_resampled_micrograph_is_predicted_at_the_training_pixel_size_and_meas
 
     monkeypatch.setattr("microseg.measurement.predictor.predict", bright)
     write_disks(tmp_path / "fields", ["a.png"])
-    model = write_tiny_model(tmp_path / "model", pixel_size_um=0.1, input_normalization="none")
+    model = write_tiny_model(tmp_path / "model", input_normalization="none")
+    write_json(model / "image_statistics.json", asdict(ImageStatistics({}, (), 0.1, "um_per_pixel")))
     request = Request(tmp_path / "fields", str(model), tmp_path / "out", pixel_size=parse_pixel_size("0.2um"))
     with pytest.raises(
         InputError, match=r"a\.png: its pixel size is 0\.2 um, but the model was trained at 0\.1 um"

@@ -3,7 +3,7 @@
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.micrographs.metadata import read_metadata, values_of
+from microseg.micrographs.metadata import common_pixel_size, read_metadata, values_of
 
 TABLE = "image_url,type,temperature\na.png,01,400\nb.png,CFB2,500\n"
 
@@ -46,3 +46,29 @@ def test_unknown_columns_and_images_are_refused(tmp_path):
         values_of(path, ["z.png"], ["type"])
     with pytest.raises(InputError, match="this dataset has no metadata"):
         read_metadata(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        (["0.05", "0.05", "0,052"], 0.05),
+        (["0.05", "0.05", ""], None),
+        (["0.05", "0.05", "0.06"], None),
+        (["0.05", "0.05", "9"], 0.05),  # of another micrograph
+    ],
+)
+def test_the_pixel_size_that_micrographs_have_in_common(tmp_path, values, size):
+    path = tmp_path / "metadata.csv"
+    rows = [f'{name}.png,"{value}"' for name, value in zip("abc", values, strict=True)]
+    path.write_text("\n".join(["image_url,um_per_pixel", *rows]) + "\n")
+    found = common_pixel_size(path, ["a.png", "b.png"] if values[2] == "9" else ["a.png", "b.png", "c.png"])
+    assert (found and found.micrometres) == size
+
+
+def test_no_column_of_pixel_sizes_and_a_wrong_value(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text("image_url\na.png\n")
+    assert common_pixel_size(path, ["a.png"]) is None
+    path.write_text("image_url,um_per_pixel\na.png,x\n")
+    with pytest.raises(InputError, match=r"metadata\.csv, um_per_pixel of a\.png: 'x' is not a number"):
+        common_pixel_size(path, ["a.png"])

@@ -29,6 +29,7 @@ TRAINING = TINY | {"epochs": 2, "crops_per_micrograph": 1, "batch_size": 4, "ema
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_split_of(folder, write_blobs(folder, count=9))
+    (folder / "metadata.csv").write_text("image_url\n")
     write_weights_origin(folder, WeightsOrigin("none", "plain"))
     return folder
 
@@ -52,7 +53,7 @@ class Run:
             arguments += [f"--masks={self.data}/masks", "--metrics=train.json"]
             arguments += ["--history=train.csv", "--validation=validation.csv"]
             arguments += ["--crops=crops.png", "--report=training.json"]
-            arguments += [f"--encoder-weights={self.data}"]
+            arguments += [f"--encoder-weights={self.data}", f"--metadata={self.data}/metadata.csv"]
         else:
             arguments += ["--logits=logits"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}

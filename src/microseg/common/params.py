@@ -157,7 +157,7 @@ class TrainParams(Section):
     early_stopping_patience: Count | None
     checkpoint: Literal["best", "last"]
     checkpoint_epochs: list[Count]
-    pixel_size_um: Annotated[float, Field(gt=0)] | None
+    pixel_size_um: Annotated[float, Field(gt=0)] | Literal["auto"] | None
     input_normalization: Literal["zscore", "imagenet", "none"]
     augment: AugmentParams
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]

@@ -20,6 +20,7 @@ from scipy.special import expit, logit
 from microseg.common.errors import InputError
 from microseg.common.params import PostprocessParams
 from microseg.measurement.settings import Settings
+from microseg.micrographs.pixel_size import PixelSize
 from microseg.network.image_statistics import ENTROPY, QUANTITIES, ImageStatistics
 from microseg.network.model_card import ModelCard, model_identity, read_card
 
@@ -148,6 +149,14 @@ def unlike_evaluation(settings: Settings, evaluation: Mapping[str, Any] | None) 
     return found
 
 
+def pixel_size_of_training(statistics: ImageStatistics | None, card: ModelCard) -> PixelSize | None:
+    """Return the pixel size of the training micrographs, where it is known; older models have it in their card."""
+    if statistics is not None and statistics.pixel_size_um is not None:
+        return PixelSize(statistics.pixel_size_um, statistics.pixel_size_from)
+    size = card.training.get("pixel_size_um")
+    return PixelSize(float(size), "train.pixel_size_um") if isinstance(size, float | int) else None
+
+
 def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None, *, resample: bool) -> float:
     """Return the factor by which a micrograph is enlarged before the network sees it; 1 leaves it unchanged.
 
@@ -163,7 +172,8 @@ def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None
     """
     if model_um is None or pixel_size_um is None:
         if resample:
-            what = "the model's card has no pixel size" if model_um is None else f"{image} has no pixel size"
+            unknown = "the pixel size of the training is not known"
+            what = unknown if model_um is None else f"{image} has no pixel size"
             raise InputError(f"--resample: {what}, so there is no factor to resample by; omit it")
         return 1.0
     factor = pixel_size_um / model_um

@@ -43,12 +43,6 @@ class Predictor:
         """Device, precision and libraries, for the provenance."""
         return asdict(current_environment(self._fabric))
 
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Pixel size of the training micrographs in micrometres, where the model's card has it."""
-        size = self.card.training.get("pixel_size_um")
-        return None if size is None else float(size)
-
     @contextmanager
     def share_cores(self, largest: float) -> Iterator[int]:
         """Divide the cores among threads started within, and yield how many threads to start.

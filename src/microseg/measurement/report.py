@@ -309,8 +309,16 @@ def _details(results: Results) -> list[tuple[str, str]]:
         ("Islands", "pixels that touch at a side or a corner belong to the same island"),
         ("Test lines", directions[settings.direction]),
         ("Pixel size", "; ".join(pixel_sizes) or "not known"),
+        ("Pixel size of the training", _training_pixel_size(results)),
         ("Digests", "those of all inputs and of the weights are in provenance.json"),
     ]
+
+
+def _training_pixel_size(results: Results) -> str:
+    size = results.training_pixel_size
+    if size is None:
+        return "not known, so that another magnification would not be noticed"
+    return f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
 
 
 def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:

@@ -17,6 +17,7 @@ from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
 from microseg.measurement.specimens import specimen_table
 from microseg.measurement.stereology import QUANTITIES
+from microseg.micrographs.pixel_size import PixelSize
 
 FIELD_COLUMNS = (
     *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
@@ -56,6 +57,8 @@ class Results:
     """Device, precision and libraries."""
     compared_with_training: bool
     """Whether the model's folder has the image statistics of its training micrographs."""
+    training_pixel_size: PixelSize | None
+    """Pixel size of the training micrographs, where it is known."""
     evaluation: dict[str, Any] | None
     """The evaluation of the model, where it is known."""
     records: list[Record]

@@ -13,7 +13,13 @@ from microseg.common.tables import as_text
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import InputImage, Intake, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
-from microseg.measurement.model import evaluated_settings, open_model, read_evaluation, scale_factor
+from microseg.measurement.model import (
+    evaluated_settings,
+    open_model,
+    pixel_size_of_training,
+    read_evaluation,
+    scale_factor,
+)
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results, refuse_measured_columns
@@ -55,7 +61,8 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
         predictor = Predictor(folder, request.settings)
         training_statistics, evaluation = read_image_statistics(folder), read_evaluation(folder)
     request = replace(request, settings=evaluated_settings(request.settings, predictor.card, evaluation))
-    factors = _scale_factors(request, intake, predictor.pixel_size_um)
+    training_pixel_size = pixel_size_of_training(training_statistics, predictor.card)
+    factors = _scale_factors(request, intake, training_pixel_size.micrometres if training_pixel_size else None)
     plan = _plan(request, intake, predictor, training_statistics)
     folders = [name for name in IMAGE_FOLDERS if name != "probability" or request.settings.probability]
     with resume_advice(partial_output):
@@ -68,6 +75,7 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
             model=asdict(predictor.card),
             environment=predictor.environment,
             compared_with_training=training_statistics is not None,
+            training_pixel_size=training_pixel_size,
             evaluation=evaluation,
             records=records,
         )

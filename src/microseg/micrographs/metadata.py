@@ -4,17 +4,25 @@ It is read with the csv module because pandas does not report the line number th
 """
 
 import csv
+import logging
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
 from microseg.micrographs.line_map import LineMap, read_line_map
+from microseg.micrographs.pixel_size import PixelSize, micrometres, parse_number
+
+log = logging.getLogger(__name__)
 
 IMAGE_COLUMN = "image_url"
 SPECIMEN_COLUMN = "specimen"
 """Of a user's own folder: the sub-folder of the image."""
 PIXEL_SIZE_COLUMN = "um_per_pixel"
 """The side of a pixel in micrometres."""
+
+COMMON_SCALE = 0.1
+"""Pixel sizes that differ by less than this fraction are taken for the same."""
 
 BLANK = "(blank)"
 """Stands for a missing value in the name of a group."""
@@ -73,6 +81,36 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
         if image not in metadata:
             raise InputError(f"{table}: no line for the annotated image {image}; add one")
     return {image: tuple(metadata[image][column] for column in columns) for image in images}
+
+
+def common_pixel_size(path: Path, images: Sequence[str]) -> PixelSize | None:
+    """Return the pixel size that `images` have in common by the metadata at `path`.
+
+    Returns:
+        Their median; None where the table has no such column or one of them no value there, and, with a warning,
+        where one differs from it by more than COMMON_SCALE.
+
+    Raises:
+        InputError: as for `read_metadata`, or a value is not a number above 0.
+    """
+    metadata, place = read_metadata(path), read_line_map(path).place()
+    texts = [metadata.get(image, {}).get(PIXEL_SIZE_COLUMN, "").strip() for image in images]
+    if not all(texts):
+        return None
+    source = f"{PIXEL_SIZE_COLUMN} of metadata.csv"
+    sizes = [
+        micrometres(parse_number(text, f"{place}, {PIXEL_SIZE_COLUMN} of {image}"), "um", place)
+        for image, text in zip(images, texts, strict=True)
+    ]
+    size = statistics.median(sizes)
+    if max(abs(one / size - 1) for one in sizes) > COMMON_SCALE:
+        log.warning(
+            "the pixel sizes of the training micrographs differ (%.4g to %.4g um): the model has none, and "
+            "`microseg segment` cannot warn of another magnification",
+            *(min(sizes), max(sizes)),
+        )
+        return None
+    return PixelSize(size, source)
 
 
 def group_name(values: Sequence[str]) -> str:

@@ -36,6 +36,10 @@ class ImageStatistics:
     digests: tuple[str, ...]
     """Digests of the pixels of the training micrographs, and of those of the models it started from, by which they
     are recognized under any file name."""
+    pixel_size_um: float | None = None
+    """Side of a pixel of the training micrographs in micrometres, None where it is not known or not the same."""
+    pixel_size_from: str = ""
+    """Where it comes from, for reports."""
 
 
 def image_statistics(micrograph: NDArray[np.uint8]) -> dict[str, float]:
@@ -105,7 +109,9 @@ def read_image_statistics(folder: Path) -> ImageStatistics | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         ranges = {name: (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
-        return ImageStatistics(ranges, tuple(content["digests"]))
+        size = content.get("pixel_size_um")
+        scale = (None if size is None else float(size), str(content.get("pixel_size_from", "")))
+        return ImageStatistics(ranges, tuple(content["digests"]), *scale)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

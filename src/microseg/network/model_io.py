@@ -30,6 +30,10 @@ WEIGHTS_FILE = "model.safetensors"
 OLDER_WEIGHTS_FILE = "unet.pt"
 
 
+NOT_OF_THE_NETWORK = {"pixel_size_um", "num_workers", "checkpoint_epochs"}
+"""Parameters of the training that are not in the card: with other values, predictions stay what they are."""
+
+
 def describe(
     epoch: int,
     validation_iou: float,
@@ -56,7 +60,7 @@ def describe(
         epoch=epoch,
         validation_iou=validation_iou,
         seed=seed,
-        training=params.model_dump() | used,
+        training=params.model_dump(exclude=NOT_OF_THE_NETWORK) | used,
         training_micrographs=training.names,
         validation_micrographs=validation.names,
         environment=environment,

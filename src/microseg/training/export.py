@@ -15,6 +15,7 @@ from microseg.common.parallel import map_in_processes
 from microseg.common.params import TrainParams
 from microseg.common.progress import progress
 from microseg.evaluation.calibration import LOGITS, best_logit, count_logits, fit_temperature, iou_above
+from microseg.micrographs.pixel_size import PixelSize
 from microseg.network.batch_norm import fuse_conv_bn
 from microseg.network.image_statistics import ENTROPY, STATISTICS_FILE, ImageStatistics, measure_file
 from microseg.network.image_statistics import entropy as entropy_of
@@ -73,18 +74,23 @@ def calibrate(
 
 
 def write_image_statistics(
-    folder: Path, training: MaskedMicrographs, entropy: Range, earlier: Sequence[str] = ()
+    folder: Path,
+    training: MaskedMicrographs,
+    entropy: Range,
+    earlier: Sequence[str] = (),
+    pixel_size: PixelSize | None = None,
 ) -> None:
     """Write the statistics of the training micrographs into the folder of a model, beside weights and card.
 
     `entropy` is that of the model's own predictions of validation micrographs, `earlier` are the digests of what
-    the model it started from was trained on.
+    the model it started from was trained on, and `pixel_size` is that of the training micrographs, if known.
     """
     paths = [training.images / name for name in training.names]
     statistics, digests = zip(*map_in_processes(measure_file, paths, "image statistics"), strict=True)
     ranges = {name: _range([one[name] for one in statistics]) for name in statistics[0]}
     seen = tuple(dict.fromkeys((*digests, *earlier)))
-    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges | {ENTROPY: entropy}, seen)))
+    scale = (pixel_size.micrometres, pixel_size.source) if pixel_size else (None, "")
+    write_json(folder / STATISTICS_FILE, asdict(ImageStatistics(ranges | {ENTROPY: entropy}, seen, *scale)))
 
 
 def _range(values: Sequence[float]) -> Range:

@@ -11,7 +11,6 @@ from microseg.measurement.formatting import column_name
 from microseg.measurement.specimens import (
     COLUMNS,
     fields_for,
-    none_found_limit,
     rounded_up,
     sampling_warnings,
     specimen_table,
@@ -108,9 +107,9 @@ def test_islands_in_one_field_or_equal_fields_give_no_interval():
 def test_a_specimen_without_islands_has_an_upper_limit_of_their_number_alone():
     rows = estimates(fields([0.0] * 6, 0, 0, area=[1e4] * 5 + [5e4]))
     # Of 3.0 expected islands none is found in one of twenty specimens.
-    assert stats.poisson.pmf(0, 1e5 * none_found_limit(1e5)) == pytest.approx(0.05)
     number = rows["number_per_mm2"]
     assert (number["mean"], number["low"], number["high"]) == (0, 0, pytest.approx(2.9957 / 1e5, rel=1e-4))
+    assert stats.poisson.pmf(0, 1e5 * number["high"]) == pytest.approx(0.05)
     assert rows["area_fraction"]["mean"] == 0
     assert math.isnan(rows["area_fraction"]["high"])
     assert math.isnan(rows["mean_area_um2"]["mean"])

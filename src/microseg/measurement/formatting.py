@@ -37,16 +37,7 @@ UNITS = {
     "boundary_per_mm": "mm\N{SUPERSCRIPT TWO}/mm\N{SUPERSCRIPT THREE}",
 }
 
-PIXEL_UNITS = {
-    "area_fraction": "%",
-    "number_per_mm2": "1/px\N{SUPERSCRIPT TWO}",
-    "number_without_specks_per_mm2": "1/px\N{SUPERSCRIPT TWO}",
-    "mean_area_um2": "px\N{SUPERSCRIPT TWO}",
-    "interceptions_per_mm": "1/px",
-    "mean_intercept_um": "px",
-    "mean_free_path_um": "px",
-    "boundary_per_mm": "px\N{SUPERSCRIPT TWO}/px\N{SUPERSCRIPT THREE}",
-}
+PIXEL_UNITS = {column: unit.replace("\N{MICRO SIGN}m", "px").replace("mm", "px") for column, unit in UNITS.items()}
 
 MINUS = "\N{MINUS SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

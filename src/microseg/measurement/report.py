@@ -105,9 +105,7 @@ def headlines(results: Results) -> list[dict[str, str]]:
 def headline(row: Mapping[Any, Any], most_islands: str) -> str:
     """Return the area fraction of a specimen as a sentence.
 
-    Args:
-        row: its row of the table of specimens.
-        most_islands: the upper limit of its islands per area, with the unit.
+    `row` is its row of the table of specimens, `most_islands` the upper limit of its islands per area, with unit.
     """
     fields = int(row["fields"])
     counted = f"n = {fields} field{'s' if fields != 1 else ''}"
@@ -189,7 +187,7 @@ def _training_comparison(results: Results) -> str:
 def _quantities(results: Results) -> list[dict[str, Any]]:
     """Return the rows of the table of quantities; those of one quantity stand together, to compare specimens."""
     rows = []
-    for quantity in _shown_quantities(results):
+    for quantity in results.quantities:
         name, unit = name_and_unit(quantity, scaled=results.intake.scaled)
         factor = 100 if unit == "%" else 1
         for row in results.specimens[results.specimens["quantity"] == quantity].to_dict("records"):
@@ -207,11 +205,6 @@ def _quantities(results: Results) -> list[dict[str, Any]]:
                 one[f"more_for_{goal}"] = number(None) if pd.isna(more) else more
             rows.append(one)
     return rows
-
-
-def _shown_quantities(results: Results) -> list[str]:
-    specks = results.counted["specks"].any()
-    return [one for one in results.quantities if specks or "specks" not in one]
 
 
 def _sensitivity_name(name: str) -> str:
@@ -269,7 +262,7 @@ def _fields(results: Results) -> list[dict[str, Any]]:
 def _table(results: Results) -> dict[str, list[Any]]:
     """Return the table of fields: its first columns, the measured ones with units, the others, and the rows."""
     first = ["image", "specimen"] if len(results.sensitivity) > 1 else ["image"]
-    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in _shown_quantities(results)}
+    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in results.quantities}
     own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
     rows = [
         [

@@ -66,8 +66,9 @@ class Results:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The quantities of a specimen, by their columns."""
-        return tuple(column_name(column, scaled=self.intake.scaled) for column in QUANTITIES)
+        """The quantities to show, by their columns: the number without specks only where there are some."""
+        shown = (one for one in QUANTITIES if "specks" not in one or self.counted["specks"].any())
+        return tuple(column_name(one, scaled=self.intake.scaled) for one in shown)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:

@@ -85,7 +85,8 @@ def summarize(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> dict[str,
     row = dict.fromkeys(COLUMNS[2:], math.nan)
     row |= {"fields": count, "mean": mean, "standard_deviation": mean * variation}
     if ratio == 0 and quantity.startswith("number") and count >= FEWEST_UNITS:
-        return row | {"low": 0.0, "high": factor * none_found_limit(extent.sum())}
+        # Poisson's exact limit: of 3.0 expected islands none is found in one of twenty specimens.
+        return row | {"low": 0.0, "high": -factor * math.log(1 - CONFIDENCE) / extent.sum()}
     bounds = FRACTION if quantity == "area_fraction" else NOT_NEGATIVE
     interval = ratio_interval(counted, extent, bounds=bounds) if np.count_nonzero(counted > 0) > 1 else None
     if interval is None or math.isnan(mean):
@@ -98,14 +99,6 @@ def summarize(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> dict[str,
         for goal in ACCURACIES:
             row[f"more_fields_for_{goal}_percent"] = rounded_up(fields_for(goal / 100, variation) - count)
     return row
-
-
-def none_found_limit(area: float) -> float:
-    """Return the number of islands per area that finding none in `area` excludes with 95 % confidence.
-
-    This is the exact limit of Poisson's distribution, -ln(0.05) / area or 3.0 / area.
-    """
-    return -math.log(1 - CONFIDENCE) / area
 
 
 def fields_for(goal: float, variation: float) -> int:

@@ -52,9 +52,7 @@ def measure(folder: Path, names: tuple[str, ...], limit_gb: str, crops: int) -> 
     Image.MAX_IMAGE_PIXELS = None  # these pictures are our own, whatever their size
     params = read_params(Path(__file__).parents[1] / "params.yaml").train
     store = PixelCache(MaskedMicrographs(folder / "images", folder / "masks", names), folder / "pixels")
-    data = TrainingCrops(
-        store, 1, CROP, params.foreground_oversampling, params.input_normalization, params.augment
-    )
+    data = TrainingCrops(store, 1, params.model_copy(update={"crop_size": CROP}))
     begin = time.perf_counter()
     for index in range(len(names)):
         data[Draw(1, index, 0, 1.0)]

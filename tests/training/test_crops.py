@@ -28,14 +28,9 @@ def files(tmp_path):
 
 
 def crops(files, crop_size=32, foreground_oversampling=0.5, input_normalization="zscore") -> TrainingCrops:
-    return TrainingCrops(
-        PixelCache(files, files.images.parent / "pixels"),
-        1,
-        crop_size,
-        foreground_oversampling,
-        input_normalization,
-        tiny_params().augment,
-    )
+    changes = {"crop_size": crop_size, "foreground_oversampling": foreground_oversampling}
+    params = tiny_params().model_copy(update=changes | {"input_normalization": input_normalization})
+    return TrainingCrops(PixelCache(files, files.images.parent / "pixels"), 1, params)
 
 
 def test_zscore_gives_mean_0_and_standard_deviation_1():

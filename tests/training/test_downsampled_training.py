@@ -33,7 +33,9 @@ def files(tmp_path):
 def crops(files, factor, crop_size=16, foreground_oversampling=0.5, input_normalization="none") -> TrainingCrops:
     augmentation = tiny_params(augment=NO_AUGMENTATION).augment
     store = PixelCache(files, files.images.parent / "pixels", factor)
-    return TrainingCrops(store, 1, crop_size, foreground_oversampling, input_normalization, augmentation)
+    changes = {"crop_size": crop_size, "foreground_oversampling": foreground_oversampling}
+    changes |= {"input_normalization": input_normalization, "augment": augmentation}
+    return TrainingCrops(store, 1, tiny_params().model_copy(update=changes))
 
 
 def gradient(folder) -> MaskedMicrographs:
@@ -58,7 +60,8 @@ def test_a_crop_shows_factor_times_the_side(tmp_path, factor):
 
 def jittered_crops(folder, jitter) -> list[Sample]:
     data = crops(gradient(folder), 1.0, crop_size=24, foreground_oversampling=0.0)
-    data.augmentation = tiny_params(augment=NO_AUGMENTATION | {"scale_jitter": jitter}).augment
+    augment = data.params.augment.model_copy(update={"scale_jitter": jitter})
+    data.params = data.params.model_copy(update={"augment": augment})
     return [data[Draw(1, 0, repeat, 1.0)] for repeat in range(60)]
 
 
@@ -117,9 +120,9 @@ def test_crops_are_the_same_in_every_bit_with_and_without_copies(files, tmp_path
     stores = [PixelCache(files, tmp_path / "pixels", 2.0), PixelCache(files, tmp_path / "pixels", 2.0)]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     stores.append(PixelCache(files, tmp_path / "none", 2.0))
-    augmentation = tiny_params().augment
+    params = tiny_params(crop_size=16, foreground_oversampling=0.5, input_normalization="zscore")
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
-        first, *others = (TrainingCrops(store, 1, 16, 0.5, "zscore", augmentation)[draw] for store in stores)
+        first, *others = (TrainingCrops(store, 1, params)[draw] for store in stores)
         for other in others:
             assert torch.equal(first.micrograph, other.micrograph)
             assert torch.equal(first.mask, other.mask)

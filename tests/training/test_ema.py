@@ -10,9 +10,9 @@ from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.networks import EncoderNetwork
 from microseg.network.unet import UNet
-from microseg.training.data import Batch, Draw
+from microseg.training.data import Batch
 from microseg.training.loop import TrainingLoop
-from microseg.training.optimization import EMA, batch_norm_batches
+from microseg.training.optimization import EMA
 
 from tiny_training import SMALL_ENCODER, assert_same, blobs, tiny_train, write_blobs
 
@@ -116,12 +116,6 @@ def test_running_statistics_are_those_of_the_crops_with_the_averaged_weights():
     assert torch.allclose(ema.network[1].running_var, variances.mean(dim=0), atol=1e-5)
     assert ema.network[1].momentum == 0.1
     assert (network[1].running_mean == 7).all()
-
-
-def test_running_statistics_come_from_the_first_batches():
-    one, other = [Draw(1, 0, 0, 0.5), Draw(1, 1, 0, 0.5)], [Draw(1, 2, 0, 1.0), Draw(1, 2, 1, 0.0)]
-    assert batch_norm_batches([[one], [other]]) == [one, other]
-    assert batch_norm_batches([[one, other]] * 40) == [one, other] * 16
 
 
 @pytest.mark.parametrize("norm_layer", ["batch", "none"])

@@ -88,11 +88,10 @@ def test_crops_are_the_same_in_every_bit_with_and_without_copies(
     stores = [PixelCache(files, tmp_path / "pixels"), PixelCache(files, tmp_path / "pixels")]
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     stores.append(PixelCache(files, tmp_path / "none"))
+    changes = {"crop_size": crop_size, "input_normalization": input_normalization}
+    params = tiny_params().model_copy(update=changes)
     for draw in (Draw(epoch, index, 0, 1.0) for epoch in (1, 2) for index in range(4)):
-        first, *others = (
-            TrainingCrops(store, 1, crop_size, 0.5, input_normalization, tiny_params().augment)[draw]
-            for store in stores
-        )
+        first, *others = (TrainingCrops(store, 1, params)[draw] for store in stores)
         for other in others:
             assert torch.equal(first.micrograph, other.micrograph)
             assert torch.equal(first.mask, other.mask)

@@ -12,9 +12,8 @@ from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
 from microseg.training.checkpoints import CheckpointFolder
 from microseg.training.optimization import new_network
-from microseg.training.outputs import TrainingOutputs
-from microseg.training.records import EpochRecord, Validation, best_record
-from microseg.training.train import train, warn_if_waiting, write_curves_so_far
+from microseg.training.records import EpochRecord, best_record
+from microseg.training.train import train, warn_if_waiting
 
 from tiny_training import NO_AUGMENTATION, blobs, tiny_params, tiny_train, write_blobs
 
@@ -202,12 +201,3 @@ def test_micrographs_of_different_sizes_train_in_crops(data, tmp_path):
     assert len(tiny_train(data, tmp_path, epochs=1).records) == 1
     with pytest.raises(InputError, match=r"different sizes.*train\.crop"):
         tiny_train(data, tmp_path, epochs=1, crop_size=None)
-
-
-def test_curves_that_cannot_be_written_yet_do_not_end_a_training(tmp_path, caplog):
-    (tmp_path / "full").write_text("no folder")
-    outputs = TrainingOutputs(*(tmp_path / "full" / name for name in ("train.csv", "validation.csv", "crops.png")))
-    record = EpochRecord(1, 0.5, 0.1, 1.5, 0.01, Validation(0.5, 0.5, 0.2))
-    with caplog.at_level(logging.WARNING):
-        write_curves_so_far(outputs, [record])
-    assert "the curves so far cannot be written" in caplog.text

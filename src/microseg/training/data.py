@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from microseg.common.errors import InputError
-from microseg.common.params import AugmentParams
+from microseg.common.params import TrainParams
 from microseg.common.randomness import generator
 from microseg.network.inputs import (
     InputNormalization,
@@ -48,8 +48,7 @@ class Draw(NamedTuple):
     """Its weight in the gradient of its step: the weights of a step sum to 1 over all batches and devices."""
 
 
-DrawBatch = list[Draw]
-Step = list[DrawBatch]
+Step = list[list[Draw]]
 """The batches of one device whose gradients are accumulated for one update of the weights."""
 
 
@@ -157,34 +156,23 @@ class WholeMicrographs(Dataset[Sample]):
 class TrainingCrops(Dataset[Sample]):
     """Random square crops, or whole micrographs, augmented; equal draws give equal crops."""
 
-    def __init__(
-        self,
-        pixels: PixelCache,
-        seed: int,
-        crop_size: int | None,
-        foreground_oversampling: float,
-        input_normalization: InputNormalization,
-        augmentation: AugmentParams,
-    ) -> None:
+    def __init__(self, pixels: PixelCache, seed: int, params: TrainParams) -> None:
         self.pixels = pixels
         self.seed = seed
-        self.crop_size = crop_size
-        self.foreground_oversampling = foreground_oversampling
-        self.input_normalization: InputNormalization = input_normalization
-        self.augmentation = augmentation
+        self.params = params
 
     def __getitem__(self, draw: Draw) -> Sample:
         random = generator(self.seed, "crop", draw.epoch, draw.micrograph, draw.repeat)
         micrograph, mask, statistics, ends = self.pixels[draw.micrograph]
-        if self.crop_size is not None:
-            jitter = self.augmentation.scale_jitter
-            side = max(1, round(self.crop_size * random_factor(jitter, random))) if jitter else self.crop_size
-            micrograph, mask = random_crop(micrograph, mask, side, self.foreground_oversampling, random, ends)
+        params, size = self.params, self.params.crop_size
+        if size is not None:
+            jitter = params.augment.scale_jitter
+            side = max(1, round(size * random_factor(jitter, random))) if jitter else size
+            micrograph, mask = random_crop(micrograph, mask, side, params.foreground_oversampling, random, ends)
             if jitter:
-                size = self.crop_size, self.crop_size
-                micrograph, mask = resize(micrograph, size), resize(to_soft_mask(mask), size)
-        grey, target = augment(to_grey(micrograph), to_target(mask), self.augmentation, random)
-        if self.input_normalization == "zscore":
+                micrograph, mask = resize(micrograph, (size, size)), resize(to_soft_mask(mask), (size, size))
+        grey, target = augment(to_grey(micrograph), to_target(mask), params.augment, random)
+        if params.input_normalization == "zscore":
             grey = normalize(grey, statistics)
         return Sample(
             micrograph=torch.from_numpy(np.ascontiguousarray(grey)[np.newaxis]),

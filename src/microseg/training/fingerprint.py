@@ -83,8 +83,8 @@ def fingerprint(
         "libraries": library_versions() | encoder_libraries(params),
         "initial_weights": weights_digest(initial_weights or {}),
         "code": {module: code_digest(module) for module in CODE},
-        "training": data_digests(training),
-        "validation": data_digests(validation),
+        "training": [training.names, training.digests],
+        "validation": [validation.names, validation.digests],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -138,8 +138,3 @@ def _effective(node: ast.AST, value: object) -> object:
 def _is_docstring(statement: ast.stmt) -> bool:
     """Return whether a statement is only a string: a docstring of a definition or an attribute."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def data_digests(files: MaskedMicrographs) -> list[tuple[str, str, str]]:
-    """Return name, digest of the micrograph and digest of the mask of each, in the order of the names."""
-    return [(name, *digests) for name, digests in zip(files.names, files.digests, strict=True)]

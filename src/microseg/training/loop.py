@@ -39,8 +39,8 @@ from microseg.training.data import (
 from microseg.training.optimization import (
     EMA,
     LR_MULTIPLIER,
+    STATISTICS_BATCHES,
     Schedule,
-    batch_norm_batches,
     new_network,
     new_optimizer,
     to_memory_format,
@@ -101,14 +101,7 @@ class TrainingLoop:
         self.network = to_memory_format(network, params, fabric)
         self.ema = EMA(self.network, params.ema_decay) if params.ema_decay else None
         self.data = TrainingData(
-            TrainingCrops(
-                pixels,
-                seed,
-                params.crop_size,
-                params.foreground_oversampling,
-                params.input_normalization,
-                params.augment,
-            ),
+            TrainingCrops(pixels, seed, params),
             WholeMicrographs(validation, params.input_normalization, params.downsample),
         )
         self.workers = resolve_workers(params.num_workers, fabric.device, params.devices)
@@ -228,8 +221,8 @@ class TrainingLoop:
         network: Network = self.network
         if self.ema:
             network = self.ema.network
-            statistics_batches = batch_norm_batches(self.sampler.epoch(record.epoch))
-            self.ema.update_batch_norm(self.fabric, self._loader(statistics_batches, workers=0))
+            first_batches = islice(chain.from_iterable(self.sampler.epoch(record.epoch)), STATISTICS_BATCHES)
+            self.ema.update_batch_norm(self.fabric, self._loader(first_batches, workers=0))
         with out_of_memory_advice("validation", VALIDATION_REMEDIES):
             own = (next_batch(batches) for _ in self._validation_batches())
             measured = validate(self.fabric, network, own, self.loss, len(self.validation.names), self.tiling)

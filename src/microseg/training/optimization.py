@@ -2,9 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Any, Literal
 
 import torch
@@ -18,7 +16,7 @@ from microseg.network.environment import precision_of, training_memory_format
 from microseg.network.model_card import IMAGENET, Pretraining
 from microseg.network.networks import EncoderNetwork, Network, build_network, check_batch_size
 from microseg.network.unet import UNet
-from microseg.training.data import Draw, Sample, Step
+from microseg.training.data import Sample
 from microseg.training.records import Weights
 
 LR_MULTIPLIER = "lr_multiplier"
@@ -210,8 +208,3 @@ class EMA:
                 self.network(fabric.to_device(batch.micrographs))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-def batch_norm_batches(steps: Iterable[Step]) -> list[list[Draw]]:
-    """Return the batches of an epoch for `EMA.update_batch_norm`: the first ones, all of one size."""
-    return list(islice(chain.from_iterable(steps), STATISTICS_BATCHES))

@@ -72,7 +72,6 @@ class PixelCache:
         self.root = root
         self.downsample = downsample
         self._limit = limit_bytes(LIMIT_VARIABLE, DEFAULT_LIMIT_GB)
-        self._paths: dict[int, Path] = {}
         self._statistics: dict[int, tuple[GreyStatistics, NDArray[np.int64]]] = {}
         self._cached = self._within_limit()
 
@@ -103,6 +102,9 @@ class PixelCache:
 
     def _load(self, index: int) -> tuple[NDArray[np.uint8], StoredMask]:
         path = self._path(index)
+        if index not in self._statistics:
+            with contextlib.suppress(OSError):  # there is no copy yet, or it is of another user
+                os.utime(path)  # the time of its last use
         with contextlib.suppress(OSError, ValueError):  # not written yet, not readable, or changed since
             if index in self._statistics or is_intact(path):
                 micrograph, mask = np.load(path, mmap_mode="r")
@@ -112,14 +114,9 @@ class PixelCache:
         return decoded
 
     def _path(self, index: int) -> Path:
-        if index not in self._paths:
-            method = [] if self.downsample == 1 else [downsampling_method(self.downsample)]
-            digest = hashlib.sha256(" ".join([*self.files.digests[index], *method]).encode()).hexdigest()
-            path = self.root / f"{digest[:32]}.npy"
-            with contextlib.suppress(OSError):  # there is no copy yet, or it is of another user
-                os.utime(path)  # the time of its last use
-            self._paths[index] = path
-        return self._paths[index]
+        method = [] if self.downsample == 1 else [downsampling_method(self.downsample)]
+        digest = hashlib.sha256(" ".join([*self.files.digests[index], *method]).encode()).hexdigest()
+        return self.root / f"{digest[:32]}.npy"
 
     def _write(self, path: Path, micrograph: NDArray[np.uint8], mask: StoredMask) -> None:
         """Write a copy; if the disk is full or read-only, disable the cache in this process."""

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -72,7 +71,11 @@ def train(
             start = (weights, pretraining)
             folder = checkpoints / fingerprint(training, validation, params, seed, device, tiling, *start)
             locks.enter_context(exclusive_lock(folder))
-            return CheckpointFolder(folder, params.checkpoint_epochs, partial(shared_epochs_of, params))
+            return CheckpointFolder(
+                folder,
+                params.checkpoint_epochs,
+                lambda epochs: shared_epochs(params.schedule, epochs, params.decay_fraction),
+            )
 
         # Only the first process has the folder: it reads and writes checkpoints for all.
         folder = run_on_rank_zero(fabric, acquire_checkpoints)
@@ -87,7 +90,8 @@ def train(
             if folder and (is_last or folder.should_save(record.epoch, params.epochs)):
                 folder.save(loop.state(), params.epochs, required=is_last)
             if record.validation and outputs and fabric.is_global_zero:
-                write_curves_so_far(outputs, loop.records)
+                with suppress(OSError):  # such as a full disk: they are written again at the end
+                    outputs.write_curves(loop.records)
         final = loop.state()
     if fabric.is_global_zero:
         warn_if_empty(final, params.checkpoint)
@@ -102,11 +106,6 @@ def check_subsets(training: MaskedMicrographs, validation: MaskedMicrographs) ->
             raise InputError(f"the split has no {subset} micrographs; change the parameters of the section split")
 
 
-def shared_epochs_of(params: TrainParams, epochs: int) -> int:
-    """Return how many of its first epochs a training of `epochs` epochs shares with longer ones."""
-    return shared_epochs(params.schedule, epochs, params.decay_fraction)
-
-
 def resume(loop: TrainingLoop, folder: CheckpointFolder | None) -> None:
     """Restore the latest state in `folder`, which the first process alone has, in all processes."""
     latest = folder.latest(loop.params.epochs, loop.params.early_stopping_patience) if folder else None
@@ -114,14 +113,6 @@ def resume(loop: TrainingLoop, folder: CheckpointFolder | None) -> None:
     if state is not None:
         loop.restore(state)
         log.info("resuming from the checkpoint of epoch %d", state.epoch)
-
-
-def write_curves_so_far(outputs: TrainingOutputs, records: Sequence[EpochRecord]) -> None:
-    """Write the curves while the training runs; a full disk is only a warning, because they follow at its end."""
-    try:
-        outputs.write_curves(records)
-    except OSError as error:
-        log.warning("the curves so far cannot be written (%s); the training continues", error.strerror)
 
 
 def warn_if_waiting(records: Sequence[EpochRecord]) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from microseg.measurement.predictor import Predictor
 from microseg.measurement.settings import Request, Settings
+from microseg.prediction.logits import LARGEST
 
 from drawn_micrographs import write_disks, write_tiny_model
 
@@ -18,9 +19,10 @@ BRIGHT = 128
 def sees_bright(monkeypatch):
     """Replace the network by one whose logit is a tenth of the grey value above BRIGHT."""
 
-    def logits(_, micrograph, factor):
+    def logits(_, micrograph, factor, valid=None):
         assert factor == 1
-        return ((micrograph.astype(np.float32) - BRIGHT) / 10).astype(np.float16)
+        logits = ((micrograph.astype(np.float32) - BRIGHT) / 10).astype(np.float16)
+        return logits if valid is None else np.where(valid, logits, np.float16(-LARGEST))
 
     monkeypatch.setattr(Predictor, "logits", logits)
 

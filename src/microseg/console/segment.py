@@ -57,6 +57,13 @@ def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
         help="cut off the information bar: detect it, or cut this many rows (default: %(default)s)",
     )
     group.add_argument(
+        "--valid-area",
+        default="auto",
+        metavar="auto|all|FOLDER",
+        help="measure all but a black canvas, everything, or where the mask of the same name in a folder is above "
+        "0 (default: %(default)s)",
+    )
+    group.add_argument(
         "--direction",
         choices=("x", "y", "both"),
         default="both",
@@ -129,6 +136,7 @@ def _segment(parsed: argparse.Namespace) -> int:
         direction=parsed.direction,
         min_area=parse_area(parsed.min_area),
         crop_bottom=parse_crop(parsed.crop_bottom),
+        valid_area=parsed.valid_area,
         tile_size=None if parsed.tile_size is None else check_tile_size(parsed.tile_size),
         tta=parsed.tta,
         resample=parsed.resample,

@@ -17,12 +17,13 @@ from microseg.common.errors import InputError
 from microseg.common.files import file_digest
 from microseg.common.parallel import map_in_processes
 from microseg.common.tables import read_table
-from microseg.measurement.settings import Crop, Request
+from microseg.measurement.settings import Request, Settings
 from microseg.micrographs.conversion import Scale, Scales, count_values, depth_of, read_grey
 from microseg.micrographs.folders import ImageNames, list_images
 from microseg.micrographs.headers import read_header
 from microseg.micrographs.information_bar import find_bar
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
+from microseg.micrographs.valid_area import valid_area
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def examine_folder(request: Request) -> Intake:
         InputError: an image cannot be used and is not to be skipped, a table or a pixel size is wrong, or only
             some of the images have a pixel size.
     """
-    examine = partial(_examine, crop=request.settings.crop_bottom)
+    examine = partial(_examine, settings=request.settings)
     found = list_images(request.folder)
     if found.note:
         log.warning("%s: %s", request.folder, found.note)
@@ -145,7 +146,9 @@ def _specimen_of(name: str, folder: Path) -> str:
     return name.rpartition("/")[0] or folder.resolve().name
 
 
-def _examine(named: tuple[str, Path], crop: Crop) -> tuple[InputImage | UnreadableImage, NDArray[np.int64] | None]:
+def _examine(
+    named: tuple[str, Path], settings: Settings
+) -> tuple[InputImage | UnreadableImage, NDArray[np.int64] | None]:
     """Examine an image; with the counts of its values if it has 16 bits."""
     name, path = named
     try:
@@ -154,16 +157,23 @@ def _examine(named: tuple[str, Path], crop: Crop) -> tuple[InputImage | Unreadab
     except InputError as error:
         return UnreadableImage(name, str(error)), None
     height, width = grey.shape
-    bar = crop
+    bar = settings.crop_bottom
     if bar == "auto":
         bar = find_bar(grey) if header.bar_height is None else header.bar_height
     if height - bar < 2 or width < 2:
         reason = f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
         return UnreadableImage(name, reason), None
-    counts = count_values(grey[: height - bar]) if grey.dtype == np.uint16 else None
+    specimen, counts, warnings = grey[: height - bar], None, [header.warning] if header.warning else []
+    valid = valid_area(specimen, settings.valid_area, name)
+    if valid is not None:
+        warnings.append(f"{1 - valid.mean():.0%} of it is canvas or masked, and left out of all figures")
+    if grey.dtype == np.uint16:
+        counts = count_values(specimen)
+        if valid is not None:
+            counts -= count_values(specimen[~valid][np.newaxis])
     depth = None if counts is None else depth_of(counts)
-    warnings = (header.warning,) if header.warning else ()
-    image = InputImage(name, path, height, width, depth, bar, header.pixel_size, file_digest(path), warnings)
+    digest = file_digest(path)
+    image = InputImage(name, path, height, width, depth, bar, header.pixel_size, digest, tuple(warnings))
     return image, counts
 
 

@@ -1,5 +1,6 @@
 """The network of a model, ready to turn micrographs into logits."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from microseg.measurement.settings import Settings
+from microseg.micrographs.valid_area import ValidArea, bounding_box
 from microseg.network.batch_norm import fuse_conv_bn
 from microseg.network.devices import start, trim_memory
 from microseg.network.environment import current_environment
@@ -65,25 +67,41 @@ class Predictor:
         """Return memory that the network does not need between two micrographs to the operating system."""
         trim_memory()
 
-    def logits(self, micrograph: NDArray[np.uint8], factor: float = 1.0) -> NDArray[np.float16]:
+    def logits(
+        self, micrograph: NDArray[np.uint8], factor: float = 1.0, valid: ValidArea | None = None
+    ) -> NDArray[np.float16]:
         """Return the logits of a micrograph, rounded as the stage predict writes them.
 
         Args:
             micrograph: (height, width) of grey values.
             factor: the network sees the micrograph enlarged by this factor; the logits keep its own size.
+            valid: (height, width), where the micrograph shows the specimen; None for everywhere. Elsewhere the
+                logits are those of background, and the network sees the mean grey of the specimen.
 
         Returns:
             (height, width).
         """
+        if valid is None:
+            return self._logits(micrograph, factor, 1.0)
+        box = bounding_box(valid)
+        inside, part = valid[box], micrograph[box].copy()
+        part[~inside] = round(float(part[inside].mean()))
+        logits = np.full(micrograph.shape, -LARGEST, np.float16)
+        logits[box][inside] = self._logits(part, factor, float(inside.mean()))[inside]
+        return logits
+
+    def _logits(self, micrograph: NDArray[np.uint8], factor: float, specimen: float) -> NDArray[np.float16]:
+        """Return the logits of a micrograph of which a fraction, `specimen`, does not have the mean grey."""
         if factor != 1.0:
             height, width = micrograph.shape
             resized = Image.fromarray(micrograph).resize(
                 (max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.LANCZOS
             )
-            resized_logits = Image.fromarray(self.logits(np.asarray(resized)).astype(np.float32))
+            resized_logits = Image.fromarray(self._logits(np.asarray(resized), 1.0, specimen).astype(np.float32))
             return np.asarray(resized_logits.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float16)
         small = downsample(micrograph, self.card.downsample)
-        statistics = grey_statistics(small)
+        mean, std = grey_statistics(small)
+        statistics = GreyStatistics(mean, np.float32(std / math.sqrt(specimen)))
         if small.size <= LARGEST_WHOLE:
             logits: NDArray[np.floating] = self._predict(small, statistics, self._settings.tile_size)
         else:

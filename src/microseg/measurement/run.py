@@ -115,9 +115,9 @@ def _records(context: RunContext, predictor: "Predictor", factors: Mapping[str, 
     def record_of(image: InputImage) -> Record:
         record = context.partial_output.read_record(image.stem)
         if record is None:
-            micrograph, bar = context.read(image)
-            logits = predictor.logits(micrograph, factors[image.name])
-            record = context.measure(image, micrograph, bar, logits)
+            micrograph, bar, valid = context.read(image)
+            logits = predictor.logits(micrograph, factors[image.name], valid)
+            record = context.measure(image, micrograph, bar, valid, logits)
         return record
 
     images = context.intake.images

@@ -25,8 +25,9 @@ from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settin
 from microseg.measurement.stereology import Labels, Mask, measure_field
 from microseg.micrographs.conversion import read_grey, to_8_bit
 from microseg.micrographs.images import pixel_digest, write_mask
+from microseg.micrographs.valid_area import ValidArea, bounding_box, valid_area
 from microseg.network.image_statistics import ENTROPY, ImageStatistics, entropy, image_statistics
-from microseg.prediction.logits import Logits, probabilities, row_chunks
+from microseg.prediction.logits import LARGEST, Logits, probabilities, row_chunks
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 
 THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
@@ -47,15 +48,20 @@ class RunContext:
     """Statistics of the model's training micrographs, where its folder has them."""
     partial_output: PartialOutput
 
-    def read(self, image: InputImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return a micrograph, (height, width) of 8-bit grey values, and the information bar cut off below it."""
+    def read(self, image: InputImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8], ValidArea | None]:
+        """Return a micrograph, (height, width) of 8-bit grey values, the bar cut off below, and its valid area."""
         scale = None if image.depth is None else self.intake.scales[image.depth]
-        grey = to_8_bit(read_grey(image.path), scale)
-        rows = image.height - image.bar
-        return grey[:rows], grey[rows:]
+        stored, rows = read_grey(image.path), image.height - image.bar
+        grey = to_8_bit(stored, scale)
+        return grey[:rows], grey[rows:], valid_area(stored[:rows], self.settings.valid_area, image.name)
 
     def measure(
-        self, image: InputImage, micrograph: NDArray[np.uint8], bar: NDArray[np.uint8], logits: Logits
+        self,
+        image: InputImage,
+        micrograph: NDArray[np.uint8],
+        bar: NDArray[np.uint8],
+        valid: ValidArea | None,
+        logits: Logits,
     ) -> Record:
         """Segment and measure a micrograph, write its images and its record, and return the record.
 
@@ -63,13 +69,14 @@ class RunContext:
             image: its file.
             micrograph: (height, width) as `read` returns it.
             bar: the information bar as `read` returns it.
+            valid: its valid area as `read` returns it.
             logits: raw network output, (height, width).
         """
         pixel_size_um = self.intake.pixel_size_um(image.name)
         # Before the labels of a mosaic take their memory.
         digest = pixel_digest(micrograph)
-        warnings = self._training_warnings(micrograph, logits, digest)
-        found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um))
+        warnings = self._training_warnings(micrograph, valid, logits, digest)
+        found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um), valid)
         path = partial(self.partial_output.image_path, image.stem)
         write_mask(path("masks", ".png"), found.mask)
         write_overlay(path("overlays", ".jpg"), micrograph, found.mask)
@@ -92,10 +99,15 @@ class RunContext:
         self.partial_output.write_record(image.stem, record, islands.to_csv(header=False, index=False))
         return record
 
-    def _training_warnings(self, micrograph: NDArray[np.uint8], logits: Logits, digest: str) -> list[str]:
+    def _training_warnings(
+        self, micrograph: NDArray[np.uint8], valid: ValidArea | None, logits: Logits, digest: str
+    ) -> list[str]:
         if self.training_statistics is None:
             return []
-        statistics = image_statistics(micrograph) | {ENTROPY: _mean_entropy(logits)}
+        if valid is not None:
+            box = bounding_box(valid)
+            micrograph, valid, logits = micrograph[box], valid[box], logits[box]
+        statistics = image_statistics(micrograph, valid) | {ENTROPY: _mean_entropy(logits)}
         return seen_in_training(digest, self.training_statistics) + out_of_range(
             statistics, self.training_statistics
         )
@@ -134,14 +146,19 @@ class Segmentation:
     """The area fraction at other probabilities and by both methods, small islands included."""
 
 
-def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segmentation:
+def segment(
+    logits: Logits, settings: Settings, smallest_area: float, valid: ValidArea | None = None
+) -> Segmentation:
     """Turn the logits of a micrograph into islands and measure them.
 
     Args:
         logits: raw network output, (height, width).
         settings: those of the run.
         smallest_area: islands of fewer pixels are excluded; `settings` may give it in micrometres.
+        valid: (height, width), where the micrograph shows the specimen; None for everywhere.
     """
+    if valid is not None:
+        return _segment_part(logits, settings, smallest_area, valid)
     sensitivity = area_fractions(logits, settings)
     # The mask with small islands is not kept: the labels of a mosaic need its memory.
     mask, labels = label_islands(_mask(logits, settings, settings.method), smallest_area)
@@ -154,6 +171,24 @@ def segment(logits: Logits, settings: Settings, smallest_area: float) -> Segment
     )
 
 
+def _segment_part(logits: Logits, settings: Settings, smallest_area: float, valid: ValidArea) -> Segmentation:
+    """Segment the box around the valid area, in which the rest has no island, and measure per valid area."""
+    box = bounding_box(valid)
+    inside = valid[box]
+    found = segment(np.where(inside, logits[box], -LARGEST).astype(logits.dtype), settings, smallest_area)
+    fraction = float(inside.mean())
+    mask, labels = np.zeros(valid.shape, bool), np.zeros(valid.shape, found.labels.dtype)
+    mask[box], labels[box] = found.mask, found.labels
+    per_area = {name for name in found.field if name == "area_fraction" or "_per_" in name}
+    field = {name: value / fraction if name in per_area else value for name, value in found.field.items()}
+    field["area_um2"] *= fraction
+    # (1 - A_A) / N_L has to follow both; the mean area and intercept are ratios that stay.
+    if field["interceptions_per_mm"]:
+        field["mean_free_path_um"] = (1 - field["area_fraction"]) / field["interceptions_per_mm"]
+    sensitivity = {name: value / fraction for name, value in found.sensitivity.items()}
+    return Segmentation(mask, labels, field, found.islands, sensitivity)
+
+
 def area_fractions(logits: Logits, settings: Settings) -> dict[str, float]:
     """Return the area fraction at each of PROBABILITIES, then by both methods with their settings."""
     fractions = {f"{probability:g}": float(_above(logits, probability).mean()) for probability in PROBABILITIES}
@@ -164,7 +199,8 @@ def _mask(logits: Logits, settings: Settings, method: Method) -> Mask:
     if method == "sigmoid":
         return _above(logits, settings.threshold)
     threshold = settings.morphology_threshold
-    limit = otsu_threshold(logits) if threshold == "otsu" else float(threshold)
+    known = logits[logits > -LARGEST][np.newaxis] if threshold == "otsu" else logits
+    limit = otsu_threshold(known) if threshold == "otsu" else float(threshold)
     # Opening and closing change a pixel depending on those within twice either radius. A chunk with that margin
     # gives the same result as the whole image, for a mosaic in a fraction of the memory.
     margin = 2 * (settings.opening_radius + settings.closing_radius)

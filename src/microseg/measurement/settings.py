@@ -8,6 +8,7 @@ from typing import Literal
 from microseg.common.errors import InputError
 from microseg.measurement.stereology import Direction
 from microseg.micrographs.pixel_size import PixelSize, parse_number, unit_in_micrometres
+from microseg.micrographs.valid_area import AUTO
 
 Crop = int | Literal["auto"]
 Method = Literal["sigmoid", "morphology"]
@@ -53,6 +54,8 @@ class Settings:
     """Smaller islands are excluded from the mask and from all measurements."""
     crop_bottom: Crop = 0
     """Height of the information bar in rows; "auto" finds it in each image."""
+    valid_area: str = AUTO
+    """What of each micrograph is specimen, as `micrographs.valid_area.valid_area` takes it."""
     tile_size: int | None = None
     """Side of the tiles in pixels; None predicts micrographs whole, and only mosaics in tiles."""
     tile_overlap: float = 0.25

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from microseg.common.errors import InputError
 from microseg.micrographs.images import pixel_digest, read_micrograph
 
 STATISTICS_FILE, OLDER_STATISTICS_FILE = "image_statistics.json", "appearance.json"
+Pixel = TypeVar("Pixel", np.uint8, np.bool_)
+
 ENTROPY = "probability_entropy"
 LARGEST_SIDE, ROWS_AT_A_TIME = 4096, 1024
 """Limit memory, of which a pixel takes several floats: the largest side that is measured, and rows at a time."""
@@ -42,8 +45,12 @@ class ImageStatistics:
     """Where it comes from, for reports."""
 
 
-def image_statistics(micrograph: NDArray[np.uint8]) -> dict[str, float]:
+def image_statistics(micrograph: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> dict[str, float]:
     """Return the statistics of a micrograph, (height, width) of 0 to 255; of a large one those of its center.
+
+    Args:
+        micrograph: (height, width) of 0 to 255.
+        valid: (height, width), where it shows the specimen, of which the statistics are; None for everywhere.
 
     Returns:
         Grey quantiles, 0 to 1; the noise, as a standard deviation of grey values from 0 to 1 (J. Immerkaer,
@@ -51,10 +58,17 @@ def image_statistics(micrograph: NDArray[np.uint8]) -> dict[str, float]:
         between neighboring squares of 2 x 2 pixels, divided by the standard deviation of the grey values.
     """
     micrograph = _center_crop(micrograph)
-    counts = np.bincount(micrograph.ravel(), minlength=256)
-    low, middle, high = np.searchsorted(np.cumsum(counts) / micrograph.size, (0.05, 0.5, 0.95)) / 255
+    inside = None if valid is None else _center_crop(valid)
+    counts = np.bincount(micrograph.ravel() if inside is None else micrograph[inside], minlength=256)
+    if not counts.any():
+        return {}
+    low, middle, high = np.searchsorted(np.cumsum(counts) / counts.sum(), (0.05, 0.5, 0.95)) / 255
     values = np.arange(256)
-    variance = np.average((values - np.average(values, weights=counts)) ** 2, weights=counts)
+    mean = np.average(values, weights=counts)
+    variance = np.average((values - mean) ** 2, weights=counts)
+    if inside is not None:  # no steps beyond the specimen, and hardly any at its outline
+        micrograph = np.where(inside, micrograph, np.uint8(round(mean)))
+    fraction = counts.sum() / micrograph.size
     # Sums and differences of grey values stay within 16 bits, four times as fast as floats.
     grey = micrograph.astype(np.int16)
     # Second differences along both axes cancel edges and slopes; they multiply the noise by six.
@@ -69,14 +83,14 @@ def image_statistics(micrograph: NDArray[np.uint8]) -> dict[str, float]:
         "grey_5_percent": float(low),
         "grey_median": float(middle),
         "grey_95_percent": float(high),
-        "sharpness": math.sqrt(mean_square / variance) if variance else 0.0,
-        "noise": float(np.abs(second).mean() / 255 * np.sqrt(np.pi / 2) / 6) if second.size else 0.0,
+        "sharpness": math.sqrt(mean_square / fraction / variance) if variance else 0.0,
+        "noise": float(np.abs(second).mean() / fraction / 255 * np.sqrt(np.pi / 2) / 6) if second.size else 0.0,
     }
 
 
-def _center_crop(micrograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = (max(0, side - LARGEST_SIDE) // 2 for side in micrograph.shape)
-    return micrograph[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
+def _center_crop(image: NDArray[Pixel]) -> NDArray[Pixel]:
+    top, left = (max(0, side - LARGEST_SIDE) // 2 for side in image.shape)
+    return image[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
 
 
 def entropy(probability: NDArray[np.floating], pixels: NDArray[np.int64] | None = None) -> float:

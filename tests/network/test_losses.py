@@ -25,6 +25,22 @@ def test_dice_worked_out_by_hand():
     assert dice(torch.zeros(1, 1, 2, 2), masks).tolist() == pytest.approx([0.5])
 
 
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_the_best_probability_of_a_pixel_is_its_fraction_of_foreground(loss, fraction):
+    # An island of 40 x 40 pixels, and above it a row on its outline.
+    mask = torch.zeros(1, 1, 100, 100)
+    mask[..., 20:60, 20:60] = 1
+    mask[..., 19, 20:60] = fraction
+
+    def value(probability: float) -> float:
+        predicted = torch.where(mask == fraction, probability, mask).clamp(1e-4, 1 - 1e-4)
+        return loss(torch.logit(predicted), mask).item()
+
+    probabilities = [step / 100 for step in range(1, 100)]
+    assert min(probabilities, key=value) == pytest.approx(fraction, abs=0.011)
+
+
 def test_dice_of_an_empty_mask_is_zero_for_an_empty_prediction():
     assert dice(torch.full((1, 1, 4, 4), -100.0), torch.zeros(1, 1, 4, 4)).tolist() == [0.0]
 

@@ -56,6 +56,7 @@ RUN_ELSEWHERE = {
     r"dvc exp run -S train\.accelerator=cpu -S train\.devices=2": (
         "tests/training/test_distributed.py::test_two_processes_train_like_one"
     ),
+    r"dvc exp run -n network .*": "tests/sources/test_foreground.py::test_the_chosen_classes_are_foreground",
     r"dvc exp run -n lite0 .*": "tests/pipeline/test_encoder_weights_stage.py::test_torch_is_not_needed",
     r"dvc add data/inbox/.*|dvc exp run -S download\.source=folder": _OWN_DATA,
     r"dvc add ~/Downloads/.*": _OWN_WEIGHTS,

@@ -1,5 +1,6 @@
 """Only comparable experiments are compared, the others are named with the reason; crossings are where they are."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import ttest_1samp
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
 from microseg.experiments import comparison as comparison_module
-from microseg.experiments.comparison import Comparison, compare, read_image_table
+from microseg.experiments.comparison import Comparison, Dataset, compare, read_dataset, read_image_table
 from microseg.experiments.crossings import Micrographs, chance_of_lead, crossings_of, describe, holm, rank_methods
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.sweep_report import write_report
@@ -108,6 +109,16 @@ def test_a_condition_replaces_the_workspace_value_and_determines_the_dataset() -
     assert comparison.dataset.source == "mine"
     with pytest.raises(InputError, match=r"there are 0[^$]*n4: other data source"):
         compare(rows, "split.sample_size", {})
+
+
+def test_evaluations_from_before_the_choice_of_a_foreground_are_read_like_later_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = {"source": "folder", "split": "test", "images": 5, "ground_truth_sha256": "ab12"}
+    for written in (dataset, dataset | {"foreground": None}, dataset | {"foreground": ["network"]}):
+        text = json.dumps({"dataset": written})
+        monkeypatch.setattr(comparison_module, "file_at", lambda *_, text=text: text)
+        assert read_dataset(None) == Dataset("folder", "test", 5, "ab12")
 
 
 def test_groups_are_text_whatever_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:

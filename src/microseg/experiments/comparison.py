@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pandas as pd
 
@@ -235,7 +235,8 @@ def read_dataset(revision: str | None) -> Dataset:
         raise InputError(
             f"{revision or WORKSPACE}: no such experiment or commit with an evaluation; `dvc exp show` lists them"
         )
-    return Dataset(**json.loads(text)["dataset"])
+    dataset = json.loads(text)["dataset"]
+    return Dataset(*(dataset[one.name] for one in fields(Dataset)))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def test_the_network_sees_the_grey_values_of_the_specimen_alone(tmp_path, monkey
     assert (logits[~valid] < -60_000).all()
     # Where the valid area is no rectangle, mean and standard deviation are those of its pixels.
     seen = []
-    monkeypatch.setattr(network, "_predict", lambda _, statistics, __: seen.append(statistics) or logits)
+    monkeypatch.setattr(network, "_whole", lambda _, statistics: seen.append(statistics) or logits)
     corner = np.ones(grey.shape, bool)
     corner[:50, :70] = False
     monkeypatch.setattr(predictor, "upsample_array", lambda _, size: np.zeros(size, np.float32))

@@ -16,7 +16,8 @@ from microseg.micrographs.images import read_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import network_input
 from microseg.network.model_io import read_model
-from microseg.prediction.inference import write_logits_folder
+from microseg.network.sliding_window import Tiling
+from microseg.prediction.inference import predict, predict_d4, write_logits_folder
 from microseg.prediction.logits import read_logits
 
 from drawn_micrographs import write_tiny_model
@@ -98,12 +99,14 @@ def test_a_mosaic_has_the_logits_of_one_grid_of_tiles_without_a_step(model, monk
             return inputs + inputs.mean(dim=(-2, -1), keepdim=True)
 
     monkeypatch.setattr(predictor, "start", lambda *_: start("cpu", "float32"))
-    network = Predictor(model, Settings(tile_size=128, tta=tta))
+    monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
+    monkeypatch.setattr(predictor, "MOSAIC_TILE_SIZE", 128)
+    network = Predictor(model, Settings(tta=tta))
     network._network = Pooling()
     grey = (np.linspace(0, 255, size[0])[:, None] * np.ones(size[1])).astype(np.uint8)
-    whole = network.logits(grey)
-    monkeypatch.setattr(predictor, "LARGEST_WHOLE", 1000)
-    assert np.allclose(network.logits(grey), whole, atol=2e-3)
+    inputs = network_input(grey, network.card.input_normalization)[None]
+    expected = (predict_d4 if tta else predict)(Pooling(), inputs, Tiling(128, 0.25))[0, 0]
+    assert np.allclose(network.logits(grey), expected, atol=2e-3)
 
 
 def test_tiles_of_a_downsampled_mosaic_join_to_the_whole(tmp_path, monkeypatch):

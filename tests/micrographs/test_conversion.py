@@ -106,7 +106,6 @@ def test_values_that_fill_less_than_half_of_their_bits_are_stretched_by_percenti
     dark[0, 0], bright[0, 0] = 0, 65535  # one dead and one hot pixel
     scale = scale_of(dark, bright)
     # Two of the 20,000 pixels may be darker, and two brighter, than the range that becomes 0 to 255.
-    assert scale.stretched
     assert 30_000 <= scale.low <= 30_001
     assert 32_999 <= scale.high <= 33_000
     for grey in (dark, bright):
@@ -117,7 +116,6 @@ def test_values_that_fill_less_than_half_of_their_bits_are_stretched_by_percenti
 def test_values_that_fill_half_of_their_bits_are_not_stretched():
     grey = np.linspace(2_000, 4_095, 10_000).astype(np.uint16).reshape(100, 100)
     scale = scale_of(grey)
-    assert not scale.stretched
     assert np.array_equal(to_8_bit(grey, scale), grey >> 4)
 
 

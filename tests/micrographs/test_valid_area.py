@@ -23,6 +23,11 @@ def test_a_canvas_is_all_black_that_reaches_the_border(kind):
     assert np.array_equal(find_canvas(mosaic), expected)
 
 
+def test_a_dark_canvas_need_not_be_black_but_a_bright_one_is_left_to_the_user():
+    assert find_canvas(np.pad(specimen(), 40, constant_values=12)).mean() > 0.5
+    assert find_canvas(np.pad(specimen(), 40, constant_values=255)) is None
+
+
 def test_corners_without_a_picture_are_canvas():
     rows, columns = np.ogrid[:200, :200]
     round_field = (rows - 100) ** 2 + (columns - 100) ** 2 <= 100**2
@@ -60,6 +65,7 @@ def test_the_choice(tmp_path):
     found = valid_area(mosaic, str(tmp_path), "heat42/a.png")  # the mask includes the information bar
     assert np.array_equal(found, mask[:200] > 0)
     assert bounding_box(found) == (slice(50, 90), slice(60, 80))
+    assert np.array_equal(valid_area(mosaic, str(tmp_path / "heat42" / "a.tif"), "any.png"), found)
 
 
 def test_an_unusable_mask_of_the_valid_area_is_refused(tmp_path):

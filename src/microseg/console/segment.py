@@ -59,9 +59,9 @@ def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--valid-area",
         default="auto",
-        metavar="auto|all|FOLDER",
-        help="measure all but a black canvas, everything, or where the mask of the same name in a folder is above "
-        "0 (default: %(default)s)",
+        metavar="auto|all|MASKS",
+        help="measure all but a dark canvas, everything, or where a mask is above 0: one for all micrographs, or "
+        "a folder with one of the same name for each (default: %(default)s)",
     )
     group.add_argument(
         "--direction",

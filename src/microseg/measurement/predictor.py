@@ -19,7 +19,7 @@ from microseg.network.devices import start, trim_memory
 from microseg.network.environment import current_environment
 from microseg.network.inputs import GreyStatistics, downsample, grey_statistics, network_input, upsample_array
 from microseg.network.model_io import read_model
-from microseg.network.sliding_window import WHOLE, Tiling, blended_rows
+from microseg.network.sliding_window import WHOLE, blended_rows
 from microseg.prediction.inference import predict, predict_d4
 from microseg.prediction.logits import LARGEST
 
@@ -102,45 +102,40 @@ class Predictor:
         small = downsample(micrograph, self.card.downsample)
         mean, std = grey_statistics(small)
         statistics = GreyStatistics(mean, np.float32(std / math.sqrt(specimen)))
-        if small.size <= LARGEST_WHOLE:
-            logits: NDArray[np.floating] = self._predict(small, statistics, self._settings.tile_size)
-        else:
-            logits = self._predict_mosaic(small, statistics, self._settings.tile_size or MOSAIC_TILE_SIZE)
+        side = self._settings.tile_size or (MOSAIC_TILE_SIZE if small.size > LARGEST_WHOLE else None)
+        logits = self._tiled(small, statistics, side) if side else self._whole(small, statistics)
         return _to_float16(upsample_array(logits, micrograph.shape))
 
-    def _predict_mosaic(
-        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, side: int
-    ) -> NDArray[np.float16]:
-        margins = [
-            (missing // 2, missing - missing // 2) for missing in (max(0, side - n) for n in micrograph.shape)
-        ]
-        padded = np.pad(micrograph, margins, mode="edge") if np.any(margins) else micrograph
+    def _whole(self, micrograph: NDArray[np.uint8], statistics: GreyStatistics) -> NDArray[np.floating]:
+        inputs = network_input(micrograph, self.card.input_normalization, statistics)[None]
+        with self._fabric.autocast():
+            logits = self._predict_batch(self._network, self._fabric.to_device(inputs), WHOLE)
+        return self._calibrated(logits)
+
+    def _tiled(self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, side: int) -> NDArray[np.floating]:
+        """Predict a micrograph in tiles, in the memory of one row of them; augmentation turns each tile."""
+        missing = [max(0, side - length) for length in micrograph.shape]
+        above, left = (pixels // 2 for pixels in missing)
+        margins = ((above, missing[0] - above), (left, missing[1] - left))
+        padded = np.pad(micrograph, margins, mode="edge") if any(missing) else micrograph
 
         def read(rows: slice) -> Tensor:
-            return self._fabric.to_device(self._input(padded[rows], statistics))
+            inputs = network_input(padded[rows], self.card.input_normalization, statistics)[None]
+            return self._fabric.to_device(inputs)
 
         def network(tile: Tensor) -> Tensor:
             with self._fabric.autocast():
                 return self._predict_batch(self._network, tile, WHOLE)
 
         logits, top = np.empty(padded.shape, np.float16), 0
-        for rows in blended_rows(network, read, len(padded), side, self._settings.tile_overlap):
-            values = (rows[0, 0] / self.card.temperature).cpu().numpy()
-            logits[top : top + len(values)] = _to_float16(values)
-            top += len(values)
+        for strip in blended_rows(network, read, len(padded), side, self._settings.tile_overlap):
+            rows = _to_float16(self._calibrated(strip))
+            logits[top : top + len(rows)] = rows
+            top += len(rows)
         trim_memory()  # measuring needs it next
-        (above, _), (left, _) = margins
         return logits[above : above + micrograph.shape[0], left : left + micrograph.shape[1]]
 
-    def _input(self, micrograph: NDArray[np.uint8], statistics: GreyStatistics) -> Tensor:
-        return network_input(micrograph, self.card.input_normalization, statistics)[None]
-
-    def _predict(
-        self, micrograph: NDArray[np.uint8], statistics: GreyStatistics, tile_size: int | None
-    ) -> NDArray[np.float32]:
-        inputs = self._fabric.to_device(self._input(micrograph, statistics))
-        with self._fabric.autocast():
-            logits = self._predict_batch(self._network, inputs, Tiling(tile_size, self._settings.tile_overlap))
+    def _calibrated(self, logits: Tensor) -> NDArray[np.float32]:
         # Calibrates the probabilities; the mask of those above 0.5 stays the same.
         values: NDArray[np.float32] = (logits[0, 0] / self.card.temperature).cpu().numpy()
         return values

@@ -107,7 +107,6 @@ class Scale:
     """The values that become black and white."""
     saturated: int
     """How many pixels are darker or brighter; they become black or white too."""
-    stretched: bool
     table: NDArray[np.uint8]
     """The 8-bit grey value of each of the 65,536 values."""
 
@@ -146,13 +145,12 @@ def _scale(counts: NDArray[np.int64]) -> Scale:
     below = np.cumsum(counts)
     few = int(below[-1] * LARGEST_SATURATED_FRACTION)
     low, high = int(np.searchsorted(below, few, "right")), int(np.searchsorted(below, below[-1] - few))
-    stretched = bits > 8 and 0 < high - low < SMALLEST_FILL * 2**bits
-    if stretched:
+    if bits > 8 and 0 < high - low < SMALLEST_FILL * 2**bits:
         table = np.rint((values - low) * (255 / (high - low)))
     else:
         low, high, table = 0, 2**bits - 1, values >> (bits - 8)
     saturated = int(counts[:low].sum() + counts[high + 1 :].sum())
-    return Scale(low, high, saturated, stretched, table.clip(0, 255).astype(np.uint8))
+    return Scale(low, high, saturated, table.clip(0, 255).astype(np.uint8))
 
 
 def to_8_bit(grey: Grey, scale: Scale | None) -> NDArray[np.uint8]:

@@ -14,6 +14,8 @@ AUTO, WHOLE = "auto", "all"
 
 SMALLEST_CANVAS = 0.02
 """As a fraction of the micrograph."""
+DARKEST = 1 / 8
+"""The grey value of a canvas, at most, as a fraction of the brightest of the micrograph."""
 SOLID = 20
 """A canvas has a black square of this part, one in so many, of the shorter side; a dark phase has none."""
 
@@ -25,8 +27,8 @@ def valid_area(grey: Grey, choice: str, name: str) -> ValidArea | None:
 
     Args:
         grey: (height, width), without the information bar, as stored: before 16 bits become 8.
-        choice: AUTO leaves a canvas out, WHOLE nothing; else a folder of masks with the names of the micrographs,
-            which are 0 outside the specimen.
+        choice: AUTO leaves a canvas out, WHOLE nothing; else a mask of all micrographs, or a folder of masks with
+            their names, which are 0 outside the specimen.
         name: the micrograph, as the results call it.
 
     Raises:
@@ -37,7 +39,7 @@ def valid_area(grey: Grey, choice: str, name: str) -> ValidArea | None:
     if choice == AUTO:
         canvas = find_canvas(grey)
         return None if canvas is None else ~canvas
-    masks = [Path(choice, name).with_suffix(suffix) for suffix in sorted(SUFFIXES)]
+    masks = [Path(choice), *(Path(choice, name).with_suffix(suffix) for suffix in sorted(SUFFIXES))]
     found = [mask for mask in masks if mask.is_file()]
     if len(found) != 1:
         raise InputError(f"{choice}: {len(found) or 'no'} masks of the valid area of {name}; put one there")
@@ -50,11 +52,15 @@ def valid_area(grey: Grey, choice: str, name: str) -> ValidArea | None:
 
 
 def find_canvas(grey: Grey) -> NDArray[np.bool_] | None:
-    """Return the canvas: solid black areas that reach the border of the image; None where there is none.
+    """Return the canvas: solid areas of one dark grey value that reach the border; None where there is none.
 
-    Black within the outline of the specimen, such as pores, is no canvas.
+    The same within the outline of the specimen, such as pores, is no canvas.
     """
-    black = grey == 0
+    outline = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    value = np.bincount(outline).argmax()
+    if value > DARKEST * int(grey.max()):
+        return None
+    black = grey == value
     if np.count_nonzero(black) < SMALLEST_CANVAS * black.size:
         return None
     areas, number = ndimage.label(black)

@@ -105,13 +105,28 @@ def test_every_renamed_value_is_refused_with_its_new_name(tmp_path, key, old, ne
     read_params(MANUAL, {key: new})
 
 
-def test_a_warmup_that_leaves_no_epoch_for_the_decay_is_refused():
-    changes = {"train.schedule": "cosine", "train.epochs": 5, "train.warmup_epochs": 5}
-    with pytest.raises(InputError, match=r"train: warmup_epochs is 5, which leaves none of 5 epochs .* cosine"):
-        read_params(MANUAL, changes)
-    assert read_params(MANUAL, changes | {"train.epochs": 6}).train.warmup_epochs == 5
-    # With a constant rate, a longer training continues from a shorter one that consists of the warmup alone.
-    assert read_params(MANUAL, changes | {"train.schedule": "constant"}).train.warmup_epochs == 5
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "decay_fraction", "most"),
+    # A decay of 0.5 leaves 3 of 6 epochs, and one epoch of wsd decays whatever its fraction.
+    [
+        ("constant", 6, 0.5, 6),
+        ("wsd", 6, 0.5, 3),
+        ("wsd", 2, 0.9, 1),
+        ("cosine", 6, 0.5, 5),
+        ("one_cycle", 6, 0.5, 0),
+    ],
+)
+def test_a_warmup_after_which_the_rate_is_not_reached_is_refused(schedule, epochs, decay_fraction, most):
+    changes = {"schedule": schedule, "epochs": epochs, "decay_fraction": decay_fraction}
+    changes = {f"train.{key}": value for key, value in changes.items()}
+    assert read_params(MANUAL, changes | {"train.warmup_epochs": most}).train.warmup_epochs == most
+    message = rf"train: warmup_epochs is {most + 1}, .* {schedule} and {epochs} epochs lr .* at most {most};"
+    with pytest.raises(InputError, match=message):
+        read_params(MANUAL, changes | {"train.warmup_epochs": most + 1})
+
+
+def test_a_default_training_of_one_epoch_is_possible():
+    assert read_params(MANUAL, {"train.epochs": 1}).train.warmup_epochs == 1
 
 
 def test_a_crop_that_is_too_small_for_batch_normalization_is_refused():
@@ -140,6 +155,10 @@ def test_a_crop_that_is_too_small_for_batch_normalization_is_refused():
         ),
         ({"encoder": "resnet18", "crop_size": 48}, r"crop_size is 48, .* set crop_size to 64 or more"),
         (
+            {"encoder": "resnet18", "encoder_lr_multiplier": 0.0},
+            r"encoder_lr_multiplier 0 would freeze random weights; .* encoder_weights to others than none",
+        ),
+        (
             {"encoder": "resnet18", "encoder_lr_multiplier": -1.0},
             r"train\.encoder_lr_multiplier: .*greater than or equal to 0, found -1",
         ),
@@ -152,6 +171,7 @@ def test_combinations_that_an_encoder_does_not_support_are_refused(changes, mess
 
 def test_other_encoders_work_with_any_architecture():
     changes = {"train.encoder": "resnet18", "train.architecture": "fpn", "train.encoder_lr_multiplier": 0.0}
+    changes |= {"train.encoder_weights": "micronet"}
     params = read_params(MANUAL, changes | {"train.input_normalization": "imagenet"}).train
     assert (params.architecture, params.encoder, params.encoder_lr_multiplier) == ("fpn", "resnet18", 0.0)
 
@@ -171,3 +191,42 @@ def test_an_empty_or_missing_file(tmp_path):
 def test_parameters_cannot_be_changed_after_reading():
     with pytest.raises(ValueError, match="frozen"):
         read_params(MANUAL).train.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.early_stopping_patience": 3}, r"train: early_stopping_patience .*decay of schedule wsd"),
+        (
+            {"download.crop_bottom": 60},
+            r"download: crop_bottom .* source synthetic; set it to 0",
+        ),
+        (
+            {"download.crop_bottom": 60, "download.source": "published"},
+            r"download: crop_bottom .* source published",
+        ),
+        ({"split.fold": 1}, r"split: fold is 1, but has no effect without folds; set it to 0"),
+        (
+            {"predict.tta": "d4", "train.augment.flips": "hflip"},
+            r"tta is d4, but .*set predict\.tta to hflip",
+        ),
+        ({"predict.tta": "hflip", "train.augment.flips": "none"}, r"predict\.tta is hflip, but .*tta to none"),
+    ],
+)
+def test_what_would_have_no_effect_or_one_that_nobody_wants_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        read_params(MANUAL, changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.early_stopping_patience": 3, "train.schedule": "constant"},
+        {"download.crop_bottom": 60, "download.source": "folder"},
+        {"split.fold": 1, "split.folds": 5},
+        {"predict.tta": "d4"},
+        {"predict.tta": "hflip", "train.augment.flips": "hflip"},
+    ],
+)
+def test_the_same_is_accepted_where_it_acts(changes):
+    read_params(MANUAL, changes)

@@ -97,7 +97,7 @@ def tiny_train(
 ) -> TrainingState:
     """Train on the micrographs that `write_blobs` wrote into `folder`: the last two of them are for validation."""
     names = sorted(path.name for path in (folder / "images").iterdir())
-    params = tiny_params(**changes)
+    params = tiny_params(**changes | ({"encoder_weights": "data/weights/mine"} if encoder_weights else {}))
     fabric = start(params.accelerator, params.precision)
     training, validation = blobs(folder, names[:-2]), blobs(folder, names[-2:])
     return train(

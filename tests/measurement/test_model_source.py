@@ -123,3 +123,10 @@ def test_what_a_run_does_unlike_the_evaluation_is_said():
         "micrographs are resampled, there they are not",
     ]
     assert "not known" in unlike_evaluation(Settings(), {"sigmoid": {}})[0]
+
+
+def test_test_time_augmentation_that_was_not_trained_is_refused(card):
+    trained = {"augment": card.training["augment"] | {"flips": "hflip"}}
+    with pytest.raises(InputError, match=r"--tta: the model was trained with train\.augment\.flips hflip"):
+        evaluated_settings(Settings(tta=True), replace(card, training=card.training | trained), None)
+    assert evaluated_settings(Settings(tta=True), replace(card, training={}), None).tta

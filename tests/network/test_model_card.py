@@ -72,6 +72,7 @@ def test_the_identity_of_a_model_is_read_without_torch(model):
 
 def test_the_card_has_what_was_used_where_the_parameters_say_auto(card):
     assert (card.training["precision"], card.training["accelerator"]) == ("float32", "cpu")
+    assert not {"num_workers", "checkpoint_epochs", "pixel_size_um"} & card.training.keys()
     assert card.environment.precision == "float32"
     assert f"{torch.get_num_threads()} threads" in card.environment.device
     for name in ("numpy", "scipy", "lightning-fabric"):

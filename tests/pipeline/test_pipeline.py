@@ -74,11 +74,14 @@ def test_a_second_run_does_nothing(project: Path):
     ("parameter", "value", "expected"),
     [
         ("evaluate.examples", 1, ["evaluate"]),
+        ("train.pixel_size_um", 0.05, ["train"]),
         ("postprocess.opening_radius", 1, ["postprocess", "evaluate"]),
         ("split.sample_size", 4, ["split", "train", "predict", "postprocess", "evaluate"]),
     ],
 )
-def test_only_what_a_parameter_changes_runs_again(project: Path, parameter: str, value: int, expected: list[str]):
+def test_only_what_a_parameter_changes_runs_again(
+    project: Path, parameter: str, value: float, expected: list[str]
+):
     set_params(project, {parameter: value})
     assert stages_run(run("dvc", "repro", cwd=project).stdout) == expected
 

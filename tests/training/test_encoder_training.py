@@ -29,6 +29,7 @@ SETTINGS = {
     "crops_per_micrograph": 1,
     "lr": 0.01,
 }
+FROZEN = SETTINGS | {"encoder_lr_multiplier": 0.0, "encoder_weights": "data/weights/mine.pth"}
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_frozen_encoder_keeps_every_bit(data, tmp_path, fetched):
     assert {name.removeprefix("model.encoder.") for name in frozen} == given.keys()
     for name, value in frozen.items():
         assert torch.equal(value, given[name.removeprefix("model.encoder.")]), name
-    untrained = new_network(tiny_params(encoder_lr_multiplier=0.0, **SETTINGS), 1, {}).state_dict()
+    untrained = new_network(tiny_params(**FROZEN), 1, {}).state_dict()
     assert not any(
         torch.equal(value, state.weights[name]) for name, value in untrained.items() if "segmentation_head" in name
     )
@@ -88,7 +89,7 @@ def test_every_parameter_is_in_one_group_and_a_frozen_encoder_in_none():
     rest, encoder = parameter_groups(network, 0.5)
     assert set(encoder["params"]) == set(network.encoder.parameters())
     assert {*rest["params"], *encoder["params"]} == set(network.parameters())
-    frozen = new_network(tiny_params(encoder_lr_multiplier=0.0, **SETTINGS), 1, {})
+    frozen = new_network(tiny_params(**FROZEN), 1, {})
     (only,) = parameter_groups(frozen, 0.0)
     assert set(only["params"]) == set(frozen.parameters()) - set(frozen.encoder.parameters())
     assert len(parameter_groups(new_network(tiny_params(), 1, {}), 1.0)) == 1
@@ -125,12 +126,12 @@ def test_initial_weights_change_the_fingerprint(data):
     first = {"model.encoder.x": torch.zeros(2)}
     names = {name({}), name(first), name({"model.encoder.x": torch.ones(2)}), name({"y": torch.zeros(2)})}
     names |= {
-        name(first, encoder_lr_multiplier=0.0),
+        name(first, encoder_lr_multiplier=0.0, encoder_weights="data/weights/mine.pth"),
         name(first, architecture="unet"),
         name(first, encoder="resnet18"),
     }
     assert len(names) == 7
-    assert name({}, encoder_weights="data/weights/mine.pth") == name({})
+    assert name({}, encoder_weights="data/weights/others.pth") == name({})
 
 
 def test_a_trained_network_is_rebuilt_without_a_download_and_trained_further(data, tmp_path, fetched, monkeypatch):

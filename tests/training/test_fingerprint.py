@@ -12,7 +12,7 @@ from microseg.network import environment
 from microseg.network.sliding_window import Tiling
 from microseg.training.fingerprint import CODE, code_digest, fingerprint
 
-from tiny_training import ROOT, blobs, tiny_params, write_blobs
+from tiny_training import ROOT, SMALL_ENCODER, blobs, tiny_params, write_blobs
 
 AUGMENT = tiny_params().augment.model_dump()
 
@@ -64,11 +64,27 @@ def test_everything_that_changes_the_weights_changes_the_fingerprint(files, chan
         {"checkpoint": "last"},
         {"checkpoint_epochs": [1]},
         {"early_stopping_patience": 2},
+        {"pixel_size_um": 0.1},
     ],
     ids=str,
 )
 def test_parameters_that_change_no_epoch_do_not_count(files, change):
     assert name(files, **change) == name(files)
+
+
+@pytest.mark.parametrize(
+    ("choice", "change"),
+    [
+        ({"crop_size": None}, {"crops_per_micrograph": 3}),
+        ({"crop_size": None}, {"foreground_oversampling": 0.75}),
+        ({"encoder": SMALL_ENCODER, "crop_size": 64}, {"base_channels": 3}),
+        ({"encoder": SMALL_ENCODER, "crop_size": 64}, {"norm_layer": "batch"}),
+    ],
+    ids=str,
+)
+def test_parameters_that_another_one_keeps_from_acting_do_not_count(files, choice, change):
+    assert name(files, **choice, **change) == name(files, **choice)
+    assert name(files, **change) != name(files)
 
 
 def test_tiles_count_and_their_overlap_only_with_tiles(files):

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -21,6 +21,10 @@ PLAIN_ENCODER = "plain"
 # At the narrowest level the plain network has a sixteenth of the height and width, the others half of that.
 SMALLEST_NORMALIZED_CROP = 32
 SMALLEST_ENCODED_CROP = 64
+
+Flips = Literal["none", "hflip", "d4"]
+FLIPS: tuple[Flips, ...] = get_args(Flips)
+"""Each has all of those before it."""
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -64,9 +68,11 @@ class DownloadParams(Section):
     synthetic: SyntheticParams
 
     @model_validator(mode="after")
-    def _only_folders_have_classes(self) -> Self:
+    def _only_folders_have_classes_and_bars(self) -> Self:
         if self.foreground is not None and self.source != "folder":
             raise ValueError(f"foreground has no effect with source {self.source}; set it to null")
+        if self.crop_bottom and self.source != "folder":
+            raise ValueError(f"crop_bottom cuts off nothing with source {self.source}; set it to 0")
         return self
 
 
@@ -108,6 +114,8 @@ class SplitParams(Section):
     def _one_method_of_splitting(self) -> Self:
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}")
+        if self.folds is None and self.fold:
+            raise ValueError(f"fold is {self.fold}, but has no effect without folds; set it to 0")
         if self.from_column is not None and self.folds is not None:
             raise ValueError("from_column and folds exclude each other; set one of them to null")
         if self.from_column is not None and self.group_by:
@@ -118,7 +126,7 @@ class SplitParams(Section):
 class AugmentParams(Section):
     """Parameters of the random changes to training crops."""
 
-    flips: Literal["d4", "hflip", "none"]
+    flips: Flips
     brightness: Fraction
     contrast: float = Field(ge=0, lt=1)
     noise_std: Fraction
@@ -171,6 +179,11 @@ class TrainParams(Section):
     @model_validator(mode="after")
     def _encoder_fits_the_network(self) -> Self:
         if self.encoder != PLAIN_ENCODER:
+            if self.encoder_weights == "none" and self.encoder_lr_multiplier == 0:
+                raise ValueError(
+                    "encoder_lr_multiplier 0 would freeze random weights; set it to more than 0, or "
+                    "encoder_weights to others than none"
+                )
             if self.activation_checkpointing:
                 raise ValueError(
                     "activation_checkpointing works only with encoder plain; set it to false; to save memory, "
@@ -209,16 +222,24 @@ class TrainParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _warmup_ends_before_training(self) -> Self:
-        if self.warmup_epochs and self.schedule == "one_cycle":
-            raise ValueError(
-                "warmup_epochs has no effect with schedule one_cycle, which has its own warmup; set it to 0"
-            )
+    def _the_schedule_reaches_its_rate_and_its_end(self) -> Self:
+        decay = max(1, round(self.epochs * self.decay_fraction))
         # A constant rate may still be rising at the end of a short training: a longer one continues from there.
-        if self.warmup_epochs >= self.epochs and self.schedule == "cosine":
+        most = {
+            "constant": self.epochs,
+            "wsd": max(1, self.epochs - decay),
+            "cosine": self.epochs - 1,
+            "one_cycle": 0,
+        }
+        if self.warmup_epochs > most[self.schedule]:
             raise ValueError(
-                f"warmup_epochs is {self.warmup_epochs}, which leaves none of {self.epochs} epochs for the decay "
-                "of schedule cosine; set it to less than epochs"
+                f"warmup_epochs is {self.warmup_epochs}, but with schedule {self.schedule} and {self.epochs} "
+                f"epochs lr is reached only with at most {most[self.schedule]}; set it to that or less"
+            )
+        if self.early_stopping_patience is not None and self.schedule != "constant":
+            raise ValueError(
+                f"early_stopping_patience would stop before the decay of schedule {self.schedule} ends; set it to "
+                "null, or schedule to constant"
             )
         return self
 
@@ -239,7 +260,7 @@ class PredictParams(Section):
     temperature_scaling: bool
     tile_size: Annotated[int, Field(ge=16, multiple_of=16)] | None
     tile_overlap: float = Field(ge=0, lt=1)
-    tta: Literal["d4", "hflip", "none"]
+    tta: Flips
 
 
 class PostprocessParams(Section):
@@ -269,6 +290,16 @@ class Params(Section):
     predict: PredictParams
     postprocess: PostprocessParams
     evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _only_trained_flips_are_predicted(self) -> Self:
+        flips, tta = self.train.augment.flips, self.predict.tta
+        if FLIPS.index(tta) > FLIPS.index(flips):
+            raise ValueError(
+                f"predict.tta is {tta}, but train.augment.flips is {flips}, so the network is not trained for it; "
+                f"set predict.tta to {flips}"
+            )
+        return self
 
 
 def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Params:

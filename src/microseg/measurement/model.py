@@ -105,8 +105,15 @@ def evaluated_settings(settings: Settings, card: ModelCard, evaluation: Mapping[
     temperature; thresholds of logits that were not, or by another number, are converted.
 
     Raises:
-        InputError: the evaluation has settings that this version does not know.
+        InputError: the evaluation has settings that this version does not know, or the run asks for TTA with a
+            model that was not trained with it.
     """
+    flips = card.training.get("augment", {}).get("flips", "d4")
+    if settings.tta and flips != "d4":
+        raise InputError(
+            f"--tta: the model was trained with train.augment.flips {flips}, not for the eight flips and "
+            "rotations; omit it"
+        )
     made_with = (evaluation or {}).get("settings")
     try:
         masks = PostprocessParams(**made_with["postprocess"]) if made_with else DEFAULT_POSTPROCESS

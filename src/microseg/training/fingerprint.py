@@ -69,7 +69,7 @@ def fingerprint(
     best. `initial_weights` are those that are not random at the start of the training, and `pretraining` that of
     their encoder.
     """
-    settings = params.model_dump(exclude=WITHOUT_EFFECT)
+    settings = params.model_dump(exclude=WITHOUT_EFFECT | _of_another_choice(params))
     if tiling.tile_size is not None:
         settings |= tiling._asdict()
     if params.downsample != 1 or params.augment.scale_jitter:
@@ -87,6 +87,12 @@ def fingerprint(
         "validation": [validation.names, validation.digests],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _of_another_choice(params: TrainParams) -> set[str]:
+    """Return the parameters that have no effect because of the value of another one."""
+    whole = {"crops_per_micrograph", "foreground_oversampling"} if params.crop_size is None else set()
+    return whole | ({"base_channels", "norm_layer"} if params.encoder != PLAIN_ENCODER else set())
 
 
 def encoder_libraries(params: TrainParams) -> dict[str, str]:

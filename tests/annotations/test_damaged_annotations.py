@@ -18,7 +18,9 @@ from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_anno
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
 from microseg.sources.coco import coco_lines
-from microseg.sources.folder import mask_lines, table_lines, write_metadata
+from microseg.sources.folder import table_lines, write_metadata
+from microseg.sources.mask_folder import mask_lines
+from microseg.sources.pairing import Micrographs
 
 from dataset_forms import read_lines, write_csv_form
 from fuzzing import fuzz
@@ -190,7 +192,8 @@ def test_a_damaged_mask_is_refused_or_the_same_mask(tmp_path, changes):
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     (tmp_path / "masks" / "a.png").write_bytes(mutated(encoded(MASK.astype(np.uint8) * 255, "PNG"), changes))
     try:
-        lines = [line for line, _ in mask_lines(tmp_path / "masks", [tmp_path / "a.png"], 0)]
+        micrographs = Micrographs({"a.png": SIZE}, {"a.png": "a.png"}, 0)
+        lines = [line for line, _ in mask_lines(tmp_path / "masks", micrographs, None, "")]
     except InputError:
         return
     (again,) = read_lines(tmp_path / "raw.csv", lines)

@@ -17,6 +17,8 @@ from microseg.annotations.polygons import (
 )
 from microseg.sources.coco import coco_lines
 from microseg.sources.folder import table_lines
+from microseg.sources.outlines import read_json
+from microseg.sources.pairing import Micrographs
 
 from dataset_forms import coco_content, read_lines, write_csv_form
 from fuzzing import fuzz
@@ -51,8 +53,8 @@ def test_masks_survive_coco(tmp_path, masks):
     content = coco_content(masks, SIZE)
     assume(content["annotations"])
     path.write_text(json.dumps(content), encoding="utf-8")
-    sizes = {mask.img_name: SIZE for mask in masks}
-    lines = [line for line, _ in coco_lines(path, sizes, {}, 0)]
+    micrographs = Micrographs({mask.img_name: SIZE for mask in masks}, {}, 0)
+    lines = [line for line, _ in coco_lines(path, read_json(path), micrographs, None)]
     again = {mask.img_name: mask for mask in read_lines(tmp_path / "raw.csv", lines)}
     for mask in masks:
         expected = create_binary_mask(mask, *SIZE)

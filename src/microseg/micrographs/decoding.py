@@ -184,6 +184,8 @@ def _tiff_page(path: Path) -> Iterator[TiffPage]:
         pages = [page.aspage() for page in tiff.pages]
         sizes = [(page.imagewidth, page.imagelength) for page in pages]
         page = pages[_largest(path, sizes, [bool(page.subfiletype & REDUCED) for page in pages])]
+        if not (page.imagewidth and page.imagelength and page.dataoffsets):
+            raise InputError(f"{path}: its header has no size or no pixels; replace it")
         check_size(path, page.imagewidth, page.imagelength)
         _check_orientation(path, int(page.tags.valueof(ORIENTATION, default=0)))
         if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) > tiff.filehandle.size:

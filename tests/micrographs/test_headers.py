@@ -146,6 +146,27 @@ def test_hitachi_in_nanometres(tmp_path, encoding):
 
 
 @pytest.mark.parametrize(
+    ("text", "magnification"),
+    [(JEOL + "$CM_MAG 5000\r\n", 5000), (HITACHI + "Magnification=1200\r\n", 1200), (JEOL, None)],
+)
+def test_the_magnification_beside_an_image(tmp_path, text, magnification):
+    assert beside(tmp_path, text).magnification == magnification
+
+
+@pytest.mark.parametrize(("stated", "magnification"), [("105 X", 105), ("2.00 K X", 2000), ("12.5 KX", 12500)])
+def test_the_magnification_of_zeiss(tmp_path, stated, magnification):
+    content = f"0\r\n1.0\r\nAP_MAG\r\nMag = {stated}\r\n".encode("cp1252")
+    path = write(tmp_path / "a.tif", [(34118, "B", len(content), content, True)])
+    assert read_header(path).magnification == magnification
+
+
+def test_the_magnification_of_tescan(tmp_path):
+    content = b"[MAIN]\r\nMagnification=2500.0\r\n"
+    path = write(tmp_path / "a.tif", [(50431, "B", len(content), content, True)])
+    assert read_header(path).magnification == 2500
+
+
+@pytest.mark.parametrize(
     "text", ["my notes: PixelSize=3", JEOL.replace(" 60 ", " 120 "), HITACHI.replace("60x", "120x"), HITACHI[:60]]
 )
 def test_other_texts_and_those_of_an_image_of_another_size_state_nothing(tmp_path, text):

@@ -46,6 +46,8 @@ class InputImage:
     """Rows to cut off at the bottom."""
     pixel_size: PixelSize | None
     """The pixel size in its header."""
+    magnification: float | None
+    """That in its header."""
     sha256: str
     """Digest of the file."""
     warnings: tuple[str, ...] = ()
@@ -172,9 +174,9 @@ def _examine(
         if valid is not None:
             counts -= count_values(specimen[~valid][np.newaxis])
     depth = None if counts is None else depth_of(counts)
+    stated = header.pixel_size, header.magnification
     digest = file_digest(path)
-    image = InputImage(name, path, height, width, depth, bar, header.pixel_size, digest, tuple(warnings))
-    return image, counts
+    return InputImage(name, path, height, width, depth, bar, *stated, digest, tuple(warnings)), counts
 
 
 def _warn_of_missing_bars(images: list[InputImage]) -> list[InputImage]:

@@ -27,6 +27,9 @@ JEOL_BAR = re.compile(r"^\$+SM_MICRON_BAR\s+(\d+)", re.MULTILINE)
 JEOL_MARKER = re.compile(r"^\$+SM_MICRON_MARKER\s+([\d.]+)\s*(\S+)", re.MULTILINE)
 JEOL_SIZE = re.compile(r"^\$+CM_FULL_SIZE\s+(\d+)\s+(\d+)", re.MULTILINE)
 
+MAGNIFICATION = re.compile(r"^\s*(?:\$+CM_MAG\s+|Magnification\s*=\s*)([-+\d.eE]+)", re.MULTILINE)
+ZEISS_MAGNIFICATION = re.compile(r"([\d.]+)\s*(K?)\s*X")
+
 MALFORMED = (KeyError, ValueError, TypeError, ArithmeticError, AttributeError, ElementTree.ParseError)
 
 Sizes = tuple[float, float, str]
@@ -44,6 +47,8 @@ class Header:
     pixel_size: PixelSize | None = None
     bar_height: int | None = None
     """Rows at the bottom that show the information bar instead of the specimen."""
+    magnification: float | None = None
+    """As the microscope states it, on its own screen or print."""
     warning: str | None = None
     """Why a scale in the header cannot be used."""
 
@@ -57,7 +62,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: the pixels are not square.
     """
-    size, bar, warning = None, None, None
+    size, bar, magnification, warning = None, None, None, None
     try:
         with TiffFile(path) as tiff:
             for reader in READERS:
@@ -69,14 +74,17 @@ def read_header(path: Path) -> Header:
                     continue  # a header that breaks its own format states nothing
             with suppress(*MALFORMED):
                 bar = _fei_bar(tiff)
+            with suppress(*MALFORMED):
+                magnification = _magnification(tiff)
     except TiffFileError:
         pass
     if size is None or size.by_image_program:
         with suppress(*MALFORMED):
-            sizes, bar_beside = _beside(path)
+            sizes, bar_beside, magnification_beside = _beside(path)
+            magnification = magnification or magnification_beside
             size = (_square(path, sizes) if sizes else None) or size
             bar = bar_beside if bar is None else bar
-    return Header(size, bar, None if size else warning)
+    return Header(size, bar, magnification, None if size else warning)
 
 
 def _square(path: Path, sizes: Sizes, reader: Callable[..., object] | None = None) -> PixelSize | None:
@@ -135,28 +143,46 @@ def _olympus(tiff: TiffFile) -> Iterator[Sizes]:
         yield width * 1e6, float(metadata.get("pixelsizey", width)) * 1e6, "Olympus SIS header, pixelsizex"
 
 
-def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
+def _magnification(tiff: TiffFile) -> float | None:
+    """Return the magnification in the header of Zeiss, such as "2.00 K X", or TESCAN; FEI states none."""
+    stated = " ".join(map(str, (tiff.sem_metadata or {}).get("ap_mag", ())[1:]))
+    found = ZEISS_MAGNIFICATION.fullmatch(stated)
+    return float(found[1]) * (1000 if found[2] else 1) if found else _stated_magnification(_tescan_text(tiff))
+
+
+def _stated_magnification(text: str) -> float | None:
+    found = MAGNIFICATION.search(text)
+    return float(found[1]) if found else None
+
+
+def _tescan_text(tiff: TiffFile) -> str:
     content = tiff.pages.first.tags.valueof(TESCAN_TAG)
-    text = content.decode("latin-1") if isinstance(content, bytes) else content or ""
-    sizes = _tescan_sizes(text, "TESCAN header, PixelSizeX")
+    return content.decode("latin-1") if isinstance(content, bytes) else content or ""
+
+
+def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
+    sizes = _tescan_sizes(_tescan_text(tiff), "TESCAN header, PixelSizeX")
     if sizes:
         yield sizes
 
 
-def _beside(image: Path) -> tuple[Sizes | None, int | None]:
-    """Return pixel size and bar from the text file that TESCAN, JEOL and Hitachi write beside an image.
+def _beside(image: Path) -> tuple[Sizes | None, int | None, float | None]:
+    """Return pixel size, bar and magnification from the text that TESCAN, JEOL and Hitachi write beside an image.
 
     For `steel.tif` that is `steel.hdr` or `steel-tif.hdr` (TESCAN), or `steel.txt`.
     """
     for name in (f"{image.stem}.hdr", f"{image.stem}-{image.suffix[1:]}.hdr"):
         if image.with_name(name).is_file():
-            return _tescan_sizes(image.with_name(name).read_text(encoding="latin-1"), f"{name}, PixelSizeX"), None
+            text = image.with_name(name).read_text(encoding="latin-1")
+            return _tescan_sizes(text, f"{name}, PixelSizeX"), None, _stated_magnification(text)
     for file in (image.with_suffix(".txt"), image.with_suffix(".TXT")):
         if file.is_file():
             content = file.read_bytes()
             text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1")
-            return _jeol_or_hitachi(text.replace("\r", ""), file.name, *stored_size(image))
-    return None, None
+            text = text.replace("\r", "")
+            size, bar = _jeol_or_hitachi(text, file.name, *stored_size(image))
+            return size, bar, _stated_magnification(text) if size else None
+    return None, None, None
 
 
 def _jeol_or_hitachi(text: str, name: str, height: int, width: int) -> tuple[Sizes | None, int | None]:

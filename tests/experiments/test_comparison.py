@@ -10,9 +10,10 @@ from scipy.stats import ttest_1samp
 
 from microseg.common.errors import InputError
 from microseg.common.params import flat_params, read_params
+from microseg.evaluation.intervals import holm
 from microseg.experiments import comparison as comparison_module
 from microseg.experiments.comparison import Comparison, Dataset, compare, read_dataset, read_image_table
-from microseg.experiments.crossings import Micrographs, chance_of_lead, crossings_of, describe, holm, rank_methods
+from microseg.experiments.crossings import Micrographs, chance_of_lead, crossings_of, describe, rank_methods
 from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.sweep_report import write_report
 

@@ -69,8 +69,8 @@ def test_warnings_are_in_the_table_and_first_in_the_report(tmp_path):
     assert "differs from the training micrographs in its median grey value" in warnings["odd.png"]
     page = (tmp_path / "out/report.html").read_text()
     first = page[: page.index("<h2>The material</h2>")]
-    assert "in the training set, so the model has seen it: 1 field (0.png)" in first
-    assert "the same pixels as another field, not counted again: 1 field (copy.png)" in first
+    assert "In the training set, so the model has seen it: 0.png" in first
+    assert "The same pixels as another field, not counted again: copy.png" in first
     assert "proves nothing" in first
 
 

@@ -52,10 +52,11 @@ def test_the_tables_hold_what_was_drawn(request_for):
     request = request_for(pixel_size=parse_pixel_size("0.5um"))
     run(request)
     fields, islands = read(request, "fields.csv"), read(request, "islands.csv")
-    assert list(fields)[:17] == [
+    assert list(fields)[:19] == [
         *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
         *("number_per_mm2", "mean_area_um2", "interceptions_per_mm", "mean_intercept_um", "mean_free_path_um"),
-        *("boundary_per_mm", "specks", "number_without_specks_per_mm2", "warnings"),
+        *("boundary_per_mm", "interceptions_x_per_mm", "interceptions_y_per_mm"),
+        *("specks", "number_without_specks_per_mm2", "warnings"),
     ]
     assert list(islands) == [
         *("image", "label", "area_um2", "equivalent_diameter_um", "feret_max_um", "feret_min_um", "aspect_ratio"),
@@ -129,7 +130,7 @@ def test_a_field_that_is_there_twice_counts_once(request_for, tmp_path):
     run(twice)
     assert read(twice, "specimens.csv").equals(read(once, "specimens.csv"))
     assert len(read(twice, "fields.csv")) == 6
-    assert "not counted again: 1 field (again.png)" in (twice.output / "report.html").read_text()
+    assert "not counted again: again.png" in (twice.output / "report.html").read_text()
     # In two specimens it counts in both: which of them it belongs to is for the user to say.
     table = tmp_path / "fields.csv"
     names = [*request_for.masks, "again.png"]
@@ -138,7 +139,7 @@ def test_a_field_that_is_there_twice_counts_once(request_for, tmp_path):
     both = request_for(output=tmp_path / "both", fields=table)
     run(both)
     assert set(read(both, "specimens.csv").query("quantity == 'area_fraction'")["fields"]) == {5, 1}
-    assert "counted in both specimens: 1 field (again.png)" in (both.output / "report.html").read_text()
+    assert "counted in both specimens: again.png" in (both.output / "report.html").read_text()
 
 
 def test_a_run_in_which_no_field_has_an_island(request_for, tmp_path):
@@ -152,8 +153,8 @@ def test_a_run_in_which_no_field_has_an_island(request_for, tmp_path):
     limit = 3.0 / (len(request_for.masks) * 96 * 128 * 0.25e-6)
     assert (number["mean"], number["high"]) == (0, pytest.approx(limit, rel=0.01))
     page = (request.output / "report.html").read_text()
-    assert "no island in 5 fields: N_A is below 195 1/mm² with 95 % confidence" in page
-    assert "no island was found: 5 fields" in page
+    assert "N<sub>A</sub> is below 195 1/mm² with 95 % confidence: no island in 5 fields" in page
+    assert "No island was found: a.png, b.tif, c.jpg, d.png, e.png" in page
 
 
 def test_an_island_across_a_field_is_said(request_for, tmp_path):

@@ -25,6 +25,7 @@ def fields(fraction, number=6.0, interceptions=0.02, area=1e4, specimen="heat 1"
     table["area_px2"], table["specimen"], table["islands"] = area, specimen, 6
     table["number_per_px2"] = table["number_without_specks_per_px2"] = table["counted"] / table["area_px2"]
     table["boundary_per_px"] = 4 * table["interceptions_per_px"]
+    table["interceptions_x_per_px"] = table["interceptions_y_per_px"] = table["interceptions_per_px"]
     return table.astype({"area_fraction": float, "area_px2": float})
 
 
@@ -161,10 +162,21 @@ def test_few_islands_and_unequal_fields_are_warned_of():
     few = fields([0.1] * 4, area=[1e4, 1e4, 1.09e4, 1e4])
     unequal = fields([0.1] * 6, area=[1e4, 1e4, 4e4, 1e4, 1e4, 1e4], specimen="heat 2")
     warnings = list(sampling_warnings(pd.concat([few, unequal]), scaled=False))
-    assert [one.partition(",")[0] for one in warnings] == [
-        "heat 1: 24 islands in all",
-        "heat 2: the area of its fields differs 4.0-fold; each counts by its area",
+    assert [(text.partition(":")[0], specimen) for text, specimen in warnings] == [
+        ("fewer than 30 islands in all", "heat 1 (24)"),
+        ("the area of the fields differs; each counts by its area", "heat 2 (4.0-fold)"),
     ]
+
+
+def test_lines_along_x_and_y_have_a_ratio_of_sums_in_which_no_field_is_left_out():
+    table = fields([0.1] * 6, area=[1e4, 1e4, 2e4, 1e4, 1e4, 1e4])
+    table["interceptions_x_per_px"] = [0.02, 0, 0.02, 0.03, 0.02, 0]
+    table["interceptions_y_per_px"] = [0.01, 0.01, 0.02, 0.02, 0.02, 0]
+    row = summarize(table, "interceptions_x_over_y", scaled=False)
+    # The second field has islands that only lines along y meet; the last one says nothing of the ratio.
+    assert row["fields"] == 5
+    assert row["mean"] == pytest.approx((200 + 0 + 400 + 300 + 200) / (100 + 100 + 400 + 200 + 200))
+    assert 0 < row["low"] < row["mean"] < row["high"]
 
 
 def simulated(rng, count, islands_per_field):

@@ -55,7 +55,7 @@ def test_stripes_have_the_intercept_and_free_path_of_their_widths():
 def test_the_phase_of_stripes_does_not_bias_the_interceptions():
     period = np.repeat([True, False], [7, 13])
     counts = [
-        interceptions_per_length(np.tile(np.roll(period, shift), (2, 5)), "x") for shift in range(period.size)
+        interceptions_per_length(np.tile(np.roll(period, shift), (2, 5)))["x"] for shift in range(period.size)
     ]
     assert np.mean(counts) == pytest.approx(1 / 20, rel=1e-12)
 
@@ -63,9 +63,9 @@ def test_the_phase_of_stripes_does_not_bias_the_interceptions():
 def test_both_directions_pool_their_lines():
     mask = np.zeros((4, 6), bool)
     mask[1:3, 2:4] = True
-    assert interceptions_per_length(mask, "x") == 4 / 2 / (4 * 5)
-    assert interceptions_per_length(mask, "y") == 4 / 2 / (6 * 3)
-    assert interceptions_per_length(mask, "both") == 8 / 2 / (4 * 5 + 6 * 3)
+    assert interceptions_per_length(mask)["x"] == 4 / 2 / (4 * 5)
+    assert interceptions_per_length(mask)["y"] == 4 / 2 / (6 * 3)
+    assert interceptions_per_length(mask)["both"] == 8 / 2 / (4 * 5 + 6 * 3)
 
 
 def test_islands_at_the_border_count_half_and_in_a_corner_a_quarter():

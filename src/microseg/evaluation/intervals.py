@@ -35,6 +35,8 @@ NOT_NEGATIVE = (0.0, math.inf)
 
 Bounds = tuple[float, float]
 Values = NDArray[np.float64]
+StandardError = tuple[float, float, float]
+"""A value, its standard error, and the degrees of freedom of that."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,29 @@ def wilcoxon_p(first: ArrayLike, second: ArrayLike, groups: Sequence[str]) -> fl
     return float(wilcoxon(difference).pvalue) if difference.any() and not any(groups) else None
 
 
+def welch(first: StandardError, second: StandardError) -> tuple[float, Interval, float]:
+    """Return the first value minus the second one of other units, its interval, and the p-value of no difference.
+
+    The degrees of freedom are Satterthwaite's (Welch, Biometrika 34:28, 1947).
+    """
+    from scipy.special import stdtr, stdtrit
+
+    difference, error = first[0] - second[0], math.hypot(first[1], second[1])
+    freedom = error**4 / (first[1] ** 4 / first[2] + second[1] ** 4 / second[2])
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    p = 2 * float(stdtr(freedom, -abs(difference) / error))
+    return difference, Interval(difference - half, difference + half), p
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Return the p-values of several tests adjusted after Holm: all are false as often as one alone."""
+    adjusted, least = [0.0] * len(chances), 0.0
+    for rank, place in enumerate(np.argsort(chances)):
+        least = max(least, min(1.0, (len(chances) - rank) * chances[place]))
+        adjusted[place] = least
+    return adjusted
+
+
 def unit_numbers(groups: Sequence[str]) -> NDArray[np.int64]:
     """Return the unit, 0, 1, 2, ..., that each micrograph belongs to: its group, or itself where it has none."""
     units: dict[tuple[str, int], int] = {}
@@ -174,7 +199,7 @@ def unit_numbers(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.array([units.setdefault(key, len(units)) for key in keys], dtype=np.int64)
 
 
-def standard_error(columns: Values, groups: Sequence[str] | None = None) -> tuple[float, float, float] | None:
+def standard_error(columns: Values, groups: Sequence[str] | None = None) -> StandardError | None:
     """Return a ratio, its standard error by the jackknife, and the degrees of freedom.
 
     Args:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.evaluation.intervals import CONFIDENCE, FEWEST_UNITS, standard_error
+from microseg.evaluation.intervals import CONFIDENCE, FEWEST_UNITS, holm, standard_error
 from microseg.experiments.comparison import Comparison, Micrographs, show
 from microseg.prediction.postprocessing import METHODS
 
@@ -107,15 +107,6 @@ def chance_of_lead(leads: Leads, micrographs: Sequence[Micrographs]) -> float:
         return sum(part * float(t.isf(chance / 2, freedom)) for part, freedom in parts) / variance - statistic
 
     return float(brentq(excess, LEAST_CHANCE, 1)) if excess(LEAST_CHANCE) > 0 else LEAST_CHANCE
-
-
-def holm(chances: Sequence[float]) -> list[float]:
-    """Return the p-values of several tests adjusted after Holm: all are false as often as one alone."""
-    adjusted, least = [0.0] * len(chances), 0.0
-    for rank, place in enumerate(np.argsort(chances)):
-        least = max(least, min(1.0, (len(chances) - rank) * chances[place]))
-        adjusted[place] = least
-    return adjusted
 
 
 def _crossing(values: Sequence[float], leads: Sequence[float], ahead: Sequence[str]) -> Crossing | None:

@@ -5,8 +5,11 @@ the same columns hold pixels and are named for them: mean_area_px2, number_per_p
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from markupsafe import Markup, escape
 
 # For each unit that a column name can end in: the power of the pixel size that converts a value in pixels to
 # micrometres, the factor from there to the unit, and the unit in pixels.
@@ -23,6 +26,9 @@ NAMES = {
     "mean_intercept_um": "Mean intercept length",
     "mean_free_path_um": "Mean free path \N{GREEK SMALL LETTER LAMDA}",
     "boundary_per_mm": "Boundary area per volume S<sub>V</sub>",
+    "interceptions_x_per_mm": "N<sub>L</sub> along x",
+    "interceptions_y_per_mm": "N<sub>L</sub> along y",
+    "interceptions_x_over_y": "Ratio of N<sub>L</sub> along x to y",
 }
 """What a report calls each quantity, as HTML."""
 
@@ -35,6 +41,9 @@ UNITS = {
     "mean_intercept_um": "\N{MICRO SIGN}m",
     "mean_free_path_um": "\N{MICRO SIGN}m",
     "boundary_per_mm": "mm\N{SUPERSCRIPT TWO}/mm\N{SUPERSCRIPT THREE}",
+    "interceptions_x_per_mm": "1/mm",
+    "interceptions_y_per_mm": "1/mm",
+    "interceptions_x_over_y": "",
 }
 
 PIXEL_UNITS = {column: unit.replace("\N{MICRO SIGN}m", "px").replace("mm", "px") for column, unit in UNITS.items()}
@@ -99,14 +108,15 @@ def with_interval(value: float, low: float, high: float) -> str:
     """Return a value and its interval, "12.40 (11.52 to 13.35)", to the second digit of its lower half's width."""
     if math.isnan(value) or math.isnan(high):
         return number(value)
-    if not value:
+    if not value and not low:
         return f"0 (below {number(high, 2)})"
-    if not 1e-3 <= abs(value) < 1e6:
-        exponent = math.floor(math.log10(abs(value)))
+    largest = max(abs(value), value - low)
+    if not 1e-3 <= largest < 1e6:
+        exponent = math.floor(math.log10(largest))
         return f"{with_interval(*(one / 10**exponent for one in (value, low, high)))} {_power_of_ten(exponent)}"
     place = 1 - math.floor(math.log10(value - low))
-    middle, *ends = (f"{round(one, place):.{max(0, place)}f}" for one in (value, low, high))
-    return f"{middle} ({' to '.join(ends)})"
+    middle, *ends = (f"{round(one, place) + 0.0:.{max(0, place)}f}" for one in (value, low, high))
+    return f"{middle} ({' to '.join(ends)})".replace("-", MINUS)
 
 
 def _power_of_ten(exponent: int) -> str:
@@ -121,3 +131,19 @@ def percent(fraction: float) -> str:
 def signed_percentage_points(difference: float) -> str:
     """Return a difference of two fractions in percentage points, always with its sign."""
     return f"{100 * difference:+.2f}".replace("-", MINUS)
+
+
+def scale_bar(width_um: float) -> tuple[float, str]:
+    """Return the length of the scale bar of an image, as a fraction of its width, and its label.
+
+    The length is the largest of 1, 2, 5, 10, 20, ... that is at most a quarter of the width.
+    """
+    power = 10.0 ** math.floor(math.log10(width_um / 4))
+    length = power * max(step for step in (1, 2, 5) if step * power <= width_um / 4)
+    factor, unit = (1e3, "nm") if length < 1 else (1, "\N{MICRO SIGN}m") if length < 1e3 else (1e-3, "mm")
+    return length / width_um, f"{factor * length:g} {unit}"
+
+
+def with_subscripts(text: str) -> Markup:
+    """Return a text as HTML, in which the symbols of stereology, such as A_A and N_L, have real subscripts."""
+    return Markup(re.sub(r"\b(A|N|S|V)_([ALV])\b", r"\1<sub>\2</sub>", str(escape(text))))  # noqa: S704 (escaped)

@@ -5,10 +5,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tifffile import imwrite
 
+from microseg.measurement.formatting import scale_bar
 from microseg.measurement.stereology import Labels, Mask
 from microseg.prediction.logits import Logits, rescaled
 
@@ -18,13 +20,32 @@ LARGEST_OVERLAY = 8192
 JPEG_QUALITY, THUMBNAIL_QUALITY = 90, 70
 
 
-def write_overlay(path: Path, micrograph: NDArray[np.uint8], mask: Mask) -> None:
-    """Write the micrograph, (height, width), with the outlines of the islands as a JPEG."""
+def write_overlay(
+    path: Path, micrograph: NDArray[np.uint8], mask: Mask, pixel_size_um: float | None = None
+) -> None:
+    """Write the micrograph, (height, width), with the outlines of the islands and a scale bar as a JPEG."""
     factor = -(-max(mask.shape) // LARGEST_OVERLAY)
     grey, outline = _reduce(micrograph, factor), _outlines(mask, factor)
     overlay = np.repeat(grey[..., None], 3, axis=2)
     overlay[outline] = OUTLINE
-    Image.fromarray(overlay).save(path, format="JPEG", quality=JPEG_QUALITY)
+    image = Image.fromarray(overlay)
+    if pixel_size_um is not None:
+        _draw_scale_bar(image, factor * pixel_size_um)
+    image.save(path, format="JPEG", quality=JPEG_QUALITY)
+
+
+def _draw_scale_bar(image: Image.Image, pixel_size_um: float) -> None:
+    """Draw a scale bar, white with a black edge, in the lower right corner of an image."""
+    fraction, label = scale_bar(image.width * pixel_size_um)
+    thickness, length = max(2, image.width // 200), round(fraction * image.width)
+    right, bottom = image.width - 3 * thickness, image.height - 3 * thickness
+    left, top = right - length, bottom - thickness
+    # Pillow's own font has no letter for micro.
+    font = ImageFont.truetype(findfont("DejaVu Sans"), max(10, image.width // 40))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((left, top, right - 1, bottom - 1), fill="white", outline="black")
+    middle = (left + length / 2, top - thickness)
+    draw.text(middle, label, "white", font, "mb", stroke_width=max(1, thickness // 3), stroke_fill="black")
 
 
 def write_labels(path: Path, labels: Labels, pixel_size_um: float | None) -> None:

@@ -1,7 +1,6 @@
 """The report of a run: one self-contained, printable page for readers who have never heard of a U-Net."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,10 +15,13 @@ from microseg.measurement.formatting import (
     name_and_unit,
     number,
     percent,
+    scale_bar,
     signed_percentage_points,
     with_interval,
+    with_subscripts,
 )
 from microseg.measurement.report_figures import (
+    FEWEST_FOR_A_HISTOGRAM,
     ISLAND_COLUMNS,
     distribution_figures,
     specimens_figure,
@@ -36,6 +38,9 @@ GRID_WIDTHS = ((50, 300), (200, 220))
 """The width of a field on the page in pixels, up to a number of fields."""
 SMALLEST_GRID_WIDTH = 170
 
+MOST_ROWS_A_QUANTITY = 4
+"""More specimens have one row each, without standard deviations and numbers of fields."""
+
 COARSE_ACCURACY = 10
 """The report warns of a relative accuracy above this, in percent."""
 
@@ -49,13 +54,15 @@ def write_report(path: Path, results: Results, islands: Path) -> None:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("microseg.measurement", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["symbols"] = with_subscripts
+    return environment
 
 
 def _context(results: Results, islands: Path) -> dict[str, Any]:
@@ -69,19 +76,21 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     count = len(results.records)
     return {
         "title": f"{results.request.folder.resolve().name}: {count} field{'s' if count != 1 else ''} measured",
+        "measured": _measured(results),
         "headlines": headlines(results),
         "model_error": _model_error(results.model_error),
         "warnings": _warnings(results),
         "training_comparison": _training_comparison(results),
         "specimens": list(results.sensitivity),
+        "specimen_columns": _specimen_columns(results),
         "quantities": _quantities(results),
-        "specimens_figure": svg_url(specimens_figure(fields, results.specimens)),
-        "sensitivity_names": [_sensitivity_name(name) for name in next(iter(results.sensitivity.values()))],
-        "sensitivity": [
-            (specimen, [percent(value) for value in row.values()]) for specimen, row in results.sensitivity.items()
-        ],
+        "one_row_a_specimen": len(results.sensitivity) > MOST_ROWS_A_QUANTITY,
+        "differences": _differences(results),
+        "specimens_figure": svg_url(specimens_figure(fields, results.specimens)) if len(table) else None,
+        **_sensitivity(results),
         "method": _method(settings),
         "islands_note": _islands_note(table, results),
+        "fewest_for_a_histogram": FEWEST_FOR_A_HISTOGRAM,
         "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
         "grid_width": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
         "fields": _fields(results),
@@ -112,7 +121,7 @@ def headline(row: Mapping[Any, Any], most_islands: str) -> str:
     if fields < FEWEST_FOR_A_HEADLINE:
         return f"{counted}: too few for a result, measure at least {FEWEST_FOR_A_HEADLINE}"
     if not row["mean"]:
-        return f"no island in {fields} fields: N_A is below {most_islands} with 95 % confidence"
+        return f"N_A is below {most_islands} with 95 % confidence: no island in {fields} fields"
     text = f"A_A = {with_interval(*(100 * row[name] for name in ('mean', 'low', 'high')))} %"
     accuracy = row["relative_accuracy_percent"]
     if math.isnan(accuracy):
@@ -146,30 +155,36 @@ def _model_error(error: dict[str, Any] | None) -> str:
     return f"{text}. The results here are not corrected for it, and the interval above does not include it."
 
 
-def _warnings(results: Results) -> list[tuple[str, list[str]]]:
-    """Return what a reader has to know first: warnings, each with the fields it is about, empty if about all."""
-    found: list[tuple[str, list[str]]] = []
+def _warnings(results: Results) -> dict[str, list[str]]:
+    """Return what a reader has to know first: warnings, each with the fields or specimens that it is about."""
+    found: dict[str, list[str]] = {}
     if not results.intake.scaled:
-        found.append(("No pixel size is known: all lengths and areas are in pixels", []))
+        found["No pixel size is known: all lengths and areas are in pixels"] = []
     if results.intake.ignored:
-        found.append((results.intake.ignored, []))
-    found += [(f"Excluded because it cannot be read: {one.reason}", []) for one in results.intake.unreadable]
-    found += [(text, []) for text in sampling_warnings(results.counted, scaled=results.intake.scaled)]
+        found[results.intake.ignored] = []
+    found |= {f"Excluded because it cannot be read: {one.reason}": [] for one in results.intake.unreadable}
+    for text, specimen in sampling_warnings(results.counted, scaled=results.intake.scaled):
+        found.setdefault(text, []).append(specimen)
     for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
         accuracy, more = row["relative_accuracy_percent"], row["more_fields_for_10_percent"]
         if accuracy > COARSE_ACCURACY:
-            text = f"{row['specimen']}: %RA is {number(accuracy, 2)} %"
-            if not pd.isna(more):
-                text += f"; about {more} more fields would bring it to {COARSE_ACCURACY} %"
-            found.append((text, []))
+            advice = "" if pd.isna(more) else f", about {more} more fields for {COARSE_ACCURACY} %"
+            specimen = f"{row['specimen']} (%RA {number(accuracy, 2)} %{advice})"
+            found.setdefault(f"A_A is not accurate to {COARSE_ACCURACY} %", []).append(specimen)
+    ratios = results.specimens[results.specimens["quantity"] == "interceptions_x_over_y"]
+    for row in ratios[(ratios["low"] > 1) | (ratios["high"] < 1)].to_dict("records"):
+        text = (
+            "N_L along x differs from N_L along y (by chance in one of 20 specimens), but S_V = 4 N_L holds where "
+            "all directions are alike"
+        )
+        found.setdefault(text, []).append(f"{row['specimen']} (ratio {number(row['mean'])})")
     for text in (results.model_error or {}).get("unlike_this_run", []):
-        found.append((f"Unlike the evaluation of the model, whose error may not hold here: {text}", []))
-    fields: dict[str, list[str]] = defaultdict(list)
+        found[f"Unlike the evaluation of the model, whose error may not hold here: {text}"] = []
     for image, texts in results.warnings.items():
         for text in texts:
             # Behind the colon are values of this field alone, which are shown beside it.
-            fields[text.split(": ")[0]].append(image)
-    return found + list(fields.items())
+            found.setdefault(text.split(": ")[0], []).append(image)
+    return found
 
 
 def _training_comparison(results: Results) -> str:
@@ -182,6 +197,27 @@ def _training_comparison(results: Results) -> str:
         "Each field was compared with the micrographs the model was trained on. A field without a warning proves "
         "nothing: look at the outlines below"
     )
+
+
+def _measured(results: Results) -> dict[str, list[Any]]:
+    """Return columns and rows of the table of what was measured, a row for each specimen."""
+    images = {image.name: image for image in results.intake.images}
+    rows = []
+    for specimen, group in results.counted.groupby("specimen", sort=False):
+        one = {"Specimen": specimen, "Fields": len(group), "Islands": int(group["islands"].sum())}
+        sizes: dict[str, Any] = {"px": 1}
+        if results.intake.scaled:
+            sizes = {"\N{MICRO SIGN}m": group["pixel_size_um"], **sizes}
+            one["Area in all"] = f"{number(group['area_um2'].sum() / 1e6)} mm\N{SUPERSCRIPT TWO}"
+        for unit, size in sizes.items():
+            sides = zip(group["width_px"] * size, group["height_px"] * size, strict=True)
+            texts = [f"{width:.4g} \N{MULTIPLICATION SIGN} {height:.4g} {unit}" for width, height in sorted(sides)]
+            one[f"Field in {unit}"] = " to ".join(dict.fromkeys((texts[0], texts[-1])))
+        stated = sorted({images[name].magnification or 0 for name in group["image"]} - {0})
+        one["Magnification in header"] = ", ".join(f"{value:g}\N{MULTIPLICATION SIGN}" for value in stated)
+        rows.append(one)
+    known = [column for column in rows[0] if any(row[column] != "" for row in rows)]
+    return {"columns": known, "rows": [[row[column] for column in known] for row in rows]}
 
 
 def _quantities(results: Results) -> list[dict[str, Any]]:
@@ -207,8 +243,37 @@ def _quantities(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _sensitivity_name(name: str) -> str:
-    return name if name.isalpha() else f"probability {name}"
+def _differences(results: Results) -> list[dict[str, str]]:
+    """Return the rows of the table of differences: all quantities of two specimens, else A_A alone."""
+    shown = results.quantities if len(results.sensitivity) == 2 else results.quantities[:1]
+    rows = []
+    for row in results.differences.to_dict("records"):
+        if row["quantity"] in shown:
+            name, unit = name_and_unit(row["quantity"], scaled=results.intake.scaled)
+            factor = 100 if unit == "%" else 1
+            rows.append(
+                {
+                    "name": name,
+                    "pair": f"{row['specimen']} \N{MINUS SIGN} {row['minus']}",
+                    "difference": with_interval(*(factor * row[one] for one in ("difference", "low", "high"))),
+                    "unit": "percentage points" if unit == "%" else unit,
+                    "p": "below 0.001" if row["p"] < 1e-3 else number(row["p"], 2),
+                }
+            )
+    return rows
+
+
+def _sensitivity(results: Results) -> dict[str, Any]:
+    """Return columns and rows of the table of sensitivity; the sigmoid method is one of the probabilities."""
+    threshold = f"{results.request.settings.threshold:g}"
+    names = [name for name in results.records[0]["sensitivity"] if name != threshold]
+    titles = {"sigmoid": f"sigmoid, above {threshold}"}
+    return {
+        "sensitivity_names": [titles.get(name, name if name.isalpha() else f"above {name}") for name in names],
+        "sensitivity": [
+            (specimen, [percent(row[name]) for name in names]) for specimen, row in results.sensitivity.items()
+        ],
+    }
 
 
 def _method(settings: Settings) -> str:
@@ -224,6 +289,8 @@ def _method(settings: Settings) -> str:
 
 def _islands_note(islands: pd.DataFrame, results: Results) -> str:
     settings, specks = results.request.settings, int(results.counted["specks"].sum())
+    if islands.empty:
+        return "No island was found."
     border = int(islands["touches_border"].sum())
     text = (
         f"{len(islands)} islands, of which {border} are cut by the image border and excluded from these figures. "
@@ -254,15 +321,27 @@ def _fields(results: Results) -> list[dict[str, Any]]:
             "islands": record["values"]["islands"],
             "warnings": results.warnings[image.name],
             "thumbnails": record["thumbnails"],
+            "scale_bar": scale_bar(image.width * size)
+            if (size := results.intake.pixel_size_um(image.name))
+            else None,
         }
         for image, record in zip(results.intake.images, results.records, strict=True)
     ]
 
 
+def _specimen_columns(results: Results) -> list[str]:
+    """Return ["specimen"], or nothing where the names of the images say it: one specimen, or one a sub-folder."""
+    named = all(one == image.rpartition("/")[0] for image, one in results.intake.specimens.items())
+    return [] if named or len(results.sensitivity) == 1 else ["specimen"]
+
+
 def _table(results: Results) -> dict[str, list[Any]]:
     """Return the table of fields: its first columns, the measured ones with units, the others, and the rows."""
-    first = ["image", "specimen"] if len(results.sensitivity) > 1 else ["image"]
-    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in results.quantities}
+    first = ["image", *_specimen_columns(results)]
+    # S_V is four times N_L; of the directions of N_L the specimens' values are enough.
+    hidden = ("boundary", "interceptions_x", "interceptions_y")
+    shown = [one for one in results.quantities if not one.startswith(hidden)]
+    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in shown}
     own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
     rows = [
         [

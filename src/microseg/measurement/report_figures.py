@@ -2,11 +2,12 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -18,12 +19,18 @@ COLOURS = (BLUE, VERMILION, ORANGE, SKY, "#009E73", "#CC79A7")
 
 MICROMETRES = "\N{MICRO SIGN}m"
 SIZE = (4.6, 3.0)
+FEWEST_FOR_A_HISTOGRAM = 50
+MOST_BINS = 24
+LOWEST = {"aspect_ratio": 1}
+"""The lowest value there can be, where it is not 0."""
+MOST_VECTOR_DOTS = 1000
+"""More dots are drawn as pixels, which keeps the page small."""
 
 DISTRIBUTIONS = (
     ("equivalent_diameter_um", "Size", "diameter of the circle of equal area in {unit}"),
     ("aspect_ratio", "Elongation", "largest over smallest Feret diameter"),
     ("circularity", "Roundness", "4\N{GREEK SMALL LETTER PI} area / perimeter\N{SUPERSCRIPT TWO}, 1 for a circle"),
-    ("orientation_deg", "Orientation", "long axis from horizontal, counter-clockwise, in degrees"),
+    ("orientation_deg", "Orientation", "degrees of the long axis, counter-clockwise"),
     ("nearest_um", "Nearest neighbour", "distance of the centroids in {unit}"),
 )
 """The columns of the table of islands that are drawn, each with its title and axis label."""
@@ -41,40 +48,45 @@ def svg_url(figure: Figure) -> str:
 
 
 def specimens_figure(fields: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Plot the area fraction of every field by specimen, with means and 95 % intervals.
+    """Plot the area fraction of every field by specimen, one below the other, with means and 95 % intervals.
 
     Args:
         fields: the table of fields.
         summary: the table of specimens.
     """
     rows = summary[summary["quantity"] == "area_fraction"]
-    figure = Figure(figsize=(max(SIZE[0], 1.1 * len(rows) + 1.5), 3.4), layout="constrained")
+    figure = Figure(figsize=(1.2 * SIZE[0], 1.1 + max(0.5, 0.3 * len(rows))), layout="constrained")
     axes = figure.subplots()
     for position, row in enumerate(rows.to_dict("records")):
         values = 100 * fields.loc[fields["specimen"] == row["specimen"], "area_fraction"].to_numpy()
-        # Fields are spread out in their order, so that a drift shows and no dot hides another.
-        spread = np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.zeros(1)
-        axes.scatter(
-            position + spread, values, s=14, color=COLOURS[position % len(COLOURS)], alpha=0.6, linewidths=0
-        )
+        colour = COLOURS[position] if len(rows) <= len(COLOURS) else BLUE
+        axes.scatter(values, position + _spread(len(values)), s=14, color=colour, alpha=0.6, linewidths=0)
         bars = 100 * np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
-        axes.errorbar(position, 100 * row["mean"], yerr=bars, fmt="D", color="black", markersize=5, capsize=7)
-    axes.set_xticks(range(len(rows)), [_short(name) for name in rows["specimen"]])
-    axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_ylim(bottom=0)
-    axes.set(ylabel="area fraction in %", title="Fields (dots), mean and 95 % interval (black)")
+        axes.errorbar(100 * row["mean"], position, xerr=bars, fmt="D", color="black", markersize=4, capsize=4)
+    axes.set_yticks(range(len(rows)), [_short(name) for name in rows["specimen"]])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.tick_params(labeltop=len(rows) > len(COLOURS))
+    axes.grid(axis="x", color="#d5dade", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set(xlabel="area fraction in %", title="Fields (dots), mean and 95 % interval (black)")
     return figure
 
 
+def _spread(count: int) -> np.ndarray:
+    """Return offsets from a line, in the order of the dots, so that a drift shows and no dot hides another."""
+    return np.linspace(-0.28, 0.28, count) if count > 1 else np.zeros(count)
+
+
 def distribution_figures(islands: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[str, Figure]]:
-    """Yield a histogram of size, shape, orientation and distance of the islands, if any, each with its title.
+    """Yield how size, shape, orientation and distance of the islands are distributed, if any, each with its title.
+
+    Each is a histogram, or where a specimen has fewer than FEWEST_FOR_A_HISTOGRAM islands a strip plot.
 
     Args:
         islands: the table of islands with a column `specimen`; islands cut by the border are excluded.
         scaled: whether lengths are in micrometres or in pixels.
     """
-    if islands.empty:
-        return
     unit = MICROMETRES if scaled else "px"
     whole = islands[~islands["touches_border"]]
     specimens = list(dict.fromkeys(islands["specimen"]))
@@ -84,32 +96,50 @@ def distribution_figures(islands: pd.DataFrame, *, scaled: bool) -> Iterator[tup
             groups = {one: whole.loc[whole["specimen"] == one, name].dropna().to_numpy() for one in specimens}
         else:
             groups = {"all specimens": whole[name].dropna().to_numpy()}
-        yield title, _histogram(groups, title, label.format(unit=unit), column)
+        fewest = min(filter(None, map(len, groups.values())), default=0)
+        if fewest:
+            few = fewest < FEWEST_FOR_A_HISTOGRAM
+            figure = Figure(figsize=SIZE, layout="constrained")
+            axes = figure.subplots()
+            (_strips if few else _histogram)(axes, groups, column)
+            axes.set(xlabel=label.format(unit=unit), title=title)
+            if column == "orientation_deg":
+                axes.set_xticks(range(0, 181, 45))
+            yield title, figure
 
 
-def _histogram(groups: dict[str, np.ndarray], title: str, label: str, column: str) -> Figure:
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
-    edges = _edges(np.concatenate(list(groups.values())), column)
+def _strips(axes: Axes, groups: dict[str, np.ndarray], column: str) -> None:
+    """Draw every island as a dot, in a row for each group, with the median of the group as a line."""
+    for position, ((_, values), colour) in enumerate(zip(groups.items(), COLOURS, strict=False)):
+        offsets = position + _spread(len(values))
+        dots = axes.scatter(values, offsets, s=14, color=colour, alpha=0.6, linewidths=0, clip_on=False)
+        dots.set_rasterized(len(values) > MOST_VECTOR_DOTS)
+        if len(values) and column != "orientation_deg":
+            axes.vlines(np.median(values), position - 0.38, position + 0.38, color="black", linewidth=1.2)
+    axes.set_yticks(range(len(groups)), [f"{_short(name)} ({len(values)})" for name, values in groups.items()])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    values = np.concatenate(list(groups.values()))
+    axes.set_xlim(LOWEST.get(column, 0), 180 if column == "orientation_deg" else 1.05 * values.max())
+
+
+def _histogram(axes: Axes, groups: dict[str, np.ndarray], column: str) -> None:
+    edges = _edges(groups, column)
     for (name, values), colour in zip(groups.items(), COLOURS, strict=False):
         weights = np.full(len(values), 100 / max(1, len(values)))
-        legend = f"{_short(str(name))} ({len(values)})"
+        legend = f"{_short(name)} ({len(values)})"
         axes.hist(values, bins=list(edges), weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
         axes.hist(values, bins=list(edges), weights=weights, histtype="step", color=colour, label=legend)
-    axes.set(xlabel=label, ylabel="islands in %", title=title, xlim=(edges[0], edges[-1]))
-    if column == "orientation_deg":
-        axes.set_xticks(range(0, 181, 45))
+    axes.set(ylabel="islands in %", xlim=(edges[0], edges[-1]))
     axes.legend(fontsize=8)
-    return figure
 
 
-def _edges(values: Sequence[float] | np.ndarray, column: str) -> np.ndarray:
-    """Return the edges of the bins: fixed for angles, else 24 bins up to the 99.5 % quantile."""
+def _edges(groups: dict[str, np.ndarray], column: str) -> np.ndarray:
+    """Return the edges of the bins: fixed for angles, else up to the 99.5 % quantile by the rule of Rice."""
     if column == "orientation_deg":
         return np.linspace(0, 180, 13)
-    low = 1.0 if column == "aspect_ratio" else 0.0
-    high = float(np.quantile(values, 0.995)) if len(values) else low + 1
-    return np.linspace(low, max(high, low + 1e-9), 25)
+    fewest = min(filter(None, map(len, groups.values())))
+    low, high = LOWEST.get(column, 0), float(np.quantile(np.concatenate(list(groups.values())), 0.995))
+    return np.linspace(low, max(high, low + 1e-9), min(MOST_BINS, round(2 * fewest ** (1 / 3))) + 1)
 
 
 def _short(name: str) -> str:

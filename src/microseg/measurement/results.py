@@ -15,14 +15,15 @@ from microseg.measurement.intake import Intake
 from microseg.measurement.model import find_duplicates, unlike_evaluation
 from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
-from microseg.measurement.specimens import specimen_table
+from microseg.measurement.specimens import difference_table, specimen_table
 from microseg.measurement.stereology import QUANTITIES
 from microseg.micrographs.pixel_size import PixelSize
 
 FIELD_COLUMNS = (
     *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
     *("number_per_mm2", "mean_area_um2", "interceptions_per_mm", "mean_intercept_um", "mean_free_path_um"),
-    *("boundary_per_mm", "specks", "number_without_specks_per_mm2", "warnings"),
+    *("boundary_per_mm", "interceptions_x_per_mm", "interceptions_y_per_mm"),
+    *("specks", "number_without_specks_per_mm2", "warnings"),
 )
 """The first columns of the table of fields."""
 
@@ -66,9 +67,14 @@ class Results:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The quantities to show, by their columns: the number without specks only where there are some."""
-        shown = (one for one in QUANTITIES if "specks" not in one or self.counted["specks"].any())
-        return tuple(column_name(one, scaled=self.intake.scaled) for one in shown)
+        """The quantities to show, by their columns.
+
+        The number without specks only where there are some, and N_L along a direction only beside that of both.
+        """
+        hidden = {f"interceptions_{self.request.settings.direction}_per_mm"}
+        if not self.counted["specks"].any():
+            hidden.add("number_without_specks_per_mm2")
+        return tuple(column_name(one, scaled=self.intake.scaled) for one in QUANTITIES if one not in hidden)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
@@ -115,6 +121,11 @@ class Results:
     def specimens(self) -> pd.DataFrame:
         """A row for each specimen and quantity."""
         return specimen_table(self.counted, scaled=self.intake.scaled)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """A row for each quantity and pair of specimens; empty for a single one."""
+        return difference_table(self.counted, scaled=self.intake.scaled)
 
     @property
     def counted(self) -> pd.DataFrame:

@@ -154,7 +154,10 @@ def _write_tables(partial_output: PartialOutput, results: Results) -> None:
     header = ("image", *(column_name(column, scaled=intake.scaled) for column in ISLAND_COLUMNS))
     stems = [image.stem for image in intake.images]
     partial_output.join_islands(",".join(header) + "\n", stems, folder / "islands.csv")
-    for name, table in (("fields", results.fields), ("specimens", results.specimens)):
+    tables = {"fields": results.fields, "specimens": results.specimens, "differences": results.differences}
+    for name, table in tables.items():
+        if table.empty:
+            continue
         texts = table.select_dtypes(exclude=["number", "bool"]).map(as_text)
         table.assign(**texts).rename(columns=as_text).to_csv(
             folder / f"{name}.csv", index=False, lineterminator="\n"

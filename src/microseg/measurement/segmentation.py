@@ -79,7 +79,7 @@ class RunContext:
         found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um), valid)
         path = partial(self.partial_output.image_path, image.stem)
         write_mask(path("masks", ".png"), found.mask)
-        write_overlay(path("overlays", ".jpg"), micrograph, found.mask)
+        write_overlay(path("overlays", ".jpg"), micrograph, found.mask, pixel_size_um)
         write_labels(path("labels", ".tif"), found.labels, pixel_size_um)
         if self.settings.probability:
             write_probability(path("probability", ".tif"), logits)

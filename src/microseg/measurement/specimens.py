@@ -7,13 +7,25 @@ ratios would be too large, the more so the fewer islands a field has, and would 
 
 import math
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from microseg.evaluation.intervals import CONFIDENCE, FEWEST_UNITS, FRACTION, NOT_NEGATIVE, ratio_interval
+from microseg.evaluation.intervals import (
+    CONFIDENCE,
+    FEWEST_UNITS,
+    FRACTION,
+    NOT_NEGATIVE,
+    StandardError,
+    Values,
+    holm,
+    ratio_interval,
+    standard_error,
+    welch,
+)
 from microseg.measurement.formatting import column_name, number, unit_factor
 from microseg.measurement.stereology import QUANTITIES
 
@@ -21,6 +33,8 @@ FEWEST_FOR_A_HEADLINE = 5
 """With fewer fields there is no headline, and no number of fields that would be enough."""
 FEWEST_ISLANDS = 30
 """With fewer islands in all the report warns that they are few."""
+FEW_SPECIMENS = 4
+"""So many are compared each with each; of more each is compared with the first."""
 UNEQUAL = 1.1
 """The report warns where areas or pixel sizes of fields differ by a larger factor."""
 ACCURACIES = (10, 5)
@@ -31,12 +45,15 @@ COLUMNS = (
     *(f"more_fields_for_{accuracy}_percent" for accuracy in ACCURACIES),
 )
 
-COUNTED_IN: dict[str, tuple[str, Literal["islands", "matrix"]]] = {
+DIFFERENCE_COLUMNS = ("specimen", "minus", "quantity", "difference", "low", "high", "p")
+
+INVERSE: dict[str, tuple[str, Literal["islands", "matrix", "lines along x"]]] = {
     "mean_area_um2": ("number_per_mm2", "islands"),
     "mean_intercept_um": ("interceptions_per_mm", "islands"),
     "mean_free_path_um": ("interceptions_per_mm", "matrix"),
+    "interceptions_x_over_y": ("interceptions_y_per_mm", "lines along x"),
 }
-"""Quantities that are the area of the islands, or of the matrix between them, by what is counted in it."""
+"""Quantities that are the area of islands or matrix, or interceptions along x, by what is counted in them."""
 
 
 def specimen_table(fields: pd.DataFrame, *, scaled: bool) -> pd.DataFrame:
@@ -70,18 +87,13 @@ def summarize(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> dict[str,
         would bring it to 10 and to 5 percent. NaN where a figure is not defined: an interval of fewer than three
         fields or of islands in fewer than two, numbers of fields from fewer than five.
     """
-    column, inside = COUNTED_IN.get(quantity, (quantity, None))
-    name = column_name(column, scaled=scaled)
-    area, fraction = fields[column_name("area_um2", scaled=scaled)].to_numpy(), fields["area_fraction"].to_numpy()
-    extent = area * {None: 1, "islands": fraction, "matrix": 1 - fraction}[inside]
-    counted = (area * fields[name].to_numpy(np.float64) / unit_factor(name))[extent > 0]
-    extent = extent[extent > 0]
+    counted, extent, factor = _sums(fields, quantity, scaled=scaled)
     count, ratio, variation = len(extent), counted.sum() / extent.sum() if extent.any() else math.nan, math.nan
     if count > 1 and ratio > 0:
         residuals = (counted / ratio - extent) / extent.mean()
         variation = math.sqrt((residuals**2).sum() / (count - 1))
-    factor = unit_factor(name)
-    mean = factor * ratio if not inside else 1 / ratio if ratio else math.nan
+    inverse = quantity in INVERSE
+    mean = factor * ratio if not inverse else 1 / ratio if ratio else math.nan
     row = dict.fromkeys(COLUMNS[2:], math.nan)
     row |= {"fields": count, "mean": mean, "standard_deviation": mean * variation}
     if ratio == 0 and quantity.startswith("number") and count >= FEWEST_UNITS:
@@ -92,13 +104,32 @@ def summarize(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> dict[str,
     if interval is None or math.isnan(mean):
         return row
     low, high = factor * interval.low, factor * interval.high
-    if inside:
+    if inverse:
         low, high = 1 / interval.high, 1 / interval.low
     row |= {"low": low, "high": high, "relative_accuracy_percent": 50 * (high - low) / mean}
     if count >= FEWEST_FOR_A_HEADLINE:
         for goal in ACCURACIES:
             row[f"more_fields_for_{goal}_percent"] = rounded_up(fields_for(goal / 100, variation) - count)
     return row
+
+
+def _sums(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> tuple[Values, Values, float]:
+    """Return what is counted in each field and in how much, in pixels or micrometres, and the factor to the unit.
+
+    The quantity is the factor times the ratio of their sums, or the inverse of this ratio if it is in INVERSE.
+    """
+
+    def column(name: str) -> Values:
+        name = column_name(name, scaled=scaled)
+        return np.asarray(fields[name], np.float64) / unit_factor(name)
+
+    counted_in, of = INVERSE.get(quantity, (quantity, "fields"))
+    area, fraction = column("area_um2"), column("area_fraction")
+    extents = {"fields": area, "islands": area * fraction, "matrix": area * (1 - fraction)}
+    extents["lines along x"] = area * column("interceptions_x_per_mm")
+    extent, counted = extents[of], area * column(counted_in)
+    known = (extent > 0) | (counted > 0)
+    return counted[known], extent[known], unit_factor(column_name(counted_in, scaled=scaled))
 
 
 def fields_for(goal: float, variation: float) -> int:
@@ -121,17 +152,63 @@ def rounded_up(count: int) -> int:
     return max(0, -(-count // step) * step)
 
 
-def sampling_warnings(fields: pd.DataFrame, *, scaled: bool) -> Iterator[str]:
-    """Yield what about the fields of each specimen weakens its estimates; arguments as for `specimen_table`."""
+def difference_table(fields: pd.DataFrame, *, scaled: bool) -> pd.DataFrame:
+    """Compare specimens: up to FEW_SPECIMENS each with each, more with the first.
+
+    Args:
+        fields: the table of fields, each of them once.
+        scaled: whether its lengths are in micrometres or in pixels.
+
+    Returns:
+        A row of DIFFERENCE_COLUMNS for each quantity and pair that both have a standard error: the specimen minus
+        another one, its 95 % interval, and the p-value after Holm for the pairs of the quantity.
+    """
+    groups = {str(name): group for name, group in fields.groupby("specimen", sort=False)}
+    pairs = [(later, earlier) for earlier, later in combinations(groups, 2)]
+    if len(groups) > FEW_SPECIMENS:
+        pairs = pairs[: len(groups) - 1]
+    rows = []
+    for quantity in QUANTITIES:
+        errors = {name: _standard_error(group, quantity, scaled=scaled) for name, group in groups.items()}
+        found = [
+            (pair, *welch(first, second))
+            for pair in pairs
+            if (first := errors[pair[0]]) and (second := errors[pair[1]])
+        ]
+        column = column_name(quantity, scaled=scaled)
+        for (pair, difference, interval, _), p in zip(found, holm([p for *_, p in found]), strict=True):
+            rows.append([*pair, column, difference, interval.low, interval.high, p])
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
+
+
+def _standard_error(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> StandardError | None:
+    """Return a quantity of a specimen with its standard error and degrees of freedom, None without interval."""
+    counted, extent, factor = _sums(fields, quantity, scaled=scaled)
+    found = standard_error(np.stack([counted, extent])) if np.count_nonzero(counted > 0) > 1 else None
+    if found is None or math.isnan(found[0]):
+        return None
+    ratio, error, freedom = found
+    return (
+        (1 / ratio, error / ratio**2, freedom)
+        if quantity in INVERSE
+        else (factor * ratio, factor * error, freedom)
+    )
+
+
+def sampling_warnings(fields: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[str, str]]:
+    """Yield what weakens the estimates, and of which specimen; arguments as for `specimen_table`."""
     for specimen, group in fields.groupby("specimen", sort=False):
         islands = int(group["islands"].sum())
         if 0 < islands < FEWEST_ISLANDS:
             yield (
-                f"{specimen}: {islands} island{'s' if islands > 1 else ''} in all, fewer than {FEWEST_ISLANDS}: "
-                "the intervals are wide, and hold for islands scattered at random"
+                (
+                    f"fewer than {FEWEST_ISLANDS} islands in all: the intervals are wide, and hold for islands "
+                    "scattered at random"
+                ),
+                f"{specimen} ({islands})",
             )
         for column, what in (("area_um2", "area"), ("pixel_size_um", "pixel size")):
             name = column_name(column, scaled=scaled)
             if name in group and group[name].max() > UNEQUAL * group[name].min():
                 factor = number(group[name].max() / group[name].min(), 2)
-                yield f"{specimen}: the {what} of its fields differs {factor}-fold; each counts by its area"
+                yield f"the {what} of the fields differs; each counts by its area", f"{specimen} ({factor}-fold)"

@@ -19,6 +19,7 @@ Direction = Literal["x", "y", "both"]
 QUANTITIES = (
     *("area_fraction", "number_per_mm2", "number_without_specks_per_mm2", "mean_area_um2", "interceptions_per_mm"),
     *("mean_intercept_um", "mean_free_path_um", "boundary_per_mm"),
+    *("interceptions_x_per_mm", "interceptions_y_per_mm", "interceptions_x_over_y"),
 )
 """The quantities that are estimated for a specimen, by their columns."""
 
@@ -37,16 +38,17 @@ def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str,
     Returns:
         The quantities in pixels, by column: area of the field; area fraction A_A = V_V; number of islands, and of
         specks among them; number per area N_A after Saltykov, with and without specks; mean area A_A / N_A;
-        interceptions per length N_L; mean intercept length A_A / N_L; mean free path (1 - A_A) / N_L (R. L.
-        Fullman, Trans. AIME 197:447, 1953); boundary area per volume S_V = 2 P_L = 4 N_L, which assumes an
-        isotropic structure (C. S. Smith and L. Guttman, Trans. AIME 197:81, 1953). NaN where a quantity is not
-        defined, such as the mean area without islands, or N_A where an island spans the field.
+        interceptions per length N_L, also along x and y alone; mean intercept length A_A / N_L; mean free path
+        (1 - A_A) / N_L (R. L. Fullman, Trans. AIME 197:447, 1953); boundary area per volume S_V = 2 P_L = 4 N_L,
+        which assumes an isotropic structure (C. S. Smith and L. Guttman, Trans. AIME 197:81, 1953). NaN where a
+        quantity is not defined, such as the mean area without islands, or N_A where an island spans the field.
     """
     area = float(mask.size)
     fraction = float(np.count_nonzero(mask)) / area
     counts, whole = saltykov_counts(touched_sides(labels)), island_areas(labels) >= SPECK_AREA
     number = float(counts.sum()) / area
-    interceptions = interceptions_per_length(mask, direction)
+    along = interceptions_per_length(mask)
+    interceptions = along[direction]
     return {
         "area_um2": area,
         "area_fraction": fraction,
@@ -59,6 +61,8 @@ def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str,
         "mean_intercept_um": _ratio(fraction, interceptions),
         "mean_free_path_um": _ratio(1 - fraction, interceptions),
         "boundary_per_mm": 4 * interceptions,
+        "interceptions_x_per_mm": along["x"],
+        "interceptions_y_per_mm": along["y"],
     }
 
 
@@ -97,22 +101,23 @@ def saltykov_counts(touched: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(counts, np.float64)
 
 
-def interceptions_per_length(mask: Mask, direction: Direction) -> float:
-    """Return N_L, the islands intercepted per pixel of test line; NaN where no line has two pixels.
+def interceptions_per_length(mask: Mask) -> dict[Direction, float]:
+    """Return N_L, the islands intercepted per pixel of test line, by the direction of the lines.
 
     Every row, every column, or both are test lines. Points where a line enters or leaves an island are counted,
     two for each island (N_L = P_L / 2), so that an island at the end of a line counts one half. Lines reach from
-    the centre of the first pixel to that of the last: no boundary can be seen beyond these.
+    the centre of the first pixel to that of the last: no boundary can be seen beyond these. NaN where no line has
+    two pixels.
     """
-    crossings = length = 0
     height, width = mask.shape
-    if direction in ("x", "both"):
-        crossings += int(np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
-        length += height * (width - 1)
-    if direction in ("y", "both"):
-        crossings += int(np.count_nonzero(mask[1:] != mask[:-1]))
-        length += width * (height - 1)
-    return crossings / 2 / length if length else math.nan
+    rows, columns = height * (width - 1), width * (height - 1)
+    across = int(np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+    down = int(np.count_nonzero(mask[1:] != mask[:-1]))
+    return {
+        "x": _ratio(across / 2, rows),
+        "y": _ratio(down / 2, columns),
+        "both": _ratio((across + down) / 2, rows + columns),
+    }
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -36,5 +36,5 @@ def test_a_commit_is_checked_as_make_lint_checks() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     citation = read_yaml("CITATION.cff")
     assert citation["version"] == PROJECT["version"]
-    newest = next(text for level, text in headings(ROOT / "CHANGELOG.md") if level == 2)
+    newest = next(text for level, text in headings(ROOT / "CHANGELOG.md") if level == 2 and text != "[Unreleased]")
     assert newest == f"[{PROJECT['version']}] - {citation['date-released']}"

@@ -181,7 +181,7 @@ def test_the_experiments_of_the_sweeps_are_plotted_or_excluded_with_the_reason(p
     command = microseg("experiments", "--x", "split.sample_size", "--where", "train.epochs=7", "--output", "drawn")
     said = run(*command, cwd=project, **toy_environment(project)).stdout
     assert "| n22-e7 | 22 | 2021 | sigmoid | 0.110 | 0.050 | 0.120 |" in said
-    assert "There is only one seed per value" in said
+    assert "A value has fewer than 3 seeds" in said
     assert "n10-e20-lr5" not in said
     assert "- n10-e20-lr0.01: train.epochs is 20, not 7; train.lr is 0.01, not 0.001" in said
     assert sorted(path.name for path in (project / "drawn").iterdir()) == [

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, write_polygons
 from microseg.micrographs.images import pixel_digest, read_micrograph
 from microseg.network.image_statistics import read_image_statistics
-from microseg.network.model_card import read_card
+from microseg.network.model_card import WeightsOrigin, read_card, write_weights_origin
 from microseg.splits import SplitRow, write_split
 
 from pipeline_files import ROOT
@@ -54,7 +54,7 @@ def start_from(folder: Path, model: Path | None) -> None:
     weights = folder / "data/encoder_weights"
     shutil.rmtree(weights, ignore_errors=True)
     weights.mkdir(parents=True)
-    (weights / "origin.json").write_text(json.dumps({"kind": "model" if model else "none", "encoder": "plain"}))
+    write_weights_origin(weights, WeightsOrigin("model" if model else "none", "plain"))
     if model:
         shutil.copytree(model, weights / "model")
 

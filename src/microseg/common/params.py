@@ -180,10 +180,7 @@ class TrainParams(Section):
     def _encoder_fits_the_network(self) -> Self:
         if self.encoder != PLAIN_ENCODER:
             if self.encoder_weights == "none" and self.encoder_lr_multiplier == 0:
-                raise ValueError(
-                    "encoder_lr_multiplier 0 would freeze random weights; set it to more than 0, or "
-                    "encoder_weights to others than none"
-                )
+                raise ValueError("encoder_lr_multiplier 0 would freeze random weights; set encoder_weights")
             if self.activation_checkpointing:
                 raise ValueError(
                     "activation_checkpointing works only with encoder plain; set it to false; to save memory, "
@@ -223,14 +220,9 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _the_schedule_reaches_its_rate_and_its_end(self) -> Self:
-        decay = max(1, round(self.epochs * self.decay_fraction))
+        hold = max(1, self.epochs - max(1, round(self.epochs * self.decay_fraction)))
         # A constant rate may still be rising at the end of a short training: a longer one continues from there.
-        most = {
-            "constant": self.epochs,
-            "wsd": max(1, self.epochs - decay),
-            "cosine": self.epochs - 1,
-            "one_cycle": 0,
-        }
+        most = {"constant": self.epochs, "wsd": hold, "cosine": self.epochs - 1, "one_cycle": 0}
         if self.warmup_epochs > most[self.schedule]:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, but with schedule {self.schedule} and {self.epochs} "
@@ -238,8 +230,7 @@ class TrainParams(Section):
             )
         if self.early_stopping_patience is not None and self.schedule != "constant":
             raise ValueError(
-                f"early_stopping_patience would stop before the decay of schedule {self.schedule} ends; set it to "
-                "null, or schedule to constant"
+                f"early_stopping_patience would end it before the decay of schedule {self.schedule}; set null"
             )
         return self
 

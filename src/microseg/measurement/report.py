@@ -34,10 +34,8 @@ from microseg.measurement.stereology import SPECK_AREA
 from microseg.splits import VALIDATION
 
 TEMPLATE = "report.html.j2"
-GRID_WIDTHS = ((50, 300), (200, 220))
+GRID_WIDTHS = ((50, 300), (200, 220), (math.inf, 170))
 """The width of a field on the page in pixels, up to a number of fields."""
-SMALLEST_GRID_WIDTH = 170
-
 MOST_ROWS_A_QUANTITY = 4
 """More specimens have one row each, without standard deviations and numbers of fields."""
 
@@ -92,7 +90,7 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
         "islands_note": _islands_note(table, results),
         "fewest_for_a_histogram": FEWEST_FOR_A_HISTOGRAM,
         "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
-        "grid_width": next((width for most, width in GRID_WIDTHS if count <= most), SMALLEST_GRID_WIDTH),
+        "grid_width": next(width for most, width in GRID_WIDTHS if count <= most),
         "fields": _fields(results),
         "table": _table(results),
         "details": _details(results),
@@ -388,9 +386,8 @@ def _details(results: Results) -> list[tuple[str, str]]:
 
 def _training_pixel_size(results: Results) -> str:
     size = results.training_pixel_size
-    if size is None:
-        return "not known, so that another magnification would not be noticed"
-    return f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
+    known = size and f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
+    return known or "not known, so that another magnification would not be noticed"
 
 
 def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:
@@ -398,6 +395,6 @@ def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:
     found: dict[int, dict[str, Any]] = {}
     for image, record in zip(results.intake.images, results.records, strict=True):
         if image.bar:
-            example = {"image": image.name, "thumbnail": record["bar"], "count": 0}
-            found.setdefault(image.bar, example)["count"] += 1
+            one = found.setdefault(image.bar, {"image": image.name, "thumbnail": record["bar"], "count": 0})
+            one["count"] += 1
     return sorted(found.items())

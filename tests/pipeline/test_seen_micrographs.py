@@ -66,6 +66,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "params.yaml", folder)
     set_params(folder, {f"train.{key}": value for key, value in (TINY | {"epochs": 1}).items()})
     write_blobs(folder / "data/raw", 14, 32, 32)
+    (folder / "data/raw/metadata.csv").write_text("image_url\n")
     shutil.move(folder / "data/raw/masks", folder / "data/masks")
     outline = [(4, 4), (9, 4), (9, 9)]
     write_polygons(

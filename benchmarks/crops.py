@@ -43,7 +43,7 @@ def measure(folder: Path, names: tuple[str, ...], limit_gb: str, crops: int) -> 
     """Return the seconds of the first crop of a micrograph, and the crops per second after that."""
     from PIL import Image
 
-    from microseg.common.params import read_params
+    from microseg.common.params_file import read_params
     from microseg.network.inputs import MaskedMicrographs
     from microseg.training.data import Draw, TrainingCrops
     from microseg.training.pixel_cache import LIMIT_VARIABLE, PixelCache

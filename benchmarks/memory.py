@@ -50,7 +50,8 @@ def write_micrographs(folder: Path, count: int) -> None:
 
 def train_here(folder: Path, changes: dict[str, object]) -> None:
     """Train in this process and print its peak memory, and that of its reader, in MB."""
-    from microseg.common.params import TrainParams, read_params
+    from microseg.common.params import TrainParams
+    from microseg.common.params_file import read_params
     from microseg.network.devices import start
     from microseg.network.inputs import MaskedMicrographs
     from microseg.training.train import train

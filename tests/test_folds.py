@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.common.params import read_params
+from microseg.common.params_file import read_params
 from microseg.splits import TEST, TRAIN, VALIDATION, Fold, draw_fold, images_of
 
 from pipeline_files import ROOT

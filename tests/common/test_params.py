@@ -7,8 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
-from microseg.common.params import PARAMETER_KEYS, check_key, read_params, read_yaml
-from microseg.common.renamed import RENAMED, RENAMED_VALUES
+from microseg.common.params import PARAMETER_KEYS
+from microseg.common.params_file import RENAMED, RENAMED_VALUES, check_key, read_params, read_yaml
 
 MANUAL = Path(__file__).parents[2] / "params.yaml"
 

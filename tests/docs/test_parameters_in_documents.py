@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from microseg.common.params import PARAMETER_KEYS
-from microseg.common.renamed import RENAMED, RENAMED_VALUES
+from microseg.common.params_file import RENAMED, RENAMED_VALUES
 from microseg.experiments.settings import build_grid
 
 from documents import ALL_COMMANDS, DOCUMENTS, Command, name_of, texts

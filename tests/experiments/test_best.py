@@ -3,7 +3,7 @@
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.common.params import flat_params, read_params
+from microseg.common.params_file import flat_params, read_params
 from microseg.experiments.best import choose, to_text
 from microseg.experiments.dvc_access import FINISHED, Row, cell
 

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 
 from microseg.common.errors import InputError
-from microseg.common.params import flat_params, read_params
+from microseg.common.params_file import flat_params, read_params
 from microseg.evaluation.intervals import holm
 from microseg.experiments import comparison as comparison_module
 from microseg.experiments.comparison import Comparison, Dataset, compare, read_dataset, read_image_table

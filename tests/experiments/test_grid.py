@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.common.params import flat_params, read_params
+from microseg.common.params_file import flat_params, read_params
 from microseg.experiments.settings import build_grid, parse_setting
 
 from pipeline_files import ROOT

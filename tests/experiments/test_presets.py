@@ -5,7 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from microseg.common.errors import InputError
-from microseg.common.params import flat_params, read_params
+from microseg.common.params_file import flat_params, read_params
 from microseg.experiments.settings import build_grid, preset_options, read_preset
 
 from pipeline_files import ROOT

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from microseg.common.files import write_csv
-from microseg.common.params import TrainParams, read_params
+from microseg.common.params import TrainParams
+from microseg.common.params_file import read_params
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.network.devices import start
 from microseg.network.inputs import MaskedMicrographs

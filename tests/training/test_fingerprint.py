@@ -174,7 +174,6 @@ def test_the_code_that_counts_is_all_that_the_training_loop_imports_except_repor
         "common.parallel",
         "common.params",
         "common.progress",
-        "common.renamed",
         "common.tables",
         "network.memory",
         "network.model_card",

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.common.params import Params, read_params
+from microseg.common.params import Params
+from microseg.common.params_file import read_params
 
 DVC_STAGE = "DVC_STAGE"
 """The environment variable in which DVC names the stage whose command it runs."""

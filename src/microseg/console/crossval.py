@@ -39,7 +39,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _crossval(parsed: argparse.Namespace) -> int:
     if parsed.jobs < 1:
         parsed.refuse("--jobs: give at least 1")
-    from microseg.common.params import PARAMS
+    from microseg.common.params_file import PARAMS
     from microseg.experiments.crossval import fold_settings, out_of_fold, write_crossval
     from microseg.experiments.settings import build_grid
     from microseg.experiments.sweep import run_sweep

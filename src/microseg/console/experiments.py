@@ -51,7 +51,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiments(parsed: argparse.Namespace) -> int:
-    from microseg.common.params import PARAMS, check_key, read_params
+    from microseg.common.params_file import PARAMS, check_key, read_params
     from microseg.experiments.best import choose, to_text
     from microseg.experiments.comparison import EVALUATION, SEED, SPLIT, compare, read_micrographs
     from microseg.experiments.dvc_access import cell, experiment_table

@@ -18,7 +18,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _print_options(parsed: argparse.Namespace) -> int:
-    from microseg.common.params import PARAMS
+    from microseg.common.params_file import PARAMS
     from microseg.experiments.settings import preset_options
 
     sys.stdout.write(" ".join(preset_options(parsed.file, PARAMS)) + "\n")

@@ -40,7 +40,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
         parsed.refuse("give -S KEY=VALUE,VALUE, and --jobs of at least 1")
     if parsed.scheduler and parsed.jobs is not None:
         parsed.refuse("--scheduler takes no --jobs; start as many workers as experiments shall run at a time")
-    from microseg.common.params import PARAMS
+    from microseg.common.params_file import PARAMS
     from microseg.experiments.settings import build_grid
 
     experiments = build_grid(parsed.settings, PARAMS)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from microseg.common.errors import InputError
-from microseg.common.params import flatten
+from microseg.common.params_file import flatten
 
 Cell = float | str
 MISSING = "None"

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from microseg.common.errors import InputError
-from microseg.common.params import check_key, flat_params, flatten, read_params, read_yaml
+from microseg.common.params_file import check_key, flat_params, flatten, read_params, read_yaml
 
 SHORT_NAMES = {"split.sample_size": "n", "train.epochs": "e"}
 """The parameters in the name of every experiment, swept or not, each with its letter."""

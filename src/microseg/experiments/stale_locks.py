@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from microseg.common.files import output_file, project_root
-from microseg.common.params import read_yaml
+from microseg.common.params_file import read_yaml
 from microseg.experiments.dvc_access import try_git
 
 log = logging.getLogger(__name__)

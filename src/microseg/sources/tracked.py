@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.common.params import read_yaml
+from microseg.common.params_file import read_yaml
 
 CONTENT = ("images", "annotations.csv", "annotations.json", "annotations", "masks", "metadata.csv")
 """What the folder source reads."""

@@ -172,15 +172,38 @@ def wilcoxon_p(first: ArrayLike, second: ArrayLike, groups: Sequence[str]) -> fl
 def welch(first: StandardError, second: StandardError) -> tuple[float, Interval, float]:
     """Return the first value minus the second one of other units, its interval, and the p-value of no difference.
 
-    The degrees of freedom are Satterthwaite's (Welch, Biometrika 34:28, 1947).
+    After Welch (Biometrika 34:28, 1947).
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
-    difference, error = first[0] - second[0], math.hypot(first[1], second[1])
-    freedom = error**4 / (first[1] ** 4 / first[2] + second[1] ** 4 / second[2])
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    difference = first[0] - second[0]
+    error, freedom = combined_error(first[1:], second[1:])
     p = 2 * float(stdtr(freedom, -abs(difference) / error))
-    return difference, Interval(difference - half, difference + half), p
+    return difference, student_interval(difference, error, freedom), p
+
+
+def combined_error(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """Return the standard error of a sum of independent estimates, and its degrees of freedom after Satterthwaite.
+
+    Args:
+        first: the standard error and the degrees of freedom of one of them; an error of 0 has no effect.
+        second: those of the other, with an error above 0.
+    """
+    error = math.hypot(first[0], second[0])
+    return error, error**4 / (first[0] ** 4 / first[1] + second[0] ** 4 / second[1])
+
+
+def student_interval(value: float, error: float, freedom: float, bounds: Bounds | None = None) -> Interval:
+    """Return Student's interval of a value with its standard error, within `bounds` if there are any."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    if bounds is None:
+        return Interval(value - half, value + half)
+    lowest, highest = bounds
+    if lowest < value < highest:
+        return Interval(*_within(value, half, lowest, highest))
+    return Interval(max(value - half, lowest), min(value + half, highest))
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -225,14 +248,8 @@ def standard_error(columns: Values, groups: Sequence[str] | None = None) -> Stan
 
 
 def _interval(columns: Values, groups: Sequence[str] | None, bounds: Bounds | None) -> Interval | None:
-    from scipy.stats import t
-
     found = standard_error(columns, groups)
-    if found is None:
-        return None
-    value, error, freedom = found
-    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return Interval(*(_within(value, half, *bounds) if bounds else (value - half, value + half)))
+    return None if found is None else student_interval(*found, bounds)
 
 
 def _ratio(columns: Values) -> Values:

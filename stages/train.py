@@ -62,18 +62,16 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
             origin = read_weights_origin(arguments.encoder_weights)
             common = (training, validation, params.train, params.train.seed, used, origin.card_entry)
             described = describe(saved.epoch, measured.iou, *common)
-            temperature, best_logit, entropy = calibrate(
-                fabric, weights, validation, params.train, tiling, origin.pretraining
-            )
+            found = calibrate(fabric, weights, validation, params.train, tiling, origin.pretraining)
             card = replace(
                 described,
-                temperature=temperature,
-                best_logit=best_logit,
+                temperature=found.temperature,
+                best_logit=found.best_logit,
                 foreground=params.download.foreground,
                 ancestor_micrographs=seen.names,
             )
             write_model(folder, weights, card)
-            write_image_statistics(folder, training, entropy, seen.digests, scale)
+            write_image_statistics(folder, training, found.entropy, seen.digests, scale)
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
         outputs.write_curves(state.records)

@@ -8,7 +8,7 @@ from microseg.network.model_card import Pretraining, WeightsOrigin, read_weights
 
 def test_an_origin_is_read_as_written(tmp_path):
     given = ("micronet", "resnet50", "w.pth", "1.1", "https://a.example/w.pth", "ab" * 32, 5, "MIT")
-    origin = WeightsOrigin(*given, Pretraining((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), tensorflow=True))
+    origin = WeightsOrigin(*given, Pretraining([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], tensorflow=True))
     write_weights_origin(tmp_path, origin)
     assert read_weights_origin(tmp_path) == origin
 

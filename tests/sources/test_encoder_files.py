@@ -94,5 +94,5 @@ def test_encoders_trained_on_micrographs_are_normalized_as_their_program_did():
     for encoder in encoders_with("micronet"):
         mean = encoder_file("micronet", encoder).pretraining.mean
         odd = {"inceptionv4", "inceptionresnetv2", "xception"}
-        assert (mean == (0.5, 0.5, 0.5)) == (encoder in odd)
+        assert (mean == [0.5, 0.5, 0.5]) == (encoder in odd)
         assert encoder_file("imagenet-micronet", encoder).pretraining.mean == mean

@@ -142,18 +142,15 @@ def unlike_evaluation(settings: Settings, evaluation: Mapping[str, Any] | None) 
     if "settings" not in evaluation:
         return ["thresholds, radii and tiles of the evaluation are not known"]
     then = evaluation["settings"].get("predict", {})
-    now = {"tta": "d4" if settings.tta else "none", "tile_size": settings.tile_size}
-    names = {"tta": "test-time augmentation", "tile_size": "size of the tiles"}
-    found = [
-        f"{names[key]} is {now[key] or 'none'}, there {then.get(key) or 'none'}"
-        for key in now
-        if now[key] != then.get(key)
-    ]
-    if settings.min_area.number:
-        found.append("small islands are excluded, there they count")
-    if settings.resample:
-        found.append("micrographs are resampled, there they are not")
-    return found
+    tta = "d4" if settings.tta else "none"
+    tiles, tiles_then = settings.tile_size or "none", then.get("tile_size") or "none"
+    differences = {
+        f"test-time augmentation is {tta}, there {then.get('tta')}": tta != then.get("tta"),
+        f"size of the tiles is {tiles}, there {tiles_then}": tiles != tiles_then,
+        "small islands are excluded, there they count": settings.min_area.number > 0,
+        "micrographs are resampled, there they are not": settings.resample,
+    }
+    return [text for text, differs in differences.items() if differs]
 
 
 def pixel_size_of_training(statistics: ImageStatistics | None, card: ModelCard) -> PixelSize | None:

@@ -20,26 +20,20 @@ from microseg.network.model_card import MODEL_FOLDER, ORIGIN_FILE, WEIGHTS_FILE,
 from microseg.network.model_io import read_model
 from microseg.network.networks import EncoderNetwork, build_network
 
-CLASSIFIERS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "linear.")
-LAST_CONVOLUTIONS = ("conv_head.", "bn2.", "_conv_head.", "_bn1.")
-"""Prefixes of layers after the features in files of weights, which encoders do not have.
-
-Some encoders of segmentation_models_pytorch do have the last convolution of EfficientNets and its batch
-normalization, though no decoder uses their output.
-"""
+AFTER_FEATURES = (
+    *("fc.", "_fc.", "classifier.", "last_linear.", "head.", "linear."),
+    *("conv_head.", "bn2.", "_conv_head.", "_bn1."),
+)
+"""Prefixes in files of weights of classifiers and last convolutions, which most encoders do not have."""
 
 MAX_LISTED = 10
 """How many keys of each kind of mistake, or micrographs, an error lists."""
 
 
 def initial_weights(folder: Path, params: TrainParams) -> dict[str, Tensor]:
-    """Return the initial weights of a training by their names in its network; {} if all of them are random.
+    """Return the initial weights in the output of the stage encoder_weights, by their names in the network.
 
-    With the weights of an encoder those of the decoder are random; a model has all of them.
-
-    Args:
-        folder: the output of the stage encoder_weights.
-        params: the parameters of the training.
+    Those that are missing are random: all or none of them, or those of the decoder.
 
     Raises:
         InputError: they are of another network, incomplete, or not the ones that the stage fetched.
@@ -98,24 +92,19 @@ def seen_micrographs(folder: Path) -> SeenMicrographs:
 
 
 def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
-    """Load a file of weights into an encoder of segmentation_models_pytorch.
+    """Load a file of weights into an encoder of segmentation_models_pytorch called `name`.
 
-    Args:
-        encoder: the encoder, whose weights are replaced.
-        path: a file of torch or of safetensors; the keys are those of torchvision, timm, Cadene's
-            pretrained-models.pytorch or, for EfficientNet-Lite0, of lukemelas' EfficientNet-PyTorch.
-        name: the name of the encoder, for errors.
+    The file is one of torch or of safetensors, with the keys of torchvision, timm, Cadene's
+    pretrained-models.pytorch or, for EfficientNet-Lite0, of lukemelas' EfficientNet-PyTorch.
 
     Raises:
         InputError: the file is none of these, or holds other weights than those of the encoder and a classifier.
     """
     own = encoder.state_dict()
     given = {encoder_key(key, own): tensor for key, tensor in read_tensors(path).items()}
-    not_needed = (*CLASSIFIERS, *LAST_CONVOLUTIONS)
-    given = {key: tensor for key, tensor in given.items() if key in own or not key.startswith(not_needed)}
+    given = {key: tensor for key, tensor in given.items() if key in own or not key.startswith(AFTER_FEATURES)}
     # Files from before 2018 have no count of batches, and nothing depends on it.
-    uncounted = {key: own[key] for key in own.keys() - given.keys() if key.endswith("num_batches_tracked")}
-    given |= uncounted
+    given |= {key: own[key] for key in own.keys() - given.keys() if key.endswith("num_batches_tracked")}
     mistakes = {
         "missing": sorted(own.keys() - given.keys()),
         "unexpected": sorted(given.keys() - own.keys()),
@@ -133,11 +122,7 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors in a file of torch or of safetensors, without executing any code in it.
-
-    Raises:
-        InputError: the file is neither, or holds anything other than tensors.
-    """
+    """Return the tensors in a file of torch or of safetensors, without executing code; InputError for others."""
     content = path.read_bytes()
     try:
         # A file of safetensors starts with the length of its header in eight bytes, and the header with a brace.

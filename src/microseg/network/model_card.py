@@ -5,10 +5,10 @@ also holds the file `weights` as it was fetched, or the folder `model`, a copy o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_json
@@ -37,16 +37,11 @@ OLDER_TENSORFLOW_ENCODERS = "timm-tf_efficientnet_lite"
 class Pretraining:
     """How an encoder other than plain was trained before, which its input and its layers have to match."""
 
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
     """Of red, green and blue, 0 to 1, by which images were normalized."""
     tensorflow: bool = False
     """Whether it was trained in TensorFlow: `network.networks.match_tensorflow`."""
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Self:
-        """Return what is in a file; KeyError or TypeError if it holds something else."""
-        return cls(tuple(content["mean"]), tuple(content["std"]), content["tensorflow"])
 
 
 IMAGENET = Pretraining()
@@ -110,9 +105,8 @@ class ModelCard:
     @property
     def pretraining(self) -> Pretraining:
         """How the encoder was trained before."""
-        if "pretraining" in self.encoder_weights:
-            return Pretraining.read(self.encoder_weights["pretraining"])
-        return Pretraining(tensorflow=self.encoder.startswith(OLDER_TENSORFLOW_ENCODERS))
+        older = {"tensorflow": self.encoder.startswith(OLDER_TENSORFLOW_ENCODERS)}
+        return Pretraining(**self.encoder_weights.get("pretraining", older))
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -125,8 +119,7 @@ def read_card(folder: Path) -> ModelCard:
         if content.get("foreground") is not None:
             content["foreground"] = tuple(content["foreground"])
         content["environment"] = Environment(**content["environment"])
-        if "pretraining" in content["encoder_weights"]:
-            Pretraining.read(content["encoder_weights"]["pretraining"])
+        Pretraining(**content["encoder_weights"].get("pretraining", {}))  # an error here rather than later
         return ModelCard(**content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such model card; run the stage train") from None
@@ -198,7 +191,7 @@ def read_weights_origin(folder: Path) -> WeightsOrigin:
     path = folder / ORIGIN_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return WeightsOrigin(**content | {"pretraining": Pretraining.read(content["pretraining"])})
+        return WeightsOrigin(**content | {"pretraining": Pretraining(**content["pretraining"])})
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the stage encoder_weights") from None
     except (ValueError, KeyError, TypeError) as error:

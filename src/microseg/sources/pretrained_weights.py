@@ -15,7 +15,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -157,14 +157,14 @@ def _published_files() -> list[EncoderFile]:
                 sha256=row["sha256"] or None,
                 licence=row["licence"],
                 address=row["address"] or None,
-                pretraining=Pretraining(_numbers(row["mean"]), _numbers(row["std"]), row["tensorflow"] == "yes"),
+                pretraining=Pretraining(
+                    mean=[float(value) for value in row["mean"].split()],
+                    std=[float(value) for value in row["std"].split()],
+                    tensorflow=row["tensorflow"] == "yes",
+                ),
             )
             for row in csv.DictReader(table)
         ]
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(map(float, text.split()))
 
 
 def _packaged(file: EncoderFile) -> Path:
@@ -208,15 +208,9 @@ def _copy_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOri
     _refuse_plain(encoder, weights)
     shutil.copyfile(path, folder / WEIGHTS_FILE)
     # Perhaps a published file that was downloaded by hand.
-    similar = [file.pretraining for file in _published_files() if file.encoder == encoder]
-    return WeightsOrigin(
-        "file",
-        encoder,
-        path.name,
-        sha256=file_digest(path),
-        bytes=path.stat().st_size,
-        pretraining=similar[0] if similar else IMAGENET,
-    )
+    similar = (file.pretraining for file in _published_files() if file.encoder == encoder)
+    origin = WeightsOrigin("file", encoder, path.name, sha256=file_digest(path), bytes=path.stat().st_size)
+    return replace(origin, pretraining=next(similar, IMAGENET))
 
 
 def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:

@@ -1,11 +1,10 @@
 """Checkpoints: complete training states on disk, from which a training resumes bit for bit.
 
-Trainings that differ only in their number of epochs share one folder, named after their fingerprint. It has one
-file an epoch: for the latest epoch and for those of `train.checkpoint_epochs`. The first epochs of a training are
-also those of all longer trainings, until its learning rate depends on its end. Later states belong to this
-training alone, and their names say so. A file is written beside its final path and renamed, so it is either
-complete or absent, and ends with a digest of its content. A training that is killed loses the current epoch and up
-to a minute. One process at a time trains in a folder, and all folders together stay within a limit.
+Trainings that differ only in their number of epochs share one folder, named after their fingerprint, with a file
+for the latest epoch and for those of `train.checkpoint_epochs`. They share their first epochs, until the learning
+rate depends on the end; later states have names of their own. A file is complete or absent, and ends with a digest
+of its content. A training that is killed loses the current epoch and up to a minute. One process at a time trains
+in a folder, and all folders together stay within a limit.
 
 `python -m microseg.training.checkpoints` removes all of them.
 """
@@ -35,20 +34,14 @@ SECONDS_BETWEEN_SAVES = 60.0
 
 
 class Ending(NamedTuple):
-    """What the last epochs of a training depend on, which no longer training shares."""
+    """The number of epochs of a training, and how many of its first ones it shares with longer trainings."""
 
     epochs: int
-    """The number of epochs of the training."""
     shared: int
-    """How many of its first epochs it shares with longer trainings."""
 
 
 class CheckpointFolder:
-    """The checkpoints of one training, or of several that differ in their number of epochs.
-
-    `shared_epochs` maps the number of epochs of a training to the number of first epochs it shares with all longer
-    trainings.
-    """
+    """The checkpoints of trainings that differ in their number of epochs, which `shared_epochs` maps to Ending."""
 
     def __init__(
         self,
@@ -172,9 +165,8 @@ def checkpoint_root() -> Path:
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, which allows to train in it; wait until it is free.
 
-    Two experiments that differ in the number of epochs share a folder: the second one waits, then finds its work
-    partly or completely done. The lock of a killed process is free at once, even while its data loader workers are
-    still running: the lock closes itself in every fork of the process that holds it.
+    Who waits then finds its work partly or completely done. The lock of a killed process is free at once, even
+    while its data loader workers are still running: it closes itself in every fork of the process that holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
@@ -193,8 +185,8 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 def evict(current: Path) -> None:
     """Remove the least recently used folders beside `current` until all folders are within the limit.
 
-    The limit is 20 GB or the value of the environment variable MICROSEG_CHECKPOINTS_GB. `current` stays, and so do
-    folders in which another process trains. Other processes may write, rename and remove files at the same time.
+    The limit is 20 GB or the value of the environment variable MICROSEG_CHECKPOINTS_GB. `current` and folders in
+    which another process trains stay.
     """
     files = {folder: _sizes_and_times(folder) for folder in _folders(current.parent)}
     limit = limit_bytes(LIMIT_VARIABLE, DEFAULT_LIMIT_GB)

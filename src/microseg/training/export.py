@@ -50,8 +50,7 @@ def calibrate(
 ) -> Calibration:
     """Return the calibration of a network with these `weights`, from one pass over the validation micrographs.
 
-    They are predicted on this device alone, with the tiles of the validation and without TTA. `pretraining` is
-    that of the network's encoder.
+    They are predicted on this device alone, in the tiles of the validation and without TTA.
     """
     network = build_network(params, pretraining)
     network.load_state_dict(weights)
@@ -80,10 +79,10 @@ def write_image_statistics(
     earlier: Sequence[str] = (),
     pixel_size: PixelSize | None = None,
 ) -> None:
-    """Write the statistics of the training micrographs into the folder of a model, beside weights and card.
+    """Write the statistics of the training micrographs into the folder of a model.
 
-    `entropy` is that of the model's own predictions of validation micrographs, `earlier` are the digests of what
-    the model it started from was trained on, and `pixel_size` is that of the training micrographs, if known.
+    `entropy` is that of the model on the validation micrographs, and `earlier` are the digests of what the model
+    it started from was trained on.
     """
     paths = [training.images / name for name in training.names]
     statistics, digests = zip(*map_in_processes(measure_file, paths, "image statistics"), strict=True)

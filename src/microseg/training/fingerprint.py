@@ -50,8 +50,6 @@ Where the learning rate depends on the end of the training, the names of checkpo
 ENCODER_LIBRARIES = ("segmentation-models-pytorch", "timm", "torchvision")
 """The libraries of networks with an encoder other than plain."""
 
-DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
 
 def fingerprint(
     training: MaskedMicrographs,
@@ -66,38 +64,30 @@ def fingerprint(
     """Return 32 hexadecimal digits that differ if the weights after any epoch could differ.
 
     `device` names the device and the precision. `tiling` affects the validation, and so which weights are the
-    best. `initial_weights` are those that are not random at the start of the training, and `pretraining` that of
-    their encoder.
+    best. `initial_weights` are those that are not random.
     """
-    settings = params.model_dump(exclude=WITHOUT_EFFECT | _of_another_choice(params))
+    is_plain = params.encoder == PLAIN_ENCODER
+    unused = set() if is_plain else {"base_channels", "norm_layer"}
+    unused |= {"crops_per_micrograph", "foreground_oversampling"} if params.crop_size is None else set()
+    settings = params.model_dump(exclude=WITHOUT_EFFECT | unused)
     if tiling.tile_size is not None:
         settings |= tiling._asdict()
     if params.downsample != 1 or params.augment.scale_jitter:
         settings |= {"downsampling": downsampling_method(params.downsample)}
-    if params.encoder != PLAIN_ENCODER:
+    if not is_plain:
         settings |= {"pretraining": asdict(pretraining)}
     content: dict[str, Any] = {
         "seed": seed,
         "settings": settings,
         "device": device,
-        "libraries": library_versions() | encoder_libraries(params),
+        "libraries": library_versions()
+        | ({} if is_plain else {name: version(name) for name in ENCODER_LIBRARIES}),
         "initial_weights": weights_digest(initial_weights or {}),
         "code": {module: code_digest(module) for module in CODE},
         "training": [training.names, training.digests],
         "validation": [validation.names, validation.digests],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _of_another_choice(params: TrainParams) -> set[str]:
-    """Return the parameters that have no effect because of the value of another one."""
-    whole = {"crops_per_micrograph", "foreground_oversampling"} if params.crop_size is None else set()
-    return whole | ({"base_channels", "norm_layer"} if params.encoder != PLAIN_ENCODER else set())
-
-
-def encoder_libraries(params: TrainParams) -> dict[str, str]:
-    """Return the versions of the libraries of the network; none for the plain U-Net."""
-    return {name: version(name) for name in ENCODER_LIBRARIES} if params.encoder != PLAIN_ENCODER else {}
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -136,11 +126,9 @@ def _effective(node: ast.AST, value: object) -> object:
     """Return the value of a field of a node without docstrings and empty strings."""
     if isinstance(node, ast.JoinedStr):
         return [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
-    if isinstance(node, DOCUMENTED_NODES) and value is node.body:
-        return [statement for statement in node.body if not _is_docstring(statement)]
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and value is node.body:
+        # Docstrings, of definitions and attributes, are expressions that are constants.
+        return [
+            one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+        ]
     return value
-
-
-def _is_docstring(statement: ast.stmt) -> bool:
-    """Return whether a statement is only a string: a docstring of a definition or an attribute."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

@@ -27,14 +27,11 @@ CROPS_SHOWN, CROPS_IN_A_ROW = 8, 4
 
 @dataclass(frozen=True)
 class TrainingOutputs:
-    """Where a training writes its curves and the picture of its first crops, from its first process."""
+    """The tables of epochs and of validated epochs, and the picture of the first crops, that a training writes."""
 
     history: Path
-    """The table of epochs, plots/train.csv."""
     validation: Path
-    """The table of validated epochs, plots/validation.csv."""
     crops: Path
-    """The picture of the first crops, plots/training_crops.png."""
 
     def write_curves(self, records: Sequence[EpochRecord]) -> None:
         """Write the curves so far: one line an epoch, and one line for each epoch that was validated.
@@ -101,6 +98,7 @@ def training_report(
     device: torch.device,
 ) -> dict[str, Any]:
     """Return reports/training.json; `saved` is the epoch whose weights became the model."""
+    total = math.fsum(record.seconds + record.validation_seconds for record in records)
     return {
         "epochs": records[-1].epoch,
         "model_epoch": saved.epoch,
@@ -108,24 +106,15 @@ def training_report(
         "validation_loss": measured.loss,
         "validation_iou": measured.iou,
         "predicted_foreground": measured.predicted_foreground,
-        "seconds": total_seconds(records),
+        "seconds": total,
         "waiting_fraction": waiting_fraction(records),
-        "validation_fraction": validation_fraction(records),
+        "validation_fraction": math.fsum(record.validation_seconds for record in records) / total,
         "peak_memory_gb": peak_memory_gb(device),
         "environment": asdict(used),
     }
 
 
-def total_seconds(records: Sequence[EpochRecord]) -> float:
-    """Return the wall time of all epochs, validation included."""
-    return math.fsum(record.seconds + record.validation_seconds for record in records)
-
-
 def waiting_fraction(records: Sequence[EpochRecord]) -> float:
-    """Return the fraction of the wall time in which the device waited for a batch; 0 to 1."""
-    return math.fsum(record.waiting_seconds for record in records) / total_seconds(records)
-
-
-def validation_fraction(records: Sequence[EpochRecord]) -> float:
-    """Return the fraction of the wall time spent on validation; 0 to 1."""
-    return math.fsum(record.validation_seconds for record in records) / total_seconds(records)
+    """Return the fraction of the wall time, with validation, in which the device waited for a batch; 0 to 1."""
+    waiting = math.fsum(record.waiting_seconds for record in records)
+    return waiting / math.fsum(record.seconds + record.validation_seconds for record in records)

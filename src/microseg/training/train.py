@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -44,21 +45,13 @@ def train(
 ) -> TrainingState:
     """Train a network, or resume an earlier training that was the same up to some epoch; return the last state.
 
-    Args:
-        fabric: the processes and devices of the run.
-        training: the micrographs to train on.
-        validation: the micrographs to validate on.
-        params: the section `train` of the parameters.
-        seed: determines every random choice.
-        checkpoints: the folder of the checkpoints of all trainings.
-        pixels: the folder of the pixel cache of all trainings.
-        tiling: the tiles in which the network gets validation micrographs, as later in the prediction.
-        encoder_weights: the output of the stage encoder_weights; None for random weights.
-        outputs: where to write curves and the first crops; None to write none.
+    Checkpoints and the pixel cache of all trainings are in the folders `checkpoints` and `pixels`. Validation
+    micrographs are predicted in tiles as `tiling` says, as later in the prediction. `encoder_weights` is the
+    output of the stage of that name; without it the initial weights are random. Curves and the first crops go to
+    `outputs`.
 
     Raises:
-        InputError: there are no micrographs to train or validate on, a file cannot be used, the loss is not
-            finite, or there is not enough memory.
+        InputError: there are too few micrographs, a file is broken, the loss is not finite, or memory is short.
     """
     check_subsets(training, validation)
     weights = initial_weights(encoder_weights, params) if encoder_weights is not None else {}
@@ -66,16 +59,12 @@ def train(
     with connected(fabric), out_of_memory_advice("training", TRAINING_REMEDIES), ExitStack() as locks:
 
         def acquire_checkpoints() -> CheckpointFolder:
-            environment = current_environment(fabric)
-            device = f"{environment.device}, {environment.precision}"
-            start = (weights, pretraining)
-            folder = checkpoints / fingerprint(training, validation, params, seed, device, tiling, *start)
-            locks.enter_context(exclusive_lock(folder))
-            return CheckpointFolder(
-                folder,
-                params.checkpoint_epochs,
-                lambda epochs: shared_epochs(params.schedule, epochs, params.decay_fraction),
-            )
+            used = current_environment(fabric)
+            device = f"{used.device}, {used.precision}"
+            name = fingerprint(training, validation, params, seed, device, tiling, weights, pretraining)
+            locks.enter_context(exclusive_lock(checkpoints / name))
+            shared = partial(shared_epochs, params.schedule, decay_fraction=params.decay_fraction)
+            return CheckpointFolder(checkpoints / name, params.checkpoint_epochs, shared)
 
         # Only the first process has the folder: it reads and writes checkpoints for all.
         folder = run_on_rank_zero(fabric, acquire_checkpoints)
@@ -107,7 +96,7 @@ def check_subsets(training: MaskedMicrographs, validation: MaskedMicrographs) ->
 
 
 def resume(loop: TrainingLoop, folder: CheckpointFolder | None) -> None:
-    """Restore the latest state in `folder`, which the first process alone has, in all processes."""
+    """Restore in all processes the latest state in `folder`, which the first one has."""
     latest = folder.latest(loop.params.epochs, loop.params.early_stopping_patience) if folder else None
     state = loop.fabric.broadcast(latest)
     if state is not None:

@@ -115,31 +115,19 @@ def downsample(image: ImageArray, factor: int) -> ImageArray:
 
     Grey values are averaged, so that noise does not alias. A block of a mask is foreground if any of its pixels
     is: averaged, thin islands would fade. Colors are averaged over the pixels that are not black, the background
-        of an
-    error map, so that thin errors keep their color, too.
+    of an error map, so that thin errors keep their color, too.
     """
     if factor == 1:
         return image
     if image.dtype == bool:
-        return _combine_blocks(np.logical_or, image, factor, bool)
-    if image.ndim == 3:
-        counted = (image[..., :1] | image[..., 1:2] | image[..., 2:]) > 0
-    else:
-        counted = np.ones(image.shape, bool)
-    counts = _combine_blocks(np.add, counted, factor, np.uint32)
-    means = _combine_blocks(np.add, image, factor, np.uint32) / np.maximum(counts, 1)
-    return np.asarray(np.rint(means), np.uint8)
+        return _combine_blocks(np.logical_or, image, factor)
+    counted = image.any(axis=2, keepdims=True) if image.ndim == 3 else np.ones(image.shape, bool)
+    sums, counts = (_combine_blocks(np.add, np.asarray(one, np.uint32), factor) for one in (image, counted))
+    return np.asarray(np.rint(sums / np.maximum(counts, 1)), np.uint8)
 
 
-def _combine_blocks(
-    combine: np.ufunc, values: NDArray[Any], factor: int, kind: type[bool | np.uint32]
-) -> NDArray[Any]:
-    """Combine the values in each block of `factor` x `factor` pixels, as numbers of type `kind`."""
+def _combine_blocks(combine: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Combine the values in each block of `factor` x `factor` pixels."""
     for axis in (0, 1):
-        lines = np.moveaxis(values, axis, 0)
-        combined = lines[::factor].astype(kind)
-        for offset in range(1, factor):
-            others = lines[offset::factor]
-            combine(combined[: len(others)], others, out=combined[: len(others)])
-        values = np.moveaxis(combined, 0, axis)
+        values = combine.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
     return values

@@ -55,6 +55,15 @@ def test_a_folder_and_a_model_are_enough(folder):
     }
 
 
+@pytest.mark.parametrize("place", ["heat42", "heat42/a.png/metrics.json"])
+def test_metrics_that_cannot_be_written_are_refused_before_the_work(folder, place):
+    before = sorted(folder.rglob("*"))
+    done = call("heat42", "--model", "model", "--output", "out", "--metrics", place, cwd=folder)
+    assert done.returncode == 1
+    assert f"error: {place}: cannot be written" in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

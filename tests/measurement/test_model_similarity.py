@@ -10,7 +10,8 @@ from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.common.files import write_json
-from microseg.measurement.model import find_duplicates, out_of_range, scale_factor, seen_in_training
+from microseg.measurement.model import out_of_range, scale_factor, seen_in_training
+from microseg.measurement.results import find_duplicates
 from microseg.measurement.run import run
 from microseg.measurement.settings import Request, Settings
 from microseg.micrographs.images import pixel_digest

@@ -121,6 +121,16 @@ def test_tiles_of_a_downsampled_mosaic_join_to_the_whole(tmp_path, monkeypatch):
     assert tiles.shape == grey.shape
 
 
+def test_memory_is_released_regularly_during_a_long_run(model, monkeypatch):
+    released = []
+    monkeypatch.setattr(predictor, "RELEASE_MEMORY_EVERY", 2)
+    monkeypatch.setattr(predictor, "trim_memory", lambda: released.append(True))
+    network = Predictor(model, Settings())
+    for _ in range(5):
+        network.logits(micrograph(32, 32))
+    assert len(released) == 2
+
+
 @pytest.mark.parametrize(
     ("cores", "largest", "at_once", "cores_each"),
     [(8, 1024 * 768, 8, 1), (8, 2048 * 1536, 2, 4), (5, 2048 * 1536, 2, 2), (2, 20_000**2, 1, 2), (1, 1000, 1, 1)],

@@ -27,7 +27,7 @@ def test_unreadable_images_stop_the_run_at_once_or_are_excluded_and_listed(reque
     assert pd.read_csv(request.output / "fields.csv")["image"].tolist() == ["a.png", "b.tif", "c.jpg", "e.png"]
     left_out = json.loads((request.output / "summary.json").read_text())["left_out"]
     assert [one["name"] for one in left_out] == ["d.png"]
-    assert "Excluded because it cannot be read" in (request.output / "report.html").read_text()
+    assert "Left out because it cannot be read" in (request.output / "report.html").read_text()
 
 
 def test_a_tiff_of_several_pages_is_refused(request_for, tmp_path):

@@ -3,8 +3,10 @@
 import errno
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.measurement import partial_output, segmentation
@@ -70,7 +72,7 @@ def test_resuming_with_other_settings_is_refused_and_a_new_run_starts_over(reque
         context.setattr(segmentation, "write_labels", fail)
         with pytest.raises(KeyboardInterrupt):
             run(request_for())
-    with pytest.raises(InputError, match="was started with other settings; give the same again"):
+    with pytest.raises(InputError, match="was started with other method; give the same again"):
         run(request_for(resume=True, method="morphology"))
     request = request_for(method="morphology")
     run(request)
@@ -102,6 +104,19 @@ def test_resuming_with_another_version_device_or_temperature_is_refused(
     with pytest.raises(InputError, match=rf"was started with other {change}; give the same again, or --restart"):
         run(request_for(resume=True))
     assert interrupted.exists()
+
+
+def test_resuming_with_an_edited_mask_of_the_valid_area_is_refused(request_for, tmp_path, monkeypatch):
+    mask, valid = tmp_path / "valid.png", np.full((96, 128), 255, np.uint8)
+    for first_row in (10, 20):
+        valid[:first_row] = 0
+        Image.fromarray(valid).save(mask)
+        if first_row == 10:
+            with monkeypatch.context() as context, pytest.raises(ZeroDivisionError):
+                context.setattr(run_module, "_write_tables", lambda *_: 1 / 0)
+                run(request_for(valid_area=str(mask)))
+    with pytest.raises(InputError, match="was started with other valid areas; give the same again"):
+        run(request_for(valid_area=str(mask), resume=True))
 
 
 def test_records_of_another_plan_are_measured_again(request_for, interrupted):

@@ -12,9 +12,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from microseg.measurement import run as run_module
 from microseg.measurement.model import DEFAULT_POSTPROCESS
-from microseg.measurement.predictor import Predictor
 from microseg.measurement.run import run
 from microseg.measurement.settings import parse_area
 from microseg.measurement.stereology import QUANTITIES
@@ -293,11 +291,3 @@ def test_16_bit_micrographs_keep_one_scale_of_brightness(tmp_path, request_for):
     fractions = read(request, "fields.csv")["area_fraction"].tolist()
     # The set uses 12 bits: the darker picture reaches half of the brightness, below what counts as bright.
     assert fractions == [0, masks[1].mean()]
-
-
-def test_memory_is_released_regularly_during_a_long_run(request_for, monkeypatch):
-    released = []
-    monkeypatch.setattr(run_module, "RELEASE_MEMORY_EVERY", 2)
-    monkeypatch.setattr(Predictor, "release_memory", lambda self: released.append(self))
-    run(request_for())
-    assert len(released) == 2  # five micrographs

@@ -30,6 +30,14 @@ def test_sub_folders_are_specimens_and_results_keep_them_in_their_names(request_
     assert (request.output / "overlays/heat43/IMG_1.jpg").is_file()
 
 
+def test_heat_2_comes_before_heat_11_in_tables_and_figures(request_for, tmp_path):
+    names = ["heat 2/IMG_9.png", "heat 2/IMG_10.png", "heat 11/IMG_1.png"]
+    write_disks(tmp_path / "batch", names)
+    results = run(request_for(folder=tmp_path / "batch"))
+    assert results.fields["image"].tolist() == names
+    assert list(results.sensitivity) == ["heat 2", "heat 11"]
+
+
 def test_an_interrupted_run_of_sub_folders_is_resumed(request_for, tmp_path, monkeypatch):
     write_disks(tmp_path / "batch", ["heat42/a.png", "heat43/a.png"])
     request = request_for(folder=tmp_path / "batch")

@@ -7,46 +7,33 @@ the same columns hold pixels and are named for them: mean_area_px2, number_per_p
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-# For each unit that a column name can end in: the power of the pixel size that converts a value in pixels to
-# micrometres, the factor from there to the unit, and the unit in pixels.
-_POWERS = {"um": 1, "um2": 2, "per_mm": -1, "per_mm2": -2}
-_FACTORS = {"um": 1.0, "um2": 1.0, "per_mm": 1e3, "per_mm2": 1e6}
-_IN_PIXELS = {"um": "px", "um2": "px2", "per_mm": "per_px", "per_mm2": "per_px2"}
-
-NAMES = {
-    "area_fraction": "Area fraction A<sub>A</sub>",
-    "number_per_mm2": "Islands per area N<sub>A</sub>",
-    "number_without_specks_per_mm2": "N<sub>A</sub> without specks",
-    "mean_area_um2": "Mean island area",
-    "interceptions_per_mm": "Islands intercepted per line length N<sub>L</sub>",
-    "mean_intercept_um": "Mean intercept length",
-    "mean_free_path_um": "Mean free path \N{GREEK SMALL LETTER LAMDA}",
-    "boundary_per_mm": "Boundary area per volume S<sub>V</sub>",
-    "interceptions_x_per_mm": "N<sub>L</sub> along x",
-    "interceptions_y_per_mm": "N<sub>L</sub> along y",
-    "interceptions_x_over_y": "Ratio of N<sub>L</sub> along x to y",
+_UNITS = {
+    "um": (1, 1.0, "px"),
+    "um2": (2, 1.0, "px2"),
+    "per_mm": (-1, 1e3, "per_px"),
+    "per_mm2": (-2, 1e6, "per_px2"),
 }
-"""What a report calls each quantity, as HTML."""
+"""For each unit that a column name can end in: the power of the pixel size that converts a value in pixels to
+micrometres, the factor from there to the unit, and the unit in pixels."""
 
-UNITS = {
-    "area_fraction": "%",
-    "number_per_mm2": "1/mm\N{SUPERSCRIPT TWO}",
-    "number_without_specks_per_mm2": "1/mm\N{SUPERSCRIPT TWO}",
-    "mean_area_um2": "\N{MICRO SIGN}m\N{SUPERSCRIPT TWO}",
-    "interceptions_per_mm": "1/mm",
-    "mean_intercept_um": "\N{MICRO SIGN}m",
-    "mean_free_path_um": "\N{MICRO SIGN}m",
-    "boundary_per_mm": "mm\N{SUPERSCRIPT TWO}/mm\N{SUPERSCRIPT THREE}",
-    "interceptions_x_per_mm": "1/mm",
-    "interceptions_y_per_mm": "1/mm",
-    "interceptions_x_over_y": "",
+SQUARED = "\N{SUPERSCRIPT TWO}"
+_LABELS = {
+    "area_fraction": ("Area fraction A_A", "%"),
+    "number_per_mm2": ("Islands per area N_A", f"1/mm{SQUARED}"),
+    "number_without_specks_per_mm2": ("N_A without specks", f"1/mm{SQUARED}"),
+    "mean_area_um2": ("Mean island area", f"\N{MICRO SIGN}m{SQUARED}"),
+    "interceptions_per_mm": ("Islands intercepted per line length N_L", "1/mm"),
+    "mean_intercept_um": ("Mean intercept length", "\N{MICRO SIGN}m"),
+    "mean_free_path_um": ("Mean free path \N{GREEK SMALL LETTER LAMDA}", "\N{MICRO SIGN}m"),
+    "boundary_per_mm": ("Boundary area per volume S_V", f"mm{SQUARED}/mm\N{SUPERSCRIPT THREE}"),
+    "interceptions_x_per_mm": ("N_L along x", "1/mm"),
+    "interceptions_y_per_mm": ("N_L along y", "1/mm"),
+    "interceptions_x_over_y": ("Ratio of N_L along x to y", ""),
 }
-
-PIXEL_UNITS = {column: unit.replace("\N{MICRO SIGN}m", "px").replace("mm", "px") for column, unit in UNITS.items()}
 
 MINUS = "\N{MINUS SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -59,38 +46,51 @@ def to_units(values: Mapping[str, Any], pixel_size_um: float | None) -> dict[str
         values: numbers or arrays in pixels, by the column name for micrometres: {"mean_area_um2": square pixels}.
         pixel_size_um: side of a pixel in micrometres; None keeps the values and renames the columns.
     """
-    converted = {}
+    if pixel_size_um is None:
+        return {column_name(column, scaled=False): value for column, value in values.items()}
+    converted = dict(values)
     for column, value in values.items():
-        unit = _unit_of(column)
-        name = column_name(column, scaled=pixel_size_um is not None)
-        if pixel_size_um is None or unit is None:
-            converted[name] = value
-        else:
-            converted[name] = value * (_FACTORS[unit] * pixel_size_um ** _POWERS[unit])
+        if unit := _unit_of(column):
+            power, factor, _ = _UNITS[unit]
+            converted[column] = value * (factor * pixel_size_um**power)
     return converted
 
 
 def column_name(column: str, *, scaled: bool) -> str:
     """Return the name of a column: unchanged with a scale, with the unit in pixels without one."""
     unit = _unit_of(column)
-    return column if scaled or unit is None else column.removesuffix(unit) + _IN_PIXELS[unit]
+    return column if scaled or unit is None else column.removesuffix(unit) + _UNITS[unit][2]
 
 
 def _unit_of(column: str) -> str | None:
     """Return the unit at the end of a column name for micrometres, such as "per_mm2"; None where it has none."""
-    return next((unit for unit in sorted(_POWERS, key=len, reverse=True) if column.endswith(f"_{unit}")), None)
+    return next((unit for unit in _UNITS if column.endswith(f"_{unit}")), None)
 
 
 def unit_factor(column: str) -> float:
     """Return how many of the unit at the end of a column name are one in (square) micrometres or pixels."""
-    return _FACTORS.get(_unit_of(column) or "", 1.0)
+    unit = _unit_of(column)
+    return _UNITS[unit][1] if unit else 1.0
 
 
-def name_and_unit(quantity: str, *, scaled: bool) -> tuple[str, str]:
-    """Return a quantity's name, as HTML, and its unit for a report; `quantity` is its column in the tables."""
-    units = UNITS if scaled else PIXEL_UNITS
-    column = next(one for one in NAMES if column_name(one, scaled=scaled) == quantity)
-    return NAMES[column], units[column]
+class Label(NamedTuple):
+    """What a report calls a quantity, its unit there, and the factor from the tables' values: 100 for percent."""
+
+    name: Markup
+    unit: str
+    factor: int
+
+    def interval(self, *values: float) -> str:
+        """Return a value, lower and upper limit of the tables in the unit of the report, as `with_interval`."""
+        return with_interval(*(self.factor * value for value in values))
+
+
+def label_of(quantity: str, *, scaled: bool) -> Label:
+    """Return what a report calls a quantity; `quantity` is its column in the tables."""
+    name, unit = next(one for column, one in _LABELS.items() if column_name(column, scaled=scaled) == quantity)
+    if not scaled:
+        unit = unit.replace("\N{MICRO SIGN}m", "px").replace("mm", "px")
+    return Label(with_subscripts(name), unit, 100 if unit == "%" else 1)
 
 
 def number(value: float | None, digits: int = 3) -> str:

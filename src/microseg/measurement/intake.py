@@ -5,6 +5,7 @@ tables may come with the folder, one of pixel sizes (--scales) and one of specim
 """
 
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from microseg.measurement.settings import Request, Settings
 from microseg.micrographs.conversion import Scale, Scales, count_values, depth_of, read_grey
 from microseg.micrographs.folders import ImageNames, list_images
 from microseg.micrographs.headers import read_header
+from microseg.micrographs.images import pixel_digest
 from microseg.micrographs.information_bar import find_bar
 from microseg.micrographs.pixel_size import PixelSize, choose, micrometres, parse_number
 from microseg.micrographs.valid_area import valid_area
@@ -50,6 +52,8 @@ class InputImage:
     """That in its header."""
     sha256: str
     """Digest of the file."""
+    valid_area: str | None
+    """Digest of the mask of its valid area; None where it is valid everywhere."""
     warnings: tuple[str, ...] = ()
     """What the report has to say about it."""
 
@@ -72,7 +76,7 @@ class Intake:
     """The micrographs to segment, with what tables and headers say about them."""
 
     images: list[InputImage]
-    """Ordered by name."""
+    """Ordered by name, with numbers in it by their value."""
     unreadable: list[UnreadableImage]
     """Excluded, where the user allows it."""
     ignored: str | None
@@ -108,7 +112,8 @@ def examine_folder(request: Request) -> Intake:
     if found.note:
         log.warning("%s: %s", request.folder, found.note)
     scales, examined = Scales(), []
-    for one, counts in map_in_processes(examine, list(found.images.items()), "examining the micrographs"):
+    files = sorted(found.images.items(), key=lambda file: _natural(file[0]))
+    for one, counts in map_in_processes(examine, files, "examining the micrographs"):
         examined.append(one)
         if counts is not None:
             scales.add(counts)
@@ -127,14 +132,14 @@ def examine_folder(request: Request) -> Intake:
     if not pixel_sizes:
         request.settings.min_area.pixels(None)  # refuses an area in micrometres
     fields = read_fields(request.fields, names) if request.fields else {}
+    # Without a table, each sub-folder is a specimen.
+    folders = {name: name.rpartition("/")[0] or request.folder.resolve().name for name in names}
     return Intake(
         images=images,
         unreadable=unreadable,
         ignored=found.note,
         pixel_sizes=pixel_sizes,
-        specimens={
-            name: fields[name][SPECIMEN] if fields else _specimen_of(name, request.folder) for name in names
-        },
+        specimens={name: row[SPECIMEN] for name, row in fields.items()} or folders,
         more_columns={
             name: {column: value for column, value in row.items() if column not in (IMAGE, SPECIMEN)}
             for name, row in fields.items()
@@ -143,9 +148,9 @@ def examine_folder(request: Request) -> Intake:
     )
 
 
-def _specimen_of(name: str, folder: Path) -> str:
-    """Return the specimen of an image that no table names one for: its sub-folder, or the folder itself."""
-    return name.rpartition("/")[0] or folder.resolve().name
+def _natural(name: str) -> list[str | int]:
+    """Return a key that sorts heat 2 before heat 11."""
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _examine(
@@ -166,17 +171,18 @@ def _examine(
         reason = f"{path}: {bar} of its {height} rows would be cut off; lower --crop-bottom"
         return UnreadableImage(name, reason), None
     specimen, counts, warnings = grey[: height - bar], None, [header.warning] if header.warning else []
-    valid = valid_area(specimen, settings.valid_area, name)
+    valid, digest = valid_area(specimen, settings.valid_area, name), None
     if valid is not None:
+        digest = pixel_digest(valid.view(np.uint8))
         warnings.append(f"{1 - valid.mean():.0%} of it is canvas or masked, and left out of all figures")
     if grey.dtype == np.uint16:
         counts = count_values(specimen)
         if valid is not None:
             counts -= count_values(specimen[~valid][np.newaxis])
     depth = None if counts is None else depth_of(counts)
-    stated = header.pixel_size, header.magnification
-    digest = file_digest(path)
-    return InputImage(name, path, height, width, depth, bar, *stated, digest, tuple(warnings)), counts
+    stated = header.pixel_size, header.magnification, file_digest(path)
+    image = InputImage(name, path, height, width, depth, bar, *stated, digest, tuple(warnings))
+    return image, counts
 
 
 def _warn_of_missing_bars(images: list[InputImage]) -> list[InputImage]:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,29 @@ PIXEL_SIZE_TOLERANCE = 0.25
 """Micrographs whose pixel size differs from the training's by a larger fraction are refused."""
 MARGIN = 0.25
 """The range of the training micrographs is widened on either side by this fraction of its width."""
+
+
+@dataclass(frozen=True)
+class UsedModel:
+    """The model of a run, and what is known of it."""
+
+    source: str
+    """Where it comes from, as the user gives it."""
+    card: ModelCard
+    environment: dict[str, str]
+    """Device, precision and libraries."""
+    statistics: ImageStatistics | None
+    """Statistics of the micrographs it was trained on, where its folder has them."""
+    evaluation: dict[str, Any] | None
+    """Its evaluation, where it is known."""
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The pixel size of the micrographs it was trained on, where it is known."""
+        known = self.statistics
+        if known is None or known.pixel_size_um is None:
+            return None
+        return PixelSize(known.pixel_size_um, known.pixel_size_from)
 
 
 @contextmanager
@@ -153,14 +176,6 @@ def unlike_evaluation(settings: Settings, evaluation: Mapping[str, Any] | None) 
     return [text for text, differs in differences.items() if differs]
 
 
-def pixel_size_of_training(statistics: ImageStatistics | None, card: ModelCard) -> PixelSize | None:
-    """Return the pixel size of the training micrographs, where it is known; older models have it in their card."""
-    if statistics is not None and statistics.pixel_size_um is not None:
-        return PixelSize(statistics.pixel_size_um, statistics.pixel_size_from)
-    size = card.training.get("pixel_size_um")
-    return PixelSize(float(size), "train.pixel_size_um") if isinstance(size, float | int) else None
-
-
 def scale_factor(model_um: float | None, image: str, pixel_size_um: float | None, *, resample: bool) -> float:
     """Return the factor by which a micrograph is enlarged before the network sees it; 1 leaves it unchanged.
 
@@ -212,13 +227,3 @@ def out_of_range(statistics: Mapping[str, float], training: ImageStatistics) -> 
 def seen_in_training(digest: str, training: ImageStatistics) -> list[str]:
     """Return a warning if the micrograph with this digest was in the training set."""
     return ["in the training set, so the model has seen it"] if digest in training.digests else []
-
-
-def find_duplicates(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return for each image that has the same pixels as an earlier one the name of that one."""
-    first: dict[str, str] = {}
-    return {
-        image: earlier
-        for image, digest in digests.items()
-        if (earlier := first.setdefault(digest, image)) != image
-    }

@@ -1,5 +1,6 @@
 """The network of a model, ready to turn micrographs into logits."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from microseg.prediction.logits import LARGEST
 LARGEST_WHOLE, MOSAIC_TILE_SIZE = 4_000_000, 1024
 """Images of more pixels, such as mosaics, are always predicted in tiles, a row of tiles at a time."""
 
+RELEASE_MEMORY_EVERY = 100
+"""Micrographs after which freed memory returns to the system: taking it again costs as much as two or three."""
+
 PIXELS_AT_ONCE = 2 * LARGEST_WHOLE
 """Micrographs predicted at the same time have at most this many pixels in total; a larger one runs alone."""
 
@@ -37,7 +41,7 @@ class Predictor:
         network, self.card = read_model(folder)
         self._fabric = start("auto", "auto")
         self._network = self._fabric.to_device(fuse_conv_bn(network))
-        self._settings = settings
+        self._settings, self._number = settings, itertools.count(1)
         self._predict_batch = predict_d4 if settings.tta else predict
 
     @property
@@ -63,10 +67,6 @@ class Predictor:
         finally:
             torch.set_num_threads(cores)
 
-    def release_memory(self) -> None:
-        """Return memory that the network does not need between two micrographs to the operating system."""
-        trim_memory()
-
     def logits(
         self, micrograph: NDArray[np.uint8], factor: float = 1.0, valid: ValidArea | None = None
     ) -> NDArray[np.float16]:
@@ -81,6 +81,9 @@ class Predictor:
         Returns:
             (height, width).
         """
+        # Freed memory is fragmented; if it were kept, it would grow with the number of micrographs.
+        if next(self._number) % RELEASE_MEMORY_EVERY == 0:
+            trim_memory()
         if valid is None:
             return self._logits(micrograph, factor, 1.0)
         box = bounding_box(valid)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from microseg.common.files import output_file
 from microseg.measurement.formatting import (
     column_name,
-    name_and_unit,
+    label_of,
     number,
     percent,
     scale_bar,
@@ -27,17 +28,25 @@ from microseg.measurement.report_figures import (
     specimens_figure,
     svg_url,
 )
+from microseg.measurement.report_tables import (
+    MOST_ROWS_A_QUANTITY,
+    differences_table,
+    fields_table,
+    measured_table,
+    quantities_table,
+    sensitivity_table,
+    specimens_named,
+)
 from microseg.measurement.results import Results
 from microseg.measurement.settings import Settings
-from microseg.measurement.specimens import ACCURACIES, FEWEST_FOR_A_HEADLINE, sampling_warnings
+from microseg.measurement.specimens import FEWEST_FOR_A_HEADLINE, sampling_warnings
 from microseg.measurement.stereology import SPECK_AREA
+from microseg.micrographs.pixel_size import PixelSize
 from microseg.splits import VALIDATION
 
 TEMPLATE = "report.html.j2"
 GRID_WIDTHS = ((50, 300), (200, 220), (math.inf, 170))
 """The width of a field on the page in pixels, up to a number of fields."""
-MOST_ROWS_A_QUANTITY = 4
-"""More specimens have one row each, without standard deviations and numbers of fields."""
 
 COARSE_ACCURACY = 10
 """The report warns of a relative accuracy above this, in percent."""
@@ -74,25 +83,25 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     count = len(results.records)
     return {
         "title": f"{results.request.folder.resolve().name}: {count} field{'s' if count != 1 else ''} measured",
-        "measured": _measured(results),
+        "specimens": len(results.sensitivity),
+        "specimens_named": specimens_named(results),
+        "measured": measured_table(results),
         "headlines": headlines(results),
         "model_error": _model_error(results.model_error),
         "warnings": _warnings(results),
-        "training_comparison": _training_comparison(results),
-        "specimens": list(results.sensitivity),
-        "specimen_columns": _specimen_columns(results),
-        "quantities": _quantities(results),
+        "compared_with_training": results.model.statistics is not None,
+        "quantities": quantities_table(results),
         "one_row_a_specimen": len(results.sensitivity) > MOST_ROWS_A_QUANTITY,
-        "differences": _differences(results),
+        "differences": differences_table(results),
         "specimens_figure": svg_url(specimens_figure(fields, results.specimens)) if len(table) else None,
-        **_sensitivity(results),
+        "sensitivity": sensitivity_table(results),
         "method": _method(settings),
         "islands_note": _islands_note(table, results),
         "fewest_for_a_histogram": FEWEST_FOR_A_HISTOGRAM,
         "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
         "grid_width": next(width for most, width in GRID_WIDTHS if count <= most),
         "fields": _fields(results),
-        "table": _table(results),
+        "fields_table": fields_table(results),
         "details": _details(results),
         "bars": _bars(results),
     }
@@ -102,7 +111,7 @@ def headlines(results: Results) -> list[dict[str, str]]:
     """Return the headline of each specimen: {"specimen": its name, "text": its area fraction in a sentence}."""
     rows = {quantity: group.to_dict("records") for quantity, group in results.specimens.groupby("quantity")}
     column = column_name("number_per_mm2", scaled=results.intake.scaled)
-    _, unit = name_and_unit(column, scaled=results.intake.scaled)
+    unit = label_of(column, scaled=results.intake.scaled).unit
     return [
         {"specimen": row["specimen"], "text": headline(row, f"{number(counts['high'], 2)} {unit}")}
         for row, counts in zip(rows["area_fraction"], rows[column], strict=True)
@@ -160,7 +169,7 @@ def _warnings(results: Results) -> dict[str, list[str]]:
         found["No pixel size is known: all lengths and areas are in pixels"] = []
     if results.intake.ignored:
         found[results.intake.ignored] = []
-    found |= {f"Excluded because it cannot be read: {one.reason}": [] for one in results.intake.unreadable}
+    found |= {f"Left out because it cannot be read: {one.reason}": [] for one in results.intake.unreadable}
     for text, specimen in sampling_warnings(results.counted, scaled=results.intake.scaled):
         found.setdefault(text, []).append(specimen)
     for row in results.specimens[results.specimens["quantity"] == "area_fraction"].to_dict("records"):
@@ -183,95 +192,6 @@ def _warnings(results: Results) -> dict[str, list[str]]:
             # Behind the colon are values of this field alone, which are shown beside it.
             found.setdefault(text.split(": ")[0], []).append(image)
     return found
-
-
-def _training_comparison(results: Results) -> str:
-    if not results.compared_with_training:
-        return (
-            "Whether these micrographs resemble those the model was trained on could not be checked, because its "
-            "folder has no image statistics of them. Look at the outlines below"
-        )
-    return (
-        "Each field was compared with the micrographs the model was trained on. A field without a warning proves "
-        "nothing: look at the outlines below"
-    )
-
-
-def _measured(results: Results) -> dict[str, list[Any]]:
-    """Return columns and rows of the table of what was measured, a row for each specimen."""
-    images = {image.name: image for image in results.intake.images}
-    rows = []
-    for specimen, group in results.counted.groupby("specimen", sort=False):
-        one = {"Specimen": specimen, "Fields": len(group), "Islands": int(group["islands"].sum())}
-        sizes: dict[str, Any] = {"px": 1}
-        if results.intake.scaled:
-            sizes = {"\N{MICRO SIGN}m": group["pixel_size_um"], **sizes}
-            one["Area in all"] = f"{number(group['area_um2'].sum() / 1e6)} mm\N{SUPERSCRIPT TWO}"
-        for unit, size in sizes.items():
-            sides = zip(group["width_px"] * size, group["height_px"] * size, strict=True)
-            texts = [f"{width:.4g} \N{MULTIPLICATION SIGN} {height:.4g} {unit}" for width, height in sorted(sides)]
-            one[f"Field in {unit}"] = " to ".join(dict.fromkeys((texts[0], texts[-1])))
-        stated = sorted({images[name].magnification or 0 for name in group["image"]} - {0})
-        one["Magnification in header"] = ", ".join(f"{value:g}\N{MULTIPLICATION SIGN}" for value in stated)
-        rows.append(one)
-    known = [column for column in rows[0] if any(row[column] != "" for row in rows)]
-    return {"columns": known, "rows": [[row[column] for column in known] for row in rows]}
-
-
-def _quantities(results: Results) -> list[dict[str, Any]]:
-    """Return the rows of the table of quantities; those of one quantity stand together, to compare specimens."""
-    rows = []
-    for quantity in results.quantities:
-        name, unit = name_and_unit(quantity, scaled=results.intake.scaled)
-        factor = 100 if unit == "%" else 1
-        for row in results.specimens[results.specimens["quantity"] == quantity].to_dict("records"):
-            one = {
-                "name": name,
-                "specimen": row["specimen"],
-                "fields": row["fields"],
-                "mean": with_interval(*(factor * row[name] for name in ("mean", "low", "high"))),
-                "unit": unit,
-                "standard_deviation": number(factor * row["standard_deviation"]),
-                "accuracy": number(row["relative_accuracy_percent"], 2),
-            }
-            for goal in ACCURACIES:
-                more = row[f"more_fields_for_{goal}_percent"]
-                one[f"more_for_{goal}"] = number(None) if pd.isna(more) else more
-            rows.append(one)
-    return rows
-
-
-def _differences(results: Results) -> list[dict[str, str]]:
-    """Return the rows of the table of differences: all quantities of two specimens, else A_A alone."""
-    shown = results.quantities if len(results.sensitivity) == 2 else results.quantities[:1]
-    rows = []
-    for row in results.differences.to_dict("records"):
-        if row["quantity"] in shown:
-            name, unit = name_and_unit(row["quantity"], scaled=results.intake.scaled)
-            factor = 100 if unit == "%" else 1
-            rows.append(
-                {
-                    "name": name,
-                    "pair": f"{row['specimen']} \N{MINUS SIGN} {row['minus']}",
-                    "difference": with_interval(*(factor * row[one] for one in ("difference", "low", "high"))),
-                    "unit": "percentage points" if unit == "%" else unit,
-                    "p": "below 0.001" if row["p"] < 1e-3 else number(row["p"], 2),
-                }
-            )
-    return rows
-
-
-def _sensitivity(results: Results) -> dict[str, Any]:
-    """Return columns and rows of the table of sensitivity; the sigmoid method is one of the probabilities."""
-    threshold = f"{results.request.settings.threshold:g}"
-    names = [name for name in results.records[0]["sensitivity"] if name != threshold]
-    titles = {"sigmoid": f"sigmoid, above {threshold}"}
-    return {
-        "sensitivity_names": [titles.get(name, name if name.isalpha() else f"above {name}") for name in names],
-        "sensitivity": [
-            (specimen, [percent(row[name]) for name in names]) for specimen, row in results.sensitivity.items()
-        ],
-    }
 
 
 def _method(settings: Settings) -> str:
@@ -327,67 +247,38 @@ def _fields(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _specimen_columns(results: Results) -> list[str]:
-    """Return ["specimen"], or nothing where the names of the images say it: one specimen, or one a sub-folder."""
-    named = all(one == image.rpartition("/")[0] for image, one in results.intake.specimens.items())
-    return [] if named or len(results.sensitivity) == 1 else ["specimen"]
-
-
-def _table(results: Results) -> dict[str, list[Any]]:
-    """Return the table of fields: its first columns, the measured ones with units, the others, and the rows."""
-    first = ["image", *_specimen_columns(results)]
-    # S_V is four times N_L; of the directions of N_L the specimens' values are enough.
-    hidden = ("boundary", "interceptions_x", "interceptions_y")
-    shown = [one for one in results.quantities if not one.startswith(hidden)]
-    measured = {one: name_and_unit(one, scaled=results.intake.scaled) for one in shown}
-    own = list(dict.fromkeys(column for row in results.intake.more_columns.values() for column in row))
-    rows = [
-        [
-            *(row[column] for column in first),
-            *(number((100 if unit == "%" else 1) * row[column]) for column, (_, unit) in measured.items()),
-            *(str(row[column]) for column in ("islands", *own)),
-        ]
-        for row in results.fields.to_dict("records")
-    ]
-    return {"first": first, "measured": list(measured.values()), "more": ["islands", *own], "rows": rows}
-
-
 def _details(results: Results) -> list[tuple[str, str]]:
     """Return how the results were made, as terms and their descriptions."""
-    settings, model, environment = results.request.settings, results.model, results.environment
+    settings, model, size = results.request.settings, results.model.card, results.model.pixel_size
     tiles = (
         f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
     )
     directions = {"x": "rows", "y": "columns", "both": "rows and columns"}
-    sizes = sorted({(size.micrometres, size.source) for size in results.intake.pixel_sizes.values()})
-    pixel_sizes = [f"{number(size, 4)} \N{MICRO SIGN}m per pixel ({source})" for size, source in sizes[:4]]
-    if len(sizes) > len(pixel_sizes):
-        pixel_sizes.append(f"and {len(sizes) - len(pixel_sizes)} more")
+    sizes = sorted(set(results.intake.pixel_sizes.values()), key=attrgetter("micrometres", "source"))
+    pixel_sizes = [*map(_per_pixel, sizes[:4]), *([f"and {len(sizes) - 4} more"] if len(sizes) > 4 else [])]
     return [
         ("Program", results.provenance()["program"]),
         (
             "Model",
-            f"{results.request.model}, weights {model['weights_sha256'][:12]}, epoch {model['epoch']}, trained on "
-            f"{len(model['training_micrographs'])} micrographs, validation IoU {number(model['validation_iou'])} "
-            f"on {len(model['validation_micrographs'])} others",
+            f"{results.model.source}, weights {model.weights_sha256[:12]}, epoch {model.epoch}, trained on "
+            f"{len(model.training_micrographs)} micrographs, validation IoU {number(model.validation_iou)} "
+            f"on {len(model.validation_micrographs)} others",
         ),
-        *([("Foreground of its annotations", ", ".join(model["foreground"]))] if model["foreground"] else []),
+        *([("Foreground of its annotations", ", ".join(model.foreground))] if model.foreground else []),
         ("Prediction", f"{tiles}{', averaged over the eight flips and rotations' if settings.tta else ''}"),
-        ("Environment", f"{environment['device']}, {environment['precision']}"),
+        ("Environment", "{device}, {precision}".format_map(results.model.environment)),
         ("From probabilities to masks", _method(settings)),
         ("Smallest island", _smallest_area(settings) if settings.min_area.number else "one pixel"),
         ("Islands", "pixels that touch at a side or a corner belong to the same island"),
         ("Test lines", directions[settings.direction]),
         ("Pixel size", "; ".join(pixel_sizes) or "not known"),
-        ("Pixel size of the training", _training_pixel_size(results)),
+        ("Pixel size of the training", _per_pixel(size) if size else "not known, so another would not be noticed"),
         ("Digests", "those of all inputs and of the weights are in provenance.json"),
     ]
 
 
-def _training_pixel_size(results: Results) -> str:
-    size = results.training_pixel_size
-    known = size and f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
-    return known or "not known, so that another magnification would not be noticed"
+def _per_pixel(size: PixelSize) -> str:
+    return f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
 
 
 def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:

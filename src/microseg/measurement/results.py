@@ -1,6 +1,7 @@
 """The results of a run, as the tables and summaries it writes."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -12,12 +13,11 @@ import pandas as pd
 from microseg.common.errors import InputError
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
-from microseg.measurement.model import find_duplicates, unlike_evaluation
+from microseg.measurement.model import UsedModel, unlike_evaluation
 from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Request
 from microseg.measurement.specimens import difference_table, specimen_table
 from microseg.measurement.stereology import QUANTITIES
-from microseg.micrographs.pixel_size import PixelSize
 
 FIELD_COLUMNS = (
     *("image", "specimen", "width_px", "height_px", "pixel_size_um", "area_um2", "area_fraction", "islands"),
@@ -34,16 +34,11 @@ CROPPED = "cropped_bottom_px"
 
 def refuse_measured_columns(request: Request, intake: Intake) -> None:
     """Raise an InputError if a column of the user's table of fields has the name of one that is written."""
-    measured = {
-        column_name(column, scaled=scaled) for column in (*FIELD_COLUMNS, CROPPED) for scaled in (True, False)
-    }
+    measured = {column_name(one, scaled=scaled) for one in (*FIELD_COLUMNS, CROPPED) for scaled in (True, False)}
     columns = next(iter(intake.more_columns.values()), {})
-    taken = [column for column in columns if column in measured or column.startswith(SENSITIVITY)]
+    taken = ", ".join(one for one in columns if one in measured or one.startswith(SENSITIVITY))
     if taken:
-        raise InputError(
-            f"{request.fields}, line 1: {', '.join(taken)}: results have columns of this name; rename or remove "
-            "them"
-        )
+        raise InputError(f"{request.fields}, line 1: {taken}: results have columns of this name; rename them")
 
 
 @dataclass(frozen=True)
@@ -52,16 +47,7 @@ class Results:
 
     request: Request
     intake: Intake
-    model: dict[str, Any]
-    """The model card."""
-    environment: dict[str, str]
-    """Device, precision and libraries."""
-    compared_with_training: bool
-    """Whether the model's folder has the image statistics of its training micrographs."""
-    training_pixel_size: PixelSize | None
-    """Pixel size of the training micrographs, where it is known."""
-    evaluation: dict[str, Any] | None
-    """The evaluation of the model, where it is known."""
+    model: UsedModel
     records: list[Record]
     """One for each micrograph, ordered by name."""
 
@@ -128,6 +114,12 @@ class Results:
         return difference_table(self.counted, scaled=self.intake.scaled)
 
     @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables to write, by name."""
+        tables = {"fields": self.fields, "specimens": self.specimens, "differences": self.differences}
+        return {name: table for name, table in tables.items() if not table.empty}
+
+    @property
     def counted(self) -> pd.DataFrame:
         """The rows of `fields` that count."""
         return self.fields[~self.fields["image"].isin(self.repeated)]
@@ -150,11 +142,11 @@ class Results:
 
         With `dataset`, what it was measured on, and `unlike_this_run`, what was otherwise there.
         """
-        evaluation, settings = self.evaluation or {}, self.request.settings
+        evaluation, settings = self.model.evaluation or {}, self.request.settings
         error = evaluation.get(settings.method, {}).get("area_fraction_error")
         if not isinstance(error, dict):
             return None
-        unlike = unlike_evaluation(settings, self.evaluation)
+        unlike = unlike_evaluation(settings, evaluation)
         return error | {"dataset": evaluation.get("dataset", {}), "unlike_this_run": unlike}
 
     def summary(self) -> dict[str, Any]:
@@ -181,8 +173,8 @@ class Results:
         """Return the content of provenance.json: everything the results depend on."""
         return {
             "program": f"microseg {version('microseg')}",
-            "model": {"source": self.request.model, **self.model},
-            "environment": self.environment,
+            "model": {"source": self.model.source, **asdict(self.model.card)},
+            "environment": self.model.environment,
             "settings": asdict(self.request.settings),
             "inputs": [
                 {
@@ -195,6 +187,14 @@ class Results:
                 for image in self.intake.images
             ],
         }
+
+
+def find_duplicates(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return for each image that has the same pixels as an earlier one the name of that one."""
+    first: dict[str, str] = {}
+    for image, digest in digests.items():
+        first.setdefault(digest, image)
+    return {image: first[digest] for image, digest in digests.items() if first[digest] != image}
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:

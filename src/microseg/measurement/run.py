@@ -13,25 +13,16 @@ from microseg.common.tables import as_text
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import InputImage, Intake, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
-from microseg.measurement.model import (
-    evaluated_settings,
-    open_model,
-    pixel_size_of_training,
-    read_evaluation,
-    scale_factor,
-)
+from microseg.measurement.model import UsedModel, evaluated_settings, open_model, read_evaluation, scale_factor
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results, refuse_measured_columns
 from microseg.measurement.segmentation import Record, RunContext
 from microseg.measurement.settings import Request
-from microseg.network.image_statistics import ImageStatistics, read_image_statistics
+from microseg.network.image_statistics import read_image_statistics
 
 if TYPE_CHECKING:
     from microseg.measurement.predictor import Predictor
-
-RELEASE_MEMORY_EVERY = 100
-"""Micrographs after which freed memory returns to the system: taking it again costs as much as two or three."""
 
 
 def run(request: Request) -> Results:
@@ -59,51 +50,36 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
         from microseg.measurement.predictor import Predictor
 
         predictor = Predictor(folder, request.settings)
-        training_statistics, evaluation = read_image_statistics(folder), read_evaluation(folder)
-    request = replace(request, settings=evaluated_settings(request.settings, predictor.card, evaluation))
-    training_pixel_size = pixel_size_of_training(training_statistics, predictor.card)
-    factors = _scale_factors(request, intake, training_pixel_size.micrometres if training_pixel_size else None)
-    plan = _plan(request, intake, predictor, training_statistics)
+        known = read_image_statistics(folder), read_evaluation(folder)
+        model = UsedModel(request.model, predictor.card, predictor.environment, *known)
+    request = replace(request, settings=evaluated_settings(request.settings, model.card, model.evaluation))
+    model_um = model.pixel_size.micrometres if model.pixel_size else None
+    factors = {
+        one.name: scale_factor(
+            model_um, one.name, intake.pixel_size_um(one.name), resample=request.settings.resample
+        )
+        for one in intake.images
+    }
+    plan = _plan(request, intake, model)
     folders = [name for name in IMAGE_FOLDERS if name != "probability" or request.settings.probability]
     with resume_advice(partial_output):
         partial_output.begin(plan, folders, resume=request.resume)
-        context = RunContext(request.settings, intake, training_statistics, partial_output)
-        records = list(_records(context, predictor, factors))
-        results = Results(
-            request=request,
-            intake=intake,
-            model=asdict(predictor.card),
-            environment=predictor.environment,
-            compared_with_training=training_statistics is not None,
-            training_pixel_size=training_pixel_size,
-            evaluation=evaluation,
-            records=records,
-        )
+        context = RunContext(request.settings, intake, model.statistics, partial_output)
+        results = Results(request, intake, model, list(_records(context, predictor, factors)))
         _write_tables(partial_output, results)
         partial_output.finish()
     return results
 
 
-def _scale_factors(request: Request, intake: Intake, model_um: float | None) -> dict[str, float]:
-    """Return the factor by which each micrograph is enlarged before the network sees it."""
-    return {
-        image.name: scale_factor(
-            model_um, image.name, intake.pixel_size_um(image.name), resample=request.settings.resample
-        )
-        for image in intake.images
-    }
-
-
-def _plan(
-    request: Request, intake: Intake, predictor: "Predictor", training_statistics: ImageStatistics | None
-) -> dict[str, object]:
+def _plan(request: Request, intake: Intake, model: UsedModel) -> dict[str, object]:
     """Return everything the results depend on: an interrupted run resumes only with the same."""
     return {
         "version": version("microseg"),
-        "environment": predictor.environment,
-        "model": asdict(predictor.card),
-        "image statistics of the training": training_statistics and asdict(training_statistics),
-        "settings": asdict(request.settings),
+        "environment": model.environment,
+        "model": asdict(model.card),
+        "image statistics of the training": model.statistics and asdict(model.statistics),
+        **asdict(request.settings),
+        "valid areas": {image.name: image.valid_area for image in intake.images},
         "micrographs": {image.name: image.sha256 for image in intake.images},
         "pixel sizes": {name: size.micrometres for name, size in intake.pixel_sizes.items()},
     }
@@ -115,21 +91,16 @@ def _records(context: RunContext, predictor: "Predictor", factors: Mapping[str, 
     def record_of(image: InputImage) -> Record:
         record = context.partial_output.read_record(image.stem)
         if record is None:
-            micrograph, bar, valid = context.read(image)
-            logits = predictor.logits(micrograph, factors[image.name], valid)
-            record = context.measure(image, micrograph, bar, valid, logits)
+            micrograph = context.read(image)
+            logits = predictor.logits(micrograph.grey, factors[image.name], micrograph.valid)
+            record = context.measure(image, micrograph, logits)
         return record
 
     images = context.intake.images
     largest = max(image.height * image.width * max(1.0, factors[image.name]) ** 2 for image in images)
     # A thread takes a micrograph from its file to its record, so that cores keep predicting while others write.
     with predictor.share_cores(largest) as threads:
-        records = _in_threads(record_of, images, threads)
-        for number, record in enumerate(progress(records, "segmenting", total=len(images)), 1):
-            yield record
-            # Freed memory is fragmented; if it were kept, it would grow with the number of micrographs.
-            if number % RELEASE_MEMORY_EVERY == 0:
-                predictor.release_memory()
+        yield from progress(_in_threads(record_of, images, threads), "segmenting", total=len(images))
 
 
 def _in_threads(
@@ -154,14 +125,10 @@ def _write_tables(partial_output: PartialOutput, results: Results) -> None:
     header = ("image", *(column_name(column, scaled=intake.scaled) for column in ISLAND_COLUMNS))
     stems = [image.stem for image in intake.images]
     partial_output.join_islands(",".join(header) + "\n", stems, folder / "islands.csv")
-    tables = {"fields": results.fields, "specimens": results.specimens, "differences": results.differences}
-    for name, table in tables.items():
-        if table.empty:
-            continue
+    for name, table in results.tables.items():
         texts = table.select_dtypes(exclude=["number", "bool"]).map(as_text)
-        table.assign(**texts).rename(columns=as_text).to_csv(
-            folder / f"{name}.csv", index=False, lineterminator="\n"
-        )
+        named = table.assign(**texts).rename(columns=as_text)
+        named.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     write_json(folder / "summary.json", results.summary())
     write_json(folder / "provenance.json", results.provenance())
     write_report(folder / "report.html", results, folder / "islands.csv")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,16 @@ Record = dict[str, Any]
 """A finished micrograph as JSON: measured values, sensitivity, digest, warnings and thumbnails."""
 
 
+class Micrograph(NamedTuple):
+    """A micrograph as the network sees it."""
+
+    grey: NDArray[np.uint8]
+    """(height, width) of 8-bit grey values, without the information bar."""
+    bar: NDArray[np.uint8]
+    """The bar that was cut off below, perhaps without a row."""
+    valid: ValidArea | None
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What the micrographs of a run have in common, and the work on each of them."""
@@ -48,38 +58,25 @@ class RunContext:
     """Statistics of the model's training micrographs, where its folder has them."""
     partial_output: PartialOutput
 
-    def read(self, image: InputImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8], ValidArea | None]:
-        """Return a micrograph, (height, width) of 8-bit grey values, the bar cut off below, and its valid area."""
+    def read(self, image: InputImage) -> Micrograph:
+        """Read a micrograph from its file."""
         scale = None if image.depth is None else self.intake.scales[image.depth]
         stored, rows = read_grey(image.path), image.height - image.bar
         grey = to_8_bit(stored, scale)
-        return grey[:rows], grey[rows:], valid_area(stored[:rows], self.settings.valid_area, image.name)
+        valid = valid_area(stored[:rows], self.settings.valid_area, image.name)
+        return Micrograph(grey[:rows], grey[rows:], valid)
 
-    def measure(
-        self,
-        image: InputImage,
-        micrograph: NDArray[np.uint8],
-        bar: NDArray[np.uint8],
-        valid: ValidArea | None,
-        logits: Logits,
-    ) -> Record:
-        """Segment and measure a micrograph, write its images and its record, and return the record.
-
-        Args:
-            image: its file.
-            micrograph: (height, width) as `read` returns it.
-            bar: the information bar as `read` returns it.
-            valid: its valid area as `read` returns it.
-            logits: raw network output, (height, width).
-        """
+    def measure(self, image: InputImage, micrograph: Micrograph, logits: Logits) -> Record:
+        """Segment and measure a micrograph, write its images and its record, and return the record."""
         pixel_size_um = self.intake.pixel_size_um(image.name)
         # Before the labels of a mosaic take their memory.
-        digest = pixel_digest(micrograph)
-        warnings = self._training_warnings(micrograph, valid, logits, digest)
-        found = segment(logits, self.settings, self.settings.min_area.pixels(pixel_size_um), valid)
+        digest = pixel_digest(micrograph.grey)
+        warnings = self._training_warnings(micrograph, logits, digest)
+        smallest_area = self.settings.min_area.pixels(pixel_size_um)
+        found = segment(logits, self.settings, smallest_area, micrograph.valid)
         path = partial(self.partial_output.image_path, image.stem)
         write_mask(path("masks", ".png"), found.mask)
-        write_overlay(path("overlays", ".jpg"), micrograph, found.mask, pixel_size_um)
+        write_overlay(path("overlays", ".jpg"), micrograph.grey, found.mask, pixel_size_um)
         write_labels(path("labels", ".tif"), found.labels, pixel_size_um)
         if self.settings.probability:
             write_probability(path("probability", ".tif"), logits)
@@ -91,23 +88,22 @@ class RunContext:
             "sensitivity": found.sensitivity,
             "digest": digest,
             "warnings": [*image.warnings, *_island_warnings(found.field), *warnings],
-            "thumbnails": thumbnails(micrograph, found.mask, logits, self._thumbnail_width),
-            "bar": bar_thumbnail(bar, self._thumbnail_width) if bar.size else None,
+            "thumbnails": thumbnails(micrograph.grey, found.mask, logits, self._thumbnail_width),
+            "bar": bar_thumbnail(micrograph.bar, self._thumbnail_width) if image.bar else None,
         }
         islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, pixel_size_um))
         islands.insert(0, "image", image.name)
         self.partial_output.write_record(image.stem, record, islands.to_csv(header=False, index=False))
         return record
 
-    def _training_warnings(
-        self, micrograph: NDArray[np.uint8], valid: ValidArea | None, logits: Logits, digest: str
-    ) -> list[str]:
+    def _training_warnings(self, micrograph: Micrograph, logits: Logits, digest: str) -> list[str]:
         if self.training_statistics is None:
             return []
+        grey, _, valid = micrograph
         if valid is not None:
             box = bounding_box(valid)
-            micrograph, valid, logits = micrograph[box], valid[box], logits[box]
-        statistics = image_statistics(micrograph, valid) | {ENTROPY: _mean_entropy(logits)}
+            grey, valid, logits = grey[box], valid[box], logits[box]
+        statistics = image_statistics(grey, valid) | {ENTROPY: _mean_entropy(logits)}
         return seen_in_training(digest, self.training_statistics) + out_of_range(
             statistics, self.training_statistics
         )
@@ -157,36 +153,26 @@ def segment(
         smallest_area: islands of fewer pixels are excluded; `settings` may give it in micrometres.
         valid: (height, width), where the micrograph shows the specimen; None for everywhere.
     """
+    # All is measured in the box around the valid area, and per valid area.
+    box, specimen, part = (slice(None), slice(None)), 1.0, logits
     if valid is not None:
-        return _segment_part(logits, settings, smallest_area, valid)
-    sensitivity = area_fractions(logits, settings)
+        box = bounding_box(valid)
+        specimen = float(valid[box].mean())
+        part = np.where(valid[box], logits[box], -LARGEST).astype(logits.dtype)
+    sensitivity = {name: value / specimen for name, value in area_fractions(part, settings).items()}
     # The mask with small islands is not kept: the labels of a mosaic need its memory.
-    mask, labels = label_islands(_mask(logits, settings, settings.method), smallest_area)
-    return Segmentation(
-        mask=mask,
-        labels=labels,
-        field=measure_field(mask, labels, settings.direction),
-        islands=island_table(labels, logits),
-        sensitivity=sensitivity,
-    )
+    mask, labels = label_islands(_mask(part, settings, settings.method), smallest_area)
+    field, islands = measure_field(mask, labels, settings.direction, specimen), island_table(labels, part)
+    if valid is not None:
+        mask, labels = (_in_whole(one, valid.shape, box) for one in (mask, labels))
+    return Segmentation(mask, labels, field, islands, sensitivity)
 
 
-def _segment_part(logits: Logits, settings: Settings, smallest_area: float, valid: ValidArea) -> Segmentation:
-    """Segment the box around the valid area, in which the rest has no island, and measure per valid area."""
-    box = bounding_box(valid)
-    inside = valid[box]
-    found = segment(np.where(inside, logits[box], -LARGEST).astype(logits.dtype), settings, smallest_area)
-    fraction = float(inside.mean())
-    mask, labels = np.zeros(valid.shape, bool), np.zeros(valid.shape, found.labels.dtype)
-    mask[box], labels[box] = found.mask, found.labels
-    per_area = {name for name in found.field if name == "area_fraction" or "_per_" in name}
-    field = {name: value / fraction if name in per_area else value for name, value in found.field.items()}
-    field["area_um2"] *= fraction
-    # (1 - A_A) / N_L has to follow both; the mean area and intercept are ratios that stay.
-    if field["interceptions_per_mm"]:
-        field["mean_free_path_um"] = (1 - field["area_fraction"]) / field["interceptions_per_mm"]
-    sensitivity = {name: value / fraction for name, value in found.sensitivity.items()}
-    return Segmentation(mask, labels, field, found.islands, sensitivity)
+def _in_whole(part: NDArray[Any], shape: tuple[int, ...], box: tuple[slice, slice]) -> NDArray[Any]:
+    """Return an array that is `part` in a box and 0 elsewhere."""
+    whole = np.zeros(shape, part.dtype)
+    whole[box] = part
+    return whole
 
 
 def area_fractions(logits: Logits, settings: Settings) -> dict[str, float]:

@@ -188,11 +188,9 @@ def _standard_error(fields: pd.DataFrame, quantity: str, *, scaled: bool) -> Sta
     if found is None or math.isnan(found[0]):
         return None
     ratio, error, freedom = found
-    return (
-        (1 / ratio, error / ratio**2, freedom)
-        if quantity in INVERSE
-        else (factor * ratio, factor * error, freedom)
-    )
+    if quantity in INVERSE:
+        return 1 / ratio, error / ratio**2, freedom
+    return factor * ratio, factor * error, freedom
 
 
 def sampling_warnings(fields: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[str, str]]:
@@ -200,13 +198,8 @@ def sampling_warnings(fields: pd.DataFrame, *, scaled: bool) -> Iterator[tuple[s
     for specimen, group in fields.groupby("specimen", sort=False):
         islands = int(group["islands"].sum())
         if 0 < islands < FEWEST_ISLANDS:
-            yield (
-                (
-                    f"fewer than {FEWEST_ISLANDS} islands in all: the intervals are wide, and hold for islands "
-                    "scattered at random"
-                ),
-                f"{specimen} ({islands})",
-            )
+            few = f"fewer than {FEWEST_ISLANDS} islands in all: the intervals are wide, and hold for islands"
+            yield f"{few} scattered at random", f"{specimen} ({islands})"
         for column, what in (("area_um2", "area"), ("pixel_size_um", "pixel size")):
             name = column_name(column, scaled=scaled)
             if name in group and group[name].max() > UNEQUAL * group[name].min():

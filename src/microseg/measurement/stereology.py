@@ -27,27 +27,28 @@ SPECK_AREA = 50
 """Islands of fewer pixels are specks: too few pixels to have a shape, and often noise."""
 
 
-def measure_field(mask: Mask, labels: Labels, direction: Direction) -> dict[str, float]:
+def measure_field(mask: Mask, labels: Labels, direction: Direction, specimen: float = 1.0) -> dict[str, float]:
     """Measure one field.
 
     Args:
         mask: (height, width), True in the islands.
         labels: (height, width), the same islands numbered from 1, 0 in the background.
         direction: direction of the test lines: x (rows), y (columns) or both.
+        specimen: the fraction of the field that shows the specimen, where all islands are.
 
     Returns:
-        The quantities in pixels, by column: area of the field; area fraction A_A = V_V; number of islands, and of
-        specks among them; number per area N_A after Saltykov, with and without specks; mean area A_A / N_A;
+        The quantities in pixels, by column: area of the specimen; area fraction A_A = V_V; number of islands, and
+        of specks among them; number per area N_A after Saltykov, with and without specks; mean area A_A / N_A;
         interceptions per length N_L, also along x and y alone; mean intercept length A_A / N_L; mean free path
         (1 - A_A) / N_L (R. L. Fullman, Trans. AIME 197:447, 1953); boundary area per volume S_V = 2 P_L = 4 N_L,
         which assumes an isotropic structure (C. S. Smith and L. Guttman, Trans. AIME 197:81, 1953). NaN where a
         quantity is not defined, such as the mean area without islands, or N_A where an island spans the field.
     """
-    area = float(mask.size)
+    area = mask.size * specimen
     fraction = float(np.count_nonzero(mask)) / area
     counts, whole = saltykov_counts(touched_sides(labels)), island_areas(labels) >= SPECK_AREA
     number = float(counts.sum()) / area
-    along = interceptions_per_length(mask)
+    along = {name: value / specimen for name, value in interceptions_per_length(mask).items()}
     interceptions = along[direction]
     return {
         "area_um2": area,

@@ -107,16 +107,17 @@ def test_resuming_with_another_version_device_or_temperature_is_refused(
 
 
 def test_resuming_with_an_edited_mask_of_the_valid_area_is_refused(request_for, tmp_path, monkeypatch):
-    mask, valid = tmp_path / "valid.png", np.full((96, 128), 255, np.uint8)
-    for first_row in (10, 20):
-        valid[:first_row] = 0
-        Image.fromarray(valid).save(mask)
-        if first_row == 10:
-            with monkeypatch.context() as context, pytest.raises(ZeroDivisionError):
-                context.setattr(run_module, "_write_tables", lambda *_: 1 / 0)
-                run(request_for(valid_area=str(mask)))
+    valid = np.full((96, 128), 255, np.uint8)
+    valid[:10] = 0
+    Image.fromarray(valid).save(tmp_path / "valid.png")
+    with monkeypatch.context() as context:
+        context.setattr(run_module, "_write_tables", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(request_for(valid_area=str(tmp_path / "valid.png")))
+    valid[:20] = 0
+    Image.fromarray(valid).save(tmp_path / "valid.png")
     with pytest.raises(InputError, match="was started with other valid areas; give the same again"):
-        run(request_for(valid_area=str(mask), resume=True))
+        run(request_for(valid_area=str(tmp_path / "valid.png"), resume=True))
 
 
 def test_records_of_another_plan_are_measured_again(request_for, interrupted):

@@ -38,6 +38,13 @@ def output_file(path: Path) -> Iterator[Path]:
         remove(partial)
 
 
+def check_writable(path: Path) -> None:
+    """Raise an InputError if no file can be written at `path`, before the work that it is for."""
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise InputError(f"{path}: cannot be written; give the path of a file in a folder that can")
+
+
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces `path` when the block ends without an error."""

@@ -118,14 +118,14 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--metrics", type=Path, metavar="FILE", help="also write the summary here, for dvc metrics")
     group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
     group.add_argument(
-        "--skip-unreadable", action="store_true", help="exclude images that cannot be read, and list them"
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read, and list them"
     )
     group.add_argument("--resume", action="store_true", help="continue an interrupted run")
     group.add_argument("--restart", action="store_true", help="remove an interrupted run, even with --resume")
 
 
 def _segment(parsed: argparse.Namespace) -> int:
-    from microseg.common.files import write_json
+    from microseg.common.files import check_writable, write_json
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
     from microseg.measurement.settings import Request, Settings, check_tile_size, parse_area, parse_crop
@@ -154,6 +154,8 @@ def _segment(parsed: argparse.Namespace) -> int:
         resume=parsed.resume and not parsed.restart,
         restart=parsed.restart,
     )
+    if parsed.metrics:
+        check_writable(parsed.metrics)
     results = run(request)
     if parsed.metrics:
         write_json(parsed.metrics, results.summary())

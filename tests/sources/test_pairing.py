@@ -18,7 +18,7 @@ NAMES = [
 
 @pytest.fixture
 def micrographs():
-    return Micrographs(dict.fromkeys(NAMES, (768, 1024)), {name: name for name in NAMES}, 66)
+    return Micrographs(dict.fromkeys(NAMES, (768, 1024)), {name: name for name in NAMES}, dict.fromkeys(NAMES, 66))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from microseg.micrographs.headers import read_header
 from microseg.micrographs.images import write_micrograph
 from microseg.micrographs.line_map import write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN, PIXEL_SIZE_COLUMN, SPECIMEN_COLUMN
-from microseg.sources.coco import coco_lines
-from microseg.sources.labelme import is_labelme, labelme_lines
+from microseg.sources.any_form import json_lines
+from microseg.sources.labelme import is_labelme
 from microseg.sources.mask_folder import mask_lines
 from microseg.sources.outlines import read_json
 from microseg.sources.pairing import Micrographs
@@ -67,7 +67,7 @@ def write_folder(
                 f"{image}: has {rows} rows, so {crop_bottom} cannot be cut off; lower download.crop_bottom"
             )
     new_names = _new_names(images)
-    micrographs = Micrographs(sizes, new_names, crop_bottom)
+    micrographs = Micrographs(sizes, new_names, dict.fromkeys(sizes, crop_bottom))
     # Before the images: what is wrong with annotations shows within seconds, converting images may take an hour.
     place, lines = _annotation_lines(source, micrographs, foreground, mask_suffix)
     places: list[tuple[str, int | None, str]] = [(TABLE, None, place.as_posix())]
@@ -133,14 +133,9 @@ def _annotation_lines(
     lines: Iterator[tuple[str, str | None]]
     if form.name == MASKS:
         lines = mask_lines(form, micrographs, foreground, mask_suffix)
-    elif all(map(is_labelme, contents.values())):
-        lines = labelme_lines(contents, micrographs, foreground)
-    elif len(contents) == 1:
-        (form,) = contents
-        lines = coco_lines(form, contents[form], micrographs, foreground)
     else:
-        odd = next(path for path, content in contents.items() if not is_labelme(content))
-        raise InputError(f"{odd}: not a file of LabelMe like the others; leave one COCO file, or those of LabelMe")
+        form = form if len(contents) > 1 else next(iter(contents))
+        lines = json_lines(contents, micrographs, foreground)
     return form, chain([(HEADER_LINE, None)], lines)
 
 

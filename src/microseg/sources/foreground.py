@@ -23,6 +23,7 @@ def choose_classes(
     names: Sequence[str],
     classes: Callable[[], list[AnnotatedClass]],
     unit: str,
+    option: str,
 ) -> frozenset[str]:
     """Return the classes that are foreground.
 
@@ -32,20 +33,20 @@ def choose_classes(
         names: the annotated classes.
         classes: returns what is known of them, for error messages.
         unit: what has a class, an annotation or a mask.
+        option: what the user calls the setting of the foreground.
 
     Raises:
         InputError: there are several classes and no choice, or a class that is not annotated is chosen.
     """
     if foreground is None and len(names) > 1:
         raise InputError(
-            f"{place}: annotates {len(names)} classes: {listed(classes(), unit)}; set download.foreground to "
+            f"{place}: annotates {len(names)} classes: {listed(classes(), unit)}; set {option} to "
             f"those that are foreground, such as [{names[0]}]"
         )
     for name in foreground or ():
         if name not in names:
             raise InputError(
-                f"{place}: no {unit} has the class {name} of download.foreground; there are "
-                f"{listed(classes(), unit)}"
+                f"{place}: no {unit} has the class {name} of {option}; there are {listed(classes(), unit)}"
             )
     return frozenset(foreground or names)
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from microseg.annotations.polygonize import annotation_line, empty_line, polygonize
+from microseg.annotations.polygonize import Mask, annotation_line, empty_line, polygonize
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
 from microseg.micrographs.folders import walk_files
@@ -56,15 +56,22 @@ def mask_lines(
         InputError: a mask cannot be read, has another size than its micrograph, there is no micrograph for it, or
             the foreground is ambiguous.
     """
-    paths = _find_masks(folder, micrographs, suffix)
-    masks = list(map_in_processes(_look_at, list(paths.values()), "reading masks"))
-    for name, mask in zip(paths, masks, strict=True):
-        micrographs.check_size(f"{mask.path}:", name, mask.size)
-    chosen = _choose_values(folder, masks, foreground)
+    paths, chosen = find_masks(folder, micrographs, foreground, suffix)
     pairs = list(paths.items())
     polygonized = map_in_processes(partial(_lines_of_mask, micrographs, chosen), pairs, "polygonizing masks")
     for (_, path), lines in zip(pairs, polygonized, strict=True):
         yield from ((line, path.as_posix()) for line in lines)
+
+
+def find_masks(
+    folder: Path, micrographs: Micrographs, foreground: Sequence[str] | None, suffix: str
+) -> tuple[dict[str, Path], frozenset[str]]:
+    """Return the file of each mask by its micrograph, and the values of the foreground; see `mask_lines`."""
+    paths = _find_masks(folder, micrographs, suffix)
+    masks = list(map_in_processes(_look_at, list(paths.values()), "reading masks"))
+    for name, mask in zip(paths, masks, strict=True):
+        micrographs.check_size(f"{mask.path}:", name, mask.size)
+    return paths, _choose_values(folder, masks, foreground, micrographs.option("foreground"))
 
 
 def _find_masks(folder: Path, micrographs: Micrographs, suffix: str) -> dict[str, Path]:
@@ -77,8 +84,8 @@ def _find_masks(folder: Path, micrographs: Micrographs, suffix: str) -> dict[str
         name = micrographs.find(relative.as_posix(), file)
         if name not in micrographs.sizes or not file.stem.endswith(suffix):
             raise InputError(
-                f"{file}: no micrograph has this name; rename or remove the mask, or set download.mask_suffix to "
-                "what follows the name of the micrograph, such as _label"
+                f"{file}: no micrograph has this name; rename or remove the mask, or set "
+                f"{micrographs.option('mask_suffix')} to what follows the name of the micrograph, such as _label"
             )
         if name in masks:
             raise InputError(f"{file}: {masks[name].name} is a mask of the same micrograph; remove one")
@@ -94,14 +101,16 @@ def _look_at(path: Path) -> _Mask:
     return _Mask(path, (height, width), image.counts(), image.shows_zero_bright)
 
 
-def _choose_values(folder: Path, masks: Sequence[_Mask], foreground: Sequence[str] | None) -> frozenset[str]:
+def _choose_values(
+    folder: Path, masks: Sequence[_Mask], foreground: Sequence[str] | None, option: str
+) -> frozenset[str]:
     """Return the values that are foreground: those of the user, or the only one beside 0."""
     values = list(dict.fromkeys(value for mask in masks for value in mask.counts))
     others = [value for value in values if value != BACKGROUND]
     if foreground is not None:
         if list(foreground) == [NONZERO]:
             return frozenset(others)
-        return choose_classes(folder, foreground, values, partial(_classes, masks), "mask")
+        return choose_classes(folder, foreground, values, partial(_classes, masks), "mask", option)
     odd = [mask for mask in masks if BACKGROUND not in mask.counts or len(mask.counts) > 2]
     if odd or len(others) > 1:
         first = odd[0] if odd else None
@@ -112,17 +121,18 @@ def _choose_values(folder: Path, masks: Sequence[_Mask], foreground: Sequence[st
         )
         raise InputError(
             f"{held}, so the foreground is ambiguous; of all masks, values are {listed(_classes(masks), 'mask')}; "
-            f"set download.foreground to the values of the foreground, such as [{others[0]}], or to {NONZERO} if "
+            f"set {option} to the values of the foreground, such as [{others[0]}], or to {NONZERO} if "
             "they number islands"
         )
     inverted = [mask.path for mask in masks if mask.shows_zero_bright and len(mask.counts) > 1]
     if inverted:
         log.warning(
             "%s: viewers show 0 bright in it and %d others (color table, WhiteIsZero), but stored values count: "
-            "%s is foreground; if it is the background, set download.foreground to 0",
+            "%s is foreground; if it is the background, set %s to 0",
             inverted[0],
             len(inverted) - 1,
             others[0],
+            option,
         )
     return frozenset(others)
 
@@ -137,7 +147,12 @@ def _classes(masks: Sequence[_Mask]) -> list[AnnotatedClass]:
 
 def _lines_of_mask(micrographs: Micrographs, foreground: frozenset[str], pair: tuple[str, Path]) -> list[str]:
     micrograph, path = pair
-    height, _ = micrographs.kept(micrograph) or (0, 0)
-    outlines = polygonize(read_labels(path).mask(foreground)[:height])
+    outlines = polygonize(mask_of(micrographs, foreground, micrograph, path))
     name = micrographs.new_names[micrograph]
     return [annotation_line(name, outline) for outline in outlines] or [empty_line(name)]
+
+
+def mask_of(micrographs: Micrographs, foreground: frozenset[str], micrograph: str, path: Path) -> Mask:
+    """Return the mask of a micrograph from its file, (height, width) without the rows that are cut off."""
+    height, _ = micrographs.kept(micrograph) or (0, 0)
+    return read_labels(path).mask(foreground)[:height]

@@ -110,7 +110,7 @@ def shape_lines(
         raise InputError(f"{path}: holds no annotation; outline some islands")
     labels = sorted({shape.label for shape in shapes})
     classes = partial(_classes, shapes, labels, micrographs)
-    chosen = choose_classes(path, foreground, labels, classes, "annotation")
+    chosen = choose_classes(path, foreground, labels, classes, "annotation", micrographs.option("foreground"))
     islands = [shape for shape in shapes if shape.label in chosen]
     polygonized = map_in_processes(partial(_lines_of_shape, micrographs), islands, "polygonizing annotations")
     without_pixels: list[str] = []

@@ -20,16 +20,22 @@ class Micrographs:
         sizes: their sizes, by file name.
         new_names: their names in the pipeline.
         crop_bottom: rows that are cut off at the bottom of each.
+        are_given: whether they are those of a command, whose options messages name, not those of a dataset.
     """
 
     sizes: Mapping[str, Size]
     new_names: Mapping[str, str]
-    crop_bottom: int
+    crop_bottom: Mapping[str, int]
+    are_given: bool = False
+
+    def option(self, name: str) -> str:
+        """Return what the user calls a setting: the parameter of the stage download, or the command's option."""
+        return f"--{name.replace('_', '-')}" if self.are_given else f"download.{name}"
 
     def kept(self, name: str) -> Size | None:
         """Return the size of a micrograph without the rows that are cut off; None if there is none."""
         height, width = self.sizes.get(name, (0, 0))
-        return (height - self.crop_bottom, width) if width else None
+        return (height - self.crop_bottom[name], width) if width else None
 
     def find(self, written: str, place: object) -> str:
         """Return the micrograph that `written`, a name, path or address, means; its last part if there is none.
@@ -53,9 +59,9 @@ class Micrographs:
             InputError: it has not; the message begins with `place`.
         """
         (rows, width), (height, full_width) = size, self.sizes.get(name, size)
-        if width == full_width and height - self.crop_bottom <= rows <= height:
+        if width == full_width and height - self.crop_bottom.get(name, 0) <= rows <= height:
             return
         remedy = "give both the same size"
         if width == full_width and rows < height:
-            remedy = f"if its bottom rows are cut off, set download.crop_bottom to {height - rows} or more"
+            remedy = f"if its bottom rows are cut off, set {self.option('crop_bottom')} to {height - rows} or more"
         raise InputError(f"{place} has {width} x {rows} pixels, its micrograph {full_width} x {height}; {remedy}")

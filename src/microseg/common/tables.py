@@ -6,7 +6,7 @@ Tables are not read by pandas because error messages have to name the line of th
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
@@ -26,6 +26,12 @@ FORMULA = re.compile(r"\s*([=@]|[-+].*([|!]|\w\())", re.DOTALL)
 def as_text(cell: object) -> object:
     """Return a cell of a table to be written, with an apostrophe in front where it would be a formula."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    """Return the lines of a table in Markdown, with an empty one after it."""
+    first, *others = [f"| {' | '.join(map(str, row))} |" for row in (header, *rows)]
+    return [first, f"|{'---|' * len(header)}", *others, ""]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

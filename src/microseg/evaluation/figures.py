@@ -1,6 +1,7 @@
 """Figures of an evaluation: masks and their errors, IoU, islands, and the reliability diagram."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ TRUE_NEGATIVE, TRUE_POSITIVE = (0, 0, 0), (255, 255, 255)
 FALSE_NEGATIVE, FALSE_POSITIVE = (255, 0, 255), (0, 255, 255)
 METHOD_COLOURS = {"sigmoid": "#0072B2", "morphology": "#D55E00"}
 """Blue and vermilion of Okabe and Ito, which colour-blind readers tell apart."""
+MARKERS = {"sigmoid": "o", "morphology": "s"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,9 @@ class Example:
 
 
 def graph_iou(truth: Mask, prediction: Mask) -> NDArray[np.uint8]:
-    """Colour each pixel by how prediction and ground truth agree.
+    """Colour each pixel by how prediction and ground truth agree, (height, width, 3) of 0 to 255.
 
-    Returns:
-        (height, width, 3) of 0 to 255: true negatives black, true positives white, false negatives magenta, false
-        positives cyan.
+    True negatives are black, true positives white, false negatives magenta, false positives cyan.
     """
     colours = np.full((*truth.shape, 3), TRUE_NEGATIVE, np.uint8)
     colours[truth & prediction] = TRUE_POSITIVE
@@ -77,11 +77,19 @@ def plot_methods(example: Example) -> Figure:
     return figure
 
 
-def plot_iou_distribution(iou: Mapping[str, Sequence[float]]) -> Figure:
-    """Show how the IoU of the micrographs is distributed, the methods beside each other in 20 classes."""
+@contextmanager
+def _column_figure() -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure of one column to draw in; what is drawn is explained above it."""
     with column_style():
         figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
         axes = figure.subplots()
+        yield figure, axes
+        figure.legend(loc="outside upper center", ncols=len(axes.get_legend_handles_labels()[1]))
+
+
+def plot_iou_distribution(iou: Mapping[str, Sequence[float]]) -> Figure:
+    """Show how the IoU of the micrographs is distributed, the methods beside each other in 20 classes."""
+    with _column_figure() as (figure, axes):
         axes.hist(
             list(iou.values()),
             bins=list(np.linspace(0, 1, 21)),
@@ -89,19 +97,15 @@ def plot_iou_distribution(iou: Mapping[str, Sequence[float]]) -> Figure:
             color=[METHOD_COLOURS[method] for method in iou],
         )
         axes.set(xlabel="IoU of a micrograph", ylabel="micrographs", xlim=(0, 1))
-        figure.legend(loc="outside upper center", ncols=len(iou))
     return figure
 
 
 def plot_iou_against(values: Sequence[float], iou: Mapping[str, Sequence[float]], label: str) -> Figure:
     """Show each micrograph's IoU against another property of it, one mark a method; NaN values are omitted."""
-    with column_style():
-        figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
-        axes = figure.subplots()
+    with _column_figure() as (figure, axes):
         for (method, one_iou), marker in zip(iou.items(), "ox", strict=False):
             axes.scatter(values, one_iou, label=method, color=METHOD_COLOURS[method], marker=marker, s=12)
         axes.set(xlabel=label, ylabel="IoU of a micrograph", ylim=(-0.03, 1.03))
-        figure.legend(loc="outside upper center", ncols=len(iou))
     return figure
 
 
@@ -119,12 +123,9 @@ def iou_figures(measured: Sequence[MeasuredImage]) -> Iterator[tuple[str, Figure
 def example_figures(
     measured: Sequence[MeasuredImage], examples: int, load: Callable[[str], Example]
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw the best, the worst and the most different of at least one micrograph, each sheet with its file name.
+    """Draw the best, the worst and the most different micrographs, each sheet with its file name.
 
-    Args:
-        measured: the scores of all micrographs.
-        examples: how many of the best and of the worst micrographs to show for each method.
-        load: reads the pictures of the micrograph of a given name.
+    For each method, `examples` of the best and of the worst are shown. `load` reads the pictures of a micrograph.
     """
     for method in measured[0].scores:
         ranked = sorted(measured, key=lambda one: (-one.scores[method].iou, one.image))
@@ -155,7 +156,6 @@ def _explain_errors(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
 
 
-MARKERS = {"sigmoid": "o", "morphology": "s"}
 AXIS_NAMES = {
     "area": "area of the annotated island in pixels",
     "border_distance": "distance from the border of the micrograph in pixels",
@@ -177,9 +177,7 @@ def plot_recall(classes: Sequence[IslandClass]) -> Figure:
     """Show the fraction of islands found in each class of one property, with its interval, for each method."""
     ticks = list(dict.fromkeys((one.low, f"{one.label}\nn = {one.islands}") for one in classes))
     methods = list(dict.fromkeys(one.method for one in classes))
-    with column_style():
-        figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
-        axes = figure.subplots()
+    with _column_figure() as (figure, axes):
         for number, method in enumerate(methods):
             own = [one for one in classes if one.method == method]
             shift = 0.12 * (number - (len(methods) - 1) / 2)
@@ -188,29 +186,24 @@ def plot_recall(classes: Sequence[IslandClass]) -> Figure:
                 [place + shift for place in range(len(own))],
                 recall,
                 yerr=np.abs(np.array([one.recall.bounds or (np.nan, np.nan) for one in own]).T - recall),
-                fmt=MARKERS.get(method, "o"),
+                fmt=MARKERS[method],
                 color=METHOD_COLOURS[method],
                 capsize=2,
                 label=method,
             )
         axes.set(xlabel=AXIS_NAMES[classes[0].of], ylabel="fraction of islands found", ylim=(-0.03, 1.03))
         axes.set_xticks(range(len(ticks)), [label for _, label in ticks], fontsize=6)
-        figure.legend(loc="outside upper center", ncols=len(methods))
     return figure
 
 
 def plot_f1(f1: Sequence[tuple[float, ...]], methods: Sequence[str]) -> Figure:
     """Show how the F1 of the islands falls as they have to be covered better to count as found."""
     thresholds, *scores = zip(*f1, strict=True)
-    with column_style():
-        figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
-        axes = figure.subplots()
+    with _column_figure() as (figure, axes):
         for method, values in zip(methods, scores, strict=True):
-            axes.plot(
-                thresholds, values, color=METHOD_COLOURS[method], marker=MARKERS.get(method, "o"), label=method
-            )
+            colour, marker = METHOD_COLOURS[method], MARKERS[method]
+            axes.plot(thresholds, values, color=colour, marker=marker, label=method)
         axes.set(xlabel="an island is found above this IoU", ylabel="F1 of the islands", ylim=(-0.03, 1.03))
-        figure.legend(loc="outside upper center", ncols=len(methods))
     return figure
 
 

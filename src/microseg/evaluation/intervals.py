@@ -1,9 +1,8 @@
 """95 % intervals of means, ratios and their differences over few or many units: one method for all of them.
 
-Scores and stereological quantities are ratios of sums over units: the mean IoU is the sum of IoU by the number of
-micrographs, the pooled IoU that of true positives by that of unions, a mean free path that of lengths by that of
-interceptions. Units are micrographs, fields or seeds, or whole groups of them where those of one group resemble
-each other.
+Scores and stereological quantities are ratios of sums over units: the pooled IoU is the sum of true positives by
+that of unions, a mean free path that of lengths by that of interceptions. Units are micrographs, fields or seeds,
+or whole groups of them where those of one group resemble each other.
 
 The standard error is the jackknife's, which omits one unit at a time (for groups: MacKinnon, Nielsen and Webb,
 Journal of Applied Econometrics 38:671, 2023). Student's t has the degrees of freedom of the effective number of
@@ -65,14 +64,6 @@ class Estimate:
         if self.interval is None:
             return value
         return f"{value} (95 % interval {self.interval.low:.4f} to {self.interval.high:.4f})"
-
-
-def mean_interval(
-    values: ArrayLike, *, groups: Sequence[str] | None = None, bounds: Bounds | None = None
-) -> Interval | None:
-    """Return the interval of the mean of `values`, see `ratio_interval`; without groups and bounds, Student's."""
-    listed = np.asarray(values, dtype=np.float64)
-    return ratio_interval(listed, np.ones_like(listed), groups=groups, bounds=bounds)
 
 
 def ratio_interval(

@@ -53,27 +53,17 @@ class MatchedIslands:
 
     @property
     def segmentation_quality(self) -> float:
-        """Mean IoU of the islands that are found, 0.5 to 1; 0 where none is, 1 where there is nothing to find."""
+        """Mean IoU of the islands that are found, 0.5 to 1; 0 where none is, 1 where there is nothing to find.
+
+        Times the F1 it is the panoptic quality (Kirillov et al., Panoptic Segmentation, CVPR 2019).
+        """
         found = self.counts().true_positives
         return self.covered / found if found else self.counts().dice
-
-    @property
-    def panoptic_quality(self) -> float:
-        """Segmentation quality times recognition quality (the F1), 0 to 1.
-
-        After Kirillov et al., Panoptic Segmentation, CVPR 2019.
-        """
-        return self.segmentation_quality * self.counts().dice
 
     @property
     def mean_f1(self) -> float:
         """Mean F1 over IOU_THRESHOLDS, 0 to 1."""
         return float(np.mean([self.counts(threshold).dice for threshold in IOU_THRESHOLDS]))
-
-    @property
-    def number_error(self) -> int:
-        """Predicted minus annotated number of islands."""
-        return self.predicted - len(self.annotated)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.evaluation.intervals import (
@@ -31,8 +31,6 @@ from microseg.evaluation.scores import (
     score,
 )
 from microseg.micrographs.images import read_mask
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,9 @@ def measure_micrograph(
         InputError: a mask is missing, cannot be read, or has another size than its ground truth.
     """
     truth = read_mask(masks / subject.image)
-    points = _on_the_micrograph(subject.points, truth.shape)
+    # Column and row of the pixels with a point; what lies outside the micrograph is omitted.
+    points = np.rint(np.array(subject.points, dtype=np.float64).reshape(-1, 2)).astype(np.int64)
+    points = points[((points >= 0) & (points < truth.shape[::-1])).all(axis=1)]
     scores, agreements = {}, {}
     for method in methods:
         path = predictions / method / subject.image
@@ -98,14 +98,6 @@ def measure_micrograph(
         )
     pixels = MeasuredImage(subject.image, float(truth.mean()), border_distance(truth), scores)
     return MeasuredMicrograph(pixels, subject.group, len(points), agreements)
-
-
-def _on_the_micrograph(points: Sequence[tuple[float, float]], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return column and row, (n, 2), of the pixels with a point; what lies outside the micrograph is omitted."""
-    height, width = shape
-    pixels = np.rint(np.array(points, dtype=np.float64).reshape(-1, 2)).astype(np.int64)
-    inside = (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
-    return pixels[inside]
 
 
 HEADLINES = (
@@ -159,46 +151,36 @@ def _pooled_islands(measured: Sequence[MeasuredMicrograph], method: str) -> dict
 
 def _with_intervals(measured: Sequence[MeasuredMicrograph], method: str) -> dict[str, Estimate]:
     groups = [one.group for one in measured]
+    mean, fraction = partial(estimate, groups=groups), partial(estimate_fraction, groups=groups)
     pixels = [one.pixels.scores[method] for one in measured]
+    iou = [one.iou for one in pixels]
     agreements = [one.agreements[method] for one in measured]
     islands = [one.islands.counts() for one in agreements]
     found = np.array([one.true_positives for one in islands])
-    wrong = np.array([one.false_positives + one.false_negatives for one in islands])
-    iou = [one.iou for one in pixels]
+    missed = np.array([one.false_negatives for one in islands])
+    invented = np.array([one.false_positives for one in islands])
     scores = {
-        "mean_iou": estimate(iou, groups=groups),
-        "mean_dice": estimate([one.dice for one in pixels], groups=groups),
-        "mean_precision": estimate([one.precision for one in pixels], groups=groups),
-        "mean_recall": estimate([one.recall for one in pixels], groups=groups),
-        "pooled_iou": estimate(
-            [one.true_positives for one in pixels], [one.union for one in pixels], groups=groups
-        ),
-        "fraction_above_095": estimate_fraction([one > EXCELLENT_IOU for one in iou], groups=groups),
-        "fraction_zero": estimate_fraction([one == 0 for one in iou], groups=groups),
-        "island_f1": estimate(2 * found, 2 * found + wrong, groups=groups),
-        "panoptic_quality": estimate(
-            [one.islands.covered for one in agreements], found + wrong / 2, groups=groups
-        ),
-        "island_number_error": estimate(
-            [one.islands.number_error for one in agreements], groups=groups, bounds=None
-        ),
-        "surface_dice": estimate([one.boundary.surface_dice for one in agreements], groups=groups),
-        "hausdorff95": estimate(
-            [one.boundary.hausdorff95 for one in agreements], groups=groups, bounds=NOT_NEGATIVE
-        ),
+        "mean_iou": mean(iou),
+        "mean_dice": mean([one.dice for one in pixels]),
+        "mean_precision": mean([one.precision for one in pixels]),
+        "mean_recall": mean([one.recall for one in pixels]),
+        "pooled_iou": mean([one.true_positives for one in pixels], [one.union for one in pixels]),
+        "fraction_above_095": fraction([one > EXCELLENT_IOU for one in iou]),
+        "fraction_zero": fraction([one == 0 for one in iou]),
+        "island_f1": mean(2 * found, 2 * found + missed + invented),
+        "panoptic_quality": mean([one.islands.covered for one in agreements], found + (missed + invented) / 2),
+        "island_number_error": mean(invented - missed, bounds=None),
+        "surface_dice": mean([one.boundary.surface_dice for one in agreements]),
+        "hausdorff95": mean([one.boundary.hausdorff95 for one in agreements], bounds=NOT_NEGATIVE),
     }
     points = [one.points for one in measured]
     if any(points):
-        scores["points_found"] = estimate([one.points_found for one in agreements], points, groups=groups)
+        scores["points_found"] = mean([one.points_found for one in agreements], points)
     return scores
 
 
 def area_fraction_error(errors: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
-    """Describe predicted minus annotated area fractions of at least one micrograph.
-
-    Args:
-        errors: of each micrograph.
-        groups: the group of each, "" for none.
+    """Describe predicted minus annotated area fractions of at least one micrograph, each with its group or "".
 
     Returns:
         `mean`, the bias; `micrographs` and `units`, the number of them and of their groups; and from three units
@@ -225,10 +207,7 @@ def area_fraction_error(errors: Sequence[float], groups: Sequence[str]) -> dict[
 
 
 def headline_metrics(summaries: dict[str, Summary]) -> dict[str, dict[str, float]]:
-    """Return the scores of each method that experiments are compared by, few enough for a terminal.
-
-    They are the mean IoU over micrographs (`mean_iou`) and the F1 of islands (`f1`).
-    """
+    """Return mean IoU and F1 of islands of each method: what experiments are compared by, in a terminal."""
     return {
         method: {"mean_iou": summary.scores["mean_iou"].value, "f1": summary.scores["island_f1"].value}
         for method, summary in summaries.items()

@@ -123,10 +123,7 @@ def digest(images: Iterable[str], masks: Path) -> str:
 
 
 def correlations(measured: Sequence[MeasuredImage], method: str) -> dict[str, float | None]:
-    """Return Spearman's rank correlations of the IoU with two properties of the annotated masks.
-
-    They are `iou_and_foreground_fraction` and `iou_and_border_distance`, None where they are not defined.
-    """
+    """Return Spearman's rank correlations of the IoU with properties of the masks, None if undefined."""
     iou = [one.scores[method].iou for one in measured]
     return {
         "iou_and_foreground_fraction": rank_correlation(iou, [one.foreground_fraction for one in measured]),
@@ -148,8 +145,8 @@ class BoundaryAgreement:
             Journal of Medical Internet Research 23:e26151, 2021).
         hausdorff95: the distance in pixels that 95 % of either outline stay within, the larger of both directions.
 
-    Where only one mask has an outline, they are 0 and the diagonal of the micrograph, the largest distance there
-    can be: who predicts nothing must not gain by it. Two masks without outlines that are the same agree: 1 and 0.
+    Where only one mask has an outline, they are 0 and the diagonal of the micrograph, so that predicting nothing
+    gains nothing. Two masks without outlines that are the same agree: 1 and 0.
     """
 
     surface_dice: float

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from microseg.evaluation.intervals import Estimate, estimate_fraction
-from microseg.evaluation.islands import FOUND_IOU, IOU_THRESHOLDS, AnnotatedIsland, pool
+from microseg.evaluation.islands import FOUND_IOU, IOU_THRESHOLDS, pool
 from microseg.evaluation.metrics import MeasuredMicrograph
 from microseg.evaluation.scores import MeasuredImage
 
 CLASSES: dict[str, tuple[int, ...]] = {"area": (0, 100, 300, 1000, 3000), "border_distance": (0, 1, 16, 64, 128)}
-"""The lower ends, in pixels, of the classes in which islands are counted; the last class has no upper end."""
+"""The lower ends, in pixels, of the classes of a property of islands; the last class has no upper end."""
 
 IMAGE_TABLE_HEADER = (
     *("image", "method", "iou", "dice", "precision", "recall"),
@@ -24,21 +24,18 @@ IMAGE_TABLE_HEADER = (
 def image_table(measured: Iterable[MeasuredMicrograph]) -> Iterator[tuple[object, ...]]:
     """Yield a row of IMAGE_TABLE_HEADER for each micrograph and method; what is not defined is left empty."""
     for one in measured:
+        distance = one.pixels.border_distance
         for method, scores in one.pixels.scores.items():
             agreement = one.agreements[method]
             islands, boundary = agreement.islands.counts(), agreement.boundary
             yield (
                 *(one.pixels.image, method, scores.iou, scores.dice, scores.precision, scores.recall),
                 *(scores.true_positives, scores.false_positives, scores.false_negatives),
-                *(one.pixels.foreground_fraction, _defined(one.pixels.border_distance), one.group),
+                *(one.pixels.foreground_fraction, "" if math.isnan(distance) else round(distance, 3), one.group),
                 *(islands.true_positives, islands.false_negatives, islands.false_positives),
                 *(agreement.islands.covered, boundary.surface_dice, round(boundary.hausdorff95, 3)),
                 *(agreement.area_fraction_error, one.points, agreement.points_found),
             )
-
-
-def _defined(distance: float) -> float | str:
-    return "" if math.isnan(distance) else round(distance, 3)
 
 
 def ranked_iou(measured: Sequence[MeasuredImage], methods: Sequence[str]) -> Iterator[tuple[float, ...]]:
@@ -96,7 +93,7 @@ def island_classes(measured: Sequence[MeasuredMicrograph], methods: Sequence[str
         for of, starts in CLASSES.items():
             for low, high in zip(starts, (*starts[1:], None), strict=True):
                 inside = [
-                    [one for one in islands if low <= _property(one, of) < (math.inf if high is None else high)]
+                    [one for one in islands if low <= getattr(one, of) < (math.inf if high is None else high)]
                     for islands in annotated
                 ]
                 count = [len(islands) for islands in inside]
@@ -104,10 +101,6 @@ def island_classes(measured: Sequence[MeasuredMicrograph], methods: Sequence[str
                     found = [sum(one.iou > FOUND_IOU for one in islands) for islands in inside]
                     recall = estimate_fraction(found, count, groups=groups)
                     yield IslandClass(method, of, low, high, sum(count), recall)
-
-
-def _property(island: AnnotatedIsland, of: str) -> int:
-    return island.area if of == "area" else island.border_distance
 
 
 CLASS_TABLE_HEADER = ("method", "of", "pixels", "islands", "recall", "low", "high")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from microseg.common.errors import InputError
 from microseg.common.params import PARAMETER_KEYS
+from microseg.common.tables import markdown_table
 from microseg.experiments.comparison import EVALUATION, NO_EFFECT, Dataset, dataset_of, show
 from microseg.experiments.dvc_access import FINISHED, Cell, Row
 from microseg.prediction.postprocessing import METHODS
@@ -35,12 +36,8 @@ class Choice:
 def choose(rows: Sequence[Row], conditions: Mapping[str, Cell]) -> Choice:
     """Choose the experiment with the highest validation IoU among those with the data of the workspace.
 
-    Where none has them, as with another source in `conditions`, the data are those of the first experiment.
-    Validation scores on other annotations do not compare, whatever the parameters.
-
-    Args:
-        rows: the table of experiments, the workspace first.
-        conditions: values of parameters that replace those of the workspace.
+    The workspace is the first of `rows`; `conditions` are parameters in which experiments differ from it. Where
+    none has its data, as with another source, the data are those of the first experiment.
 
     Raises:
         InputError: there is no experiment to choose from.
@@ -94,10 +91,9 @@ def to_text(choice: Choice) -> str:
         "",
         f"Validation IoU {validation:.4f}, the highest of {len(choice.candidates)} experiments.",
         "",
-        "| experiment | validation IoU |",
-        "|---|---|",
-        *(f"| {one} | {score:.4f} |" for one, score in choice.candidates),
-        "",
+        *markdown_table(
+            ("experiment", "validation IoU"), [(one, f"{score:.4f}") for one, score in choice.candidates]
+        ),
         f"Mean IoU of this experiment alone on {choice.dataset}: "
         + ", ".join(f"{method} {score:.4f}" for method, score in choice.test_scores.items())
         + ".",

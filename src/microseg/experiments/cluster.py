@@ -2,8 +2,7 @@
 
 The clones share a git repository and the DVC remote. A worker pushes the data of an experiment first, then its git
 reference, so that an experiment in the shared repository can be pulled completely. Dask hands the experiment of a
-dead worker to another one, up to `distributed.scheduler.allowed-failures` times; what the dead one has pushed is
-used.
+dead worker to another one, up to `distributed.scheduler.allowed-failures` times.
 """
 
 import logging
@@ -55,11 +54,7 @@ def run_cluster_sweep(
 ) -> list[str]:
     """Let Dask's workers run and push the missing ones of `experiments`; return the names of those that failed.
 
-    Args:
-        experiments: the experiments of the sweep.
-        scheduler: the address of Dask's scheduler, such as "tcp://127.0.0.1:8786".
-        remote: the git remote, of the same name here and in the clones of the workers, that they share.
-        dry_run: only list the experiments to run.
+    The `remote` of git has the same name here and in the clones of the workers. With `dry_run`, only list them.
 
     Raises:
         InputError: Dask is not installed or no scheduler answers; the project or the clone of a worker differs
@@ -203,10 +198,9 @@ def _check_workers(client: "Client", commit: str, scheduler: str) -> None:
 
 
 def _thread_limits_of_dask() -> dict[str, None]:
-    """Return the variables with which Dask limits threads, such as OMP_NUM_THREADS, to unset them.
+    """Return the variables with which Dask, not the user, limits threads, in order to unset them.
 
-    With them a training would use one core, and its result would differ in the last digits. Variables to which the
-    user of the worker gave another value are kept.
+    With them a training would use one core, and its result would differ in the last digits.
     """
     import dask
 

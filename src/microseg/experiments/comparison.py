@@ -21,20 +21,17 @@ SAMPLE_SIZE = "split.sample_size"
 SEED = "train.seed"
 """Experiments that differ only in it show how much scores vary by chance."""
 
-NO_EFFECT = frozenset(
-    {
+NO_EFFECT = {
+    *(
         "download.manual_dir",
         "download.mirrors",
         "rasterize_masks.examples",
-        "train.checkpoint_epochs",
-        "train.num_workers",
-        "train.activation_checkpointing",
-        "train.compile",
-        "train.accelerator",
         "predict.subset",
         "evaluate.examples",
-    }
-)
+    ),
+    *("train.checkpoint_epochs", "train.num_workers", "train.activation_checkpointing", "train.compile"),
+    "train.accelerator",
+}
 """Parameters of where files come from, what is kept or shown, or how the same result is computed faster.
 
 Experiments that differ in these are comparable. train.devices and train.num_nodes are not among them: they
@@ -116,14 +113,9 @@ class Comparison:
 def compare(rows: Sequence[Row], key: str, conditions: Mapping[str, Cell]) -> Comparison:
     """Select the experiments that agree in everything but the parameter `key` and the training seed.
 
-    They agree with the parameters of the workspace, except where `conditions` has another value. Of experiments
-    with the same settings the first one is taken. All were evaluated on the micrographs of the workspace or, if
-    none was, as with another data source, on those of the first experiment.
-
-    Args:
-        rows: the table of experiments, the workspace first.
-        key: the parameter to compare.
-        conditions: values of parameters that replace those of the workspace.
+    They agree with the parameters of the workspace, the first of `rows`, except where `conditions` has another
+    value. Of experiments with the same settings the first one is taken. All were evaluated on the micrographs of
+    the workspace or, if none was, as with another data source, on those of the first experiment.
 
     Raises:
         InputError: fewer than two values of `key` remain.

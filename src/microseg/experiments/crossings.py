@@ -54,12 +54,8 @@ def rank_methods(comparison: Comparison, micrographs: Mapping[str, Micrographs])
     """Test at each value which method is ahead; None where a value has fewer than three seeds.
 
     All values together contain a false statement in at most 5 of 100 reports in which the methods are alike
-    (Holm, Scandinavian Journal of Statistics 6:65, 1979).
-
-    Args:
-        comparison: the experiments.
-        micrographs: the IoU of every experiment, by name, on the same micrographs; if one is missing, the lead is
-            tested over seeds alone.
+    (Holm, Scandinavian Journal of Statistics 6:65, 1979). `micrographs` are the IoU of each experiment, by name,
+    on the same micrographs; if one is missing, the lead is tested over seeds alone.
     """
     if not comparison.has_seeds:
         return None
@@ -123,13 +119,11 @@ def _crossing(values: Sequence[float], leads: Sequence[float], ahead: Sequence[s
 def crossings_of(values: Sequence[float], leads: Sequence[float] | Leads) -> list[tuple[float, str]]:
     """Return where the lead changes its sign, linearly interpolated, each with the method ahead above it.
 
-    Touching zero is not a crossing. Where the lead is zero at several values and then changes its sign, the
-    crossing is in their middle.
+    Touching zero is not a crossing. Where the lead is zero at several values, the crossing is in their middle.
     """
     pairs = list(zip(values, leads, strict=True))
-    nonzero = [(x, lead) for x, lead in pairs if lead]
     found = []
-    for (left, before), (right, after) in pairwise(nonzero):
+    for (left, before), (right, after) in pairwise((x, lead) for x, lead in pairs if lead):
         if before * after < 0:
             zeros = [x for x, lead in pairs if not lead and left < x < right]
             interpolated = left + before / (before - after) * (right - left)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
 from microseg.common.files import output_folder, write_csv
+from microseg.common.tables import markdown_table
 from microseg.evaluation.figures import Example, plot_examples
 from microseg.evaluation.intervals import Estimate, estimate
 from microseg.evaluation.islands import UnmatchedIsland, unmatched_islands
@@ -111,12 +112,15 @@ def write_crossval(table: pd.DataFrame, folder: Path) -> str:
         write_csv(partial / "micrographs.csv", COLUMNS, table[list(COLUMNS)].itertuples(index=False))
         write_csv(partial / "look_here_first.csv", COLUMNS, first[list(COLUMNS)].itertuples(index=False))
         write_csv(partial / "islands_to_check.csv", ISLANDS_HEADER, map(island_row, islands))
-        for name, title, examples in (
-            ("look_here_first", "Micrographs to check first", micrograph_examples(first[:SHOWN], masks)),
-            ("islands_to_check", "Islands to check first", island_examples(islands[:SHOWN], masks)),
+        micrographs = [masks.example(str(image)) for image in first["image"][:SHOWN]]
+        cut_out = [_cut_out(masks.example(one.image), one.island) for one in islands[:SHOWN]]
+        for name, what, shown in (
+            ("look_here_first", "Micrographs", micrographs),
+            ("islands_to_check", "Islands", cut_out),
         ):
-            if examples:
-                save_figure(plot_examples(examples, method, title), partial / f"{name}.png")
+            if shown:
+                figure = plot_examples(shown, method, f"{what} to check first")
+                save_figure(figure, partial / f"{name}.png")
         (partial / "report.md").write_text(report, encoding="utf-8", newline="\n")
     return report
 
@@ -167,17 +171,8 @@ def islands_to_check(rows: pd.DataFrame, masks: FoldMasks) -> list[IslandToCheck
     return sorted(found, key=lambda one: (-one.island.area, one.image, one.island.kind))
 
 
-def micrograph_examples(rows: pd.DataFrame, masks: FoldMasks) -> list[Example]:
-    """Return the micrographs of these rows, each with its masks."""
-    return [masks.example(str(image)) for image in rows["image"]]
-
-
-def island_examples(islands: Sequence[IslandToCheck], masks: FoldMasks) -> list[Example]:
-    """Return each island with MARGIN pixels around it, each with its masks."""
-    return [_cut_out(masks.example(one.image), one.island) for one in islands]
-
-
 def _cut_out(whole: Example, island: UnmatchedIsland) -> Example:
+    """Return an island with MARGIN pixels around it."""
     rows, columns = (slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in island.place)
     top, left = (side.start for side in island.place)
     return Example(
@@ -191,6 +186,8 @@ def _cut_out(whole: Example, island: UnmatchedIsland) -> Example:
 def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[IslandToCheck]) -> str:
     """Return the out-of-fold scores, and the micrographs and islands to check first, as Markdown."""
     folds, images = table["fold"].nunique(), table["image"].nunique()
+    missed = sum(one.island.kind == "missed" for one in islands)
+    invented = len(islands) - missed
     grouped = " or its group" if table["group"].astype(bool).any() else ""
     lines = [
         f"# Cross-validation in {folds} folds",
@@ -198,38 +195,34 @@ def to_markdown(table: pd.DataFrame, first: pd.DataFrame, islands: Sequence[Isla
         f"Each of {images} micrographs was predicted once, by a network that has not seen it{grouped}. Intervals "
         "are 95 % intervals over micrographs, or over groups if there are any.",
         "",
-        "| method | score | out of fold | 95 % interval |",
-        "|---|---|---|---|",
-    ]
-    for (method, score), one in out_of_fold_scores(table).items():
-        interval = "" if one.interval is None else f"{one.interval.low:.4f} to {one.interval.high:.4f}"
-        lines.append(f"| {method} | {score} | {one.value:.4f} | {interval} |")
-    lines += [
-        "",
+        *markdown_table(("method", "score", "out of fold", "95 % interval"), _score_rows(table)),
         "## Check these annotations first",
         "",
         "Where network and annotation agree least, one of them is wrong (look_here_first.png shows them; magenta "
         "is annotated only, cyan predicted only).",
         "",
-        "| micrograph | fold | IoU | islands missed | islands invented |",
-        "|---|---|---|---|---|",
-    ]
-    for row in first.head(SHOWN).itertuples():
-        lines.append(
-            f"| {row.image} | {row.fold} | {row.iou:.3f} | {row.islands_missed} | {row.islands_invented} |"
-        )
-    missed = sum(one.island.kind == "missed" for one in islands)
-    invented = len(islands) - missed
-    lines += [
-        "",
+        *markdown_table(
+            ("micrograph", "fold", "IoU", "islands missed", "islands invented"),
+            (
+                (row.image, row.fold, f"{row.iou:.3f}", row.islands_missed, row.islands_invented)
+                for row in first.head(SHOWN).itertuples()
+            ),
+        ),
         f"{missed} annotated islands have no predicted counterpart, {invented} predicted ones no annotated "
         "counterpart (IoU above 0.5). The largest ones, shown in islands_to_check.png:",
         "",
-        "| micrograph | fold | island | pixels | column | row |",
-        "|---|---|---|---|---|---|",
+        *markdown_table(
+            ("micrograph", "fold", "island", "pixels", "column", "row"),
+            (island_row(one)[:6] for one in islands[:SHOWN]),
+        ),
     ]
-    lines += [f"| {' | '.join(map(str, island_row(one)[:6]))} |" for one in islands[:SHOWN]]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _score_rows(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    for (method, score), one in out_of_fold_scores(table).items():
+        interval = "" if one.interval is None else f"{one.interval.low:.4f} to {one.interval.high:.4f}"
+        yield method, score, f"{one.value:.4f}", interval
 
 
 def island_row(one: IslandToCheck) -> tuple[object, ...]:

@@ -1,7 +1,6 @@
 """Paired comparison of two experiments on the same micrographs: how scores differ, and whether by chance."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from microseg.common.errors import InputError
+from microseg.common.tables import markdown_table
 from microseg.evaluation.intervals import (
     CONFIDENCE,
     FRACTION_DIFFERENCE,
@@ -46,13 +46,7 @@ CERTAINTY, POWER = 1.959964, 0.841621
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of one score, second experiment minus first.
-
-    Attributes:
-        units: number of micrographs, or of groups if there are any, that the interval is over.
-        unit: what they are called, "micrographs" or "groups".
-        p_value: of Wilcoxon's signed-rank test; None where it is not made.
-    """
+    """The difference of one score, second experiment minus first, over `units` micrographs or groups (`unit`)."""
 
     method: str
     score: str
@@ -62,6 +56,7 @@ class Difference:
     units: int
     unit: str
     p_value: float | None
+    """Of Wilcoxon's signed-rank test; None where it is not made."""
 
     @property
     def is_decided(self) -> bool:
@@ -163,10 +158,10 @@ def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) ->
         f"On the same {first.dataset} (digest {first.dataset.ground_truth_sha256}). Intervals are 95 % "
         f"intervals of the paired difference over {found[0].units} {found[0].unit}.",
         "",
-        f"| method | score | {first.name} | {second.name} | difference | 95 % interval | Wilcoxon's p | |",
-        "|---|---|---|---|---|---|---|---|",
-        *_table_lines(found),
-        "",
+        *markdown_table(
+            ("method", "score", first.name, second.name, "difference", "95 % interval", "Wilcoxon's p", ""),
+            map(_table_row, found),
+        ),
     ]
     if first.dataset.split == "test":
         lines += [
@@ -180,15 +175,12 @@ def to_markdown(first: Evaluated, second: Evaluated, found: list[Difference]) ->
     return "\n".join(lines) + "\n"
 
 
-def _table_lines(found: list[Difference]) -> Iterator[str]:
-    for one in found:
-        bounds = one.difference.bounds
-        interval = "" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
-        p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
-        yield (
-            f"| {one.method} | {one.score} | {one.first:.4f} | {one.second:.4f} | {one.difference.value:+.4f} "
-            f"| {interval} | {p_value} | {_verdict(one)} |"
-        )
+def _table_row(one: Difference) -> tuple[str, ...]:
+    bounds = one.difference.bounds
+    interval = "" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
+    p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
+    values = f"{one.first:.4f}", f"{one.second:.4f}", f"{one.difference.value:+.4f}"
+    return one.method, one.score, *values, interval, p_value, _verdict(one)
 
 
 def _verdict(one: Difference) -> str:

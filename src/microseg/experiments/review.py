@@ -85,18 +85,15 @@ def _changes_of_method(method: str, rows: pd.DataFrame, noise: Mapping[tuple[str
     by_chance = round((1 - CONFIDENCE) * len(rows))
     beyond = f" by more than its own noise of seeds; about {by_chance} would be by chance" if noise else ""
     yield f"**{method}**: {len(rows)} micrographs, {better} better and {len(changed) - better} worse{beyond}."
-    yield from _mean_change(rows["change"].mean(), noise.get((method, OF_THE_MEAN)))
+    mean, limit = rows["change"].mean(), noise.get((method, OF_THE_MEAN))
+    if limit is not None:
+        verdict = "more than" if abs(mean) > limit else "no more than"
+        yield f"The mean IoU changes by {mean:+.4f}, {verdict} the noise of seeds ({limit:.4f})."
     if len(changed):
         largest = changed.sort_values("change", key=abs, ascending=False).head(LISTED)
         columns = {"image": "micrograph", "iou_before": "IoU before", "iou_after": "IoU now", "change": "change"}
         columns |= {"limit": "noise of seeds"} if noise else {}
         yield _markdown(largest[list(columns)].rename(columns=columns))
-
-
-def _mean_change(change: float, limit: float | None) -> Iterator[str]:
-    if limit is not None:
-        verdict = "more than" if abs(change) > limit else "no more than"
-        yield f"The mean IoU changes by {change:+.4f}, {verdict} the noise of seeds ({limit:.4f})."
 
 
 def _charts(base: str) -> str:
@@ -137,12 +134,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def read_noise(path: Path, ground_truth_sha256: str) -> dict[tuple[str, str], float]:
-    """Return the noticeable difference by method and OF_THE_MEAN or micrograph; empty if none is recorded.
-
-    Args:
-        path: the table of `write_noise`.
-        ground_truth_sha256: the digest of the annotated masks; noise recorded on others is ignored.
-    """
+    """Return the noticeable difference by method and OF_THE_MEAN or micrograph, on these annotated masks."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -175,11 +167,7 @@ def seed_noise(tables: Sequence[pd.DataFrame], ground_truth_sha256: str) -> Iter
 
     `noticeable` is the difference that two trainings exceed in one of twenty cases if only their seeds differ:
     Student's t times the standard deviation of a difference. A micrograph that scores the same with every seed
-    takes the root mean square of the others' deviations.
-
-    Args:
-        tables: the scores of each micrograph, of at least two trainings with different seeds.
-        ground_truth_sha256: the digest of the annotated masks.
+    takes the root mean square of the others' deviations. `tables` are the scores of two trainings or more.
     """
     from scipy.stats import t
 

@@ -53,8 +53,8 @@ def run_experiment(
         name: the name of the experiment.
         overrides: the values given to `dvc exp run -S`, such as "train.epochs=5".
         commit: the current commit.
-        stopped: whether to end the experiment before it is complete; called several times a second.
-        variables: environment variables to set for the experiment, or with None to unset.
+        stopped: whether to end the experiment before it is complete.
+        variables: environment variables to set, or with None to unset.
     """
     settings = [part for override in overrides for part in ("--set-param", override)]
     command = [sys.executable, "-m", SINGLE_EXPERIMENT, "exp", "run", "--temp", "--name", name, *settings]
@@ -126,8 +126,7 @@ def start_lock() -> FileLock:
     """Return the lock that is held while an experiment starts, in any thread or process of this project.
 
     DVC stashes the settings of an experiment and takes them from the stash again, without a lock in between: of
-    two experiments that start together, each could take the settings of the other, or both the same (and so could
-    one that ends, but for `single_experiment`). Meanwhile the workspace is not as the user left it.
+    two experiments that start together, each could take the settings of the other.
     """
     return FileLock(sweeps_folder() / "start.lock")
 

@@ -36,12 +36,9 @@ DVC = {"dvc", "dvc.exe", SINGLE_EXPERIMENT}
 def clear_stale_locks(project: Path | None = None) -> list[Path]:
     """Remove stale locks and copies from a project (default: this one), unless DVC is running; return their paths.
 
-    A `dvc.lock` that DVC cannot read is put back as it is committed; what was done since, the next `dvc repro`
-    restores from DVC's run cache.
-
     DVC empties and rewrites its record of readers and writers (`rwlock`) at each change, and refuses every command
-    if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). The record only concerns processes
-    that are running, so it can be removed once there are none.
+    if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). Without running processes it is not
+    needed. A `dvc.lock` cut short is put back as committed; DVC's run cache has what was done since.
     """
     root = (project or project_root()).resolve()
     found = list(_stale_paths(root))

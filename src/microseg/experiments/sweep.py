@@ -184,9 +184,8 @@ def _run_locally(
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes.
 
-    Found without PyTorch, which would take seconds and occupy a GPU: from the variable itself where it is set,
-    else from `nvidia-smi --list-gpus`. Of a partitioned GPU (MIG) the instances are returned. Empty without a
-    driver.
+    Found without PyTorch, which would take seconds and occupy a GPU. Of a partitioned GPU (MIG) the instances are
+    returned; empty without a driver.
     """
     listed = os.environ.get(VISIBLE)
     if listed is not None:
@@ -204,10 +203,7 @@ def visible_gpus() -> list[str]:
 def assign_gpus(gpus: Sequence[str], jobs: int, gpus_each: int = 1) -> list[str | None]:
     """Return CUDA_VISIBLE_DEVICES for each of `jobs` experiments at a time; None leaves the variable unchanged.
 
-    Args:
-        gpus: the GPUs as `visible_gpus` returns them.
-        jobs: number of experiments at a time. If there are more of them than GPUs, they share the GPUs.
-        gpus_each: number of GPUs that an experiment trains on, `train.devices`.
+    Each trains on `gpus_each` GPUs. More experiments than GPUs share them.
     """
     groups = [
         ",".join(gpus[start : start + gpus_each]) for start in range(0, len(gpus) - gpus_each + 1, gpus_each)
@@ -218,13 +214,11 @@ def assign_gpus(gpus: Sequence[str], jobs: int, gpus_each: int = 1) -> list[str 
 
 
 def thread_variables(jobs: int) -> dict[str, str]:
-    """Return the environment variables with which `jobs` experiments at a time share the cores.
+    """Return the environment variables, unless set by the user, with which `jobs` experiments share the cores.
 
-    Each experiment has as many threads as it has alone, so that its result is the same to the last bit. By
-    default, a PyTorch thread that waits for the others of its experiment keeps its core, which threads of another
-    experiment could use. On two Zen 3 cores a training step with the default parameters takes 0.34 s alone, 1.2 s
-    beside another training, and 0.58 s beside another one if waiting threads yield. Variables set by the user are
-    kept.
+    Each experiment has as many threads as alone, so that its result is the same to the last bit. Threads that wait
+    for the others of their experiment yield their core: on two Zen 3 cores a training step takes 0.34 s alone, and
+    beside another training 0.58 s instead of 1.2 s.
     """
     if jobs == 1 or WAIT_POLICY in os.environ or SPIN_COUNT in os.environ:
         return {}

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from microseg.common.files import output_file, write_csv
-from microseg.evaluation.figures import METHOD_COLOURS
+from microseg.common.tables import markdown_table
+from microseg.evaluation.figures import MARKERS, METHOD_COLOURS
 from microseg.evaluation.intervals import FEWEST_UNITS, estimate
-from microseg.experiments.comparison import SEED, Comparison, Micrographs, Point, show
+from microseg.experiments.comparison import SEED, Comparison, Micrographs, show
 from microseg.experiments.crossings import Crossing, describe, rank_methods
 from microseg.plotting import plain, save_figure
 from microseg.prediction.postprocessing import METHODS
@@ -25,7 +26,6 @@ HEADINGS = {
     "fraction_zero": "fraction at 0",
 }
 
-MARKERS = {"sigmoid": "o", "morphology": "s"}
 AXIS_NAMES = {
     "split.sample_size": "micrographs for training and validation (split.sample_size)",
     "train.epochs": "epochs (train.epochs)",
@@ -46,11 +46,8 @@ def write_report(
 ) -> list[Path]:
     """Write figure, table and text into `folder`, named after the parameter; return their paths.
 
-    Args:
-        comparison: the experiments.
-        micrographs: the IoU on each micrograph, by experiment; empty where only seeds are to be resampled.
-        folder: where the files go.
-        settings: settings to mention, such as ", train.epochs=20"; "" for none.
+    `micrographs` are the IoU on each micrograph by experiment, or empty to test over seeds alone. The text
+    mentions `settings`, such as ", train.epochs=20"; "" for none.
     """
     paths = [folder / f"{comparison.key}.{ending}" for ending in ("png", "csv", "md")]
     ranking = rank_methods(comparison, micrographs)
@@ -64,21 +61,7 @@ def write_report(
     )
     with output_file(paths[0]) as partial:
         save_figure(figure, partial)
-    write_csv(
-        paths[1],
-        ["experiment", comparison.key, "seed", "method", *HEADINGS],
-        (
-            [
-                point.name,
-                show(point.x),
-                show(point.seed),
-                method,
-                *(point.scores[method][score] for score in HEADINGS),
-            ]
-            for point in comparison.points
-            for method in METHODS
-        ),
-    )
+    write_csv(paths[1], ["experiment", comparison.key, "seed", "method", *HEADINGS], _rows(comparison))
     with output_file(paths[2]) as partial:
         partial.write_text(to_markdown(comparison, micrographs, settings), encoding="utf-8", newline="\n")
     return paths
@@ -86,39 +69,38 @@ def write_report(
 
 def to_markdown(comparison: Comparison, micrographs: Mapping[str, Micrographs], settings: str) -> str:
     """Return tables, the ranking of the methods and the excluded experiments as Markdown; see `write_report`."""
+    rounded = ((f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row) for row in _rows(comparison))
     lines = [
         f"# IoU against {comparison.key}",
         "",
         f"Evaluated on {comparison.dataset} (digest {comparison.dataset.ground_truth_sha256}){settings}. "
         f"Intervals are 95 % intervals of the mean over training seeds ({SEED}).",
         "",
-        f"| {comparison.key} | method | seeds | mean IoU | 95 % interval over seeds |",
-        "|---|---|---|---|---|",
-        *_mean_lines(comparison),
-        "",
+        *markdown_table(
+            (comparison.key, "method", "seeds", "mean IoU", "95 % interval over seeds"), _mean_rows(comparison)
+        ),
         describe(comparison, rank_methods(comparison, micrographs)),
         "",
-        f"| experiment | {comparison.key} | seed | method | {' | '.join(HEADINGS.values())} |",
-        f"|---|---|---|---|{'---|' * len(HEADINGS)}",
-        *(_table_line(point, method) for point in comparison.points for method in METHODS),
-        "",
+        *markdown_table(("experiment", comparison.key, "seed", "method", *HEADINGS.values()), rounded),
     ]
     if comparison.excluded:
         lines += ["Excluded:", "", *(f"- {name}: {reason}" for name, reason in comparison.excluded), ""]
     return "\n".join(lines)
 
 
-def _mean_lines(comparison: Comparison) -> Iterator[str]:
+def _rows(comparison: Comparison) -> Iterator[tuple[str | float, ...]]:
+    for point in comparison.points:
+        for method in METHODS:
+            scores = (point.scores[method][score] for score in HEADINGS)
+            yield (point.name, show(point.x), show(point.seed), method, *scores)
+
+
+def _mean_rows(comparison: Comparison) -> Iterator[tuple[object, ...]]:
     for method in METHODS:
         for x, scores in zip(comparison.points_by_x, comparison.seeds(method, "mean_iou"), strict=True):
             mean = estimate(scores)
             interval = "" if mean.interval is None else f"{mean.interval.low:.3f} to {mean.interval.high:.3f}"
-            yield f"| {show(x)} | {method} | {len(scores)} | {mean.value:.3f} | {interval} |"
-
-
-def _table_line(point: Point, method: str) -> str:
-    scores = [f"{point.scores[method][score]:.3f}" for score in HEADINGS]
-    return f"| {point.name} | {show(point.x)} | {show(point.seed)} | {method} | {' | '.join(scores)} |"
+            yield show(x), method, len(scores), f"{mean.value:.3f}", interval
 
 
 def plot_comparison(
@@ -131,13 +113,14 @@ def plot_comparison(
 ) -> Figure:
     """Plot four panels against the parameter `key`: a point for every seed, a line through the means of a method.
 
+    Bars are 95 % intervals of the mean over seeds.
+
     Args:
         key: the parameter, such as "train.epochs".
         values: its values, or their positions on the axis, ascending.
         labels: labels of these positions where they are not numbers, else None.
-        series: for each method the scores of PANELS, a list for each value with a score for each seed. Bars are
-            95 % intervals of the mean over seeds.
-        crossing: where the mean IoU of the methods cross, with its interval; None where that is not known.
+        series: for each method the scores of PANELS, a list for each value with a score for each seed.
+        crossing: where the mean IoU of the methods cross; None where that is not known.
         dataset: the micrographs that the experiments were evaluated on.
     """
     figure = Figure(figsize=(11, 8), layout="constrained")

@@ -16,13 +16,10 @@ NormLayer = Literal["batch", "none"]
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization by the mean and variance of the batch of all devices, GPUs and CPUs alike.
+    """Batch normalization by the mean and variance of the batch of all devices.
 
-    A training step therefore does not depend on how its batch is spread over devices. It does depend on how it is
-    spread over accumulated batches, each of which is normalized on its own.
-
-    Devices exchange their statistics once in the forward and once in the backward pass, as in
-    torch.nn.SyncBatchNorm, which is for GPUs only.
+    A training step therefore does not depend on how its batch is spread over devices. Accumulated batches are each
+    normalized on their own. torch.nn.SyncBatchNorm is for GPUs only.
     """
 
     updates_running_stats = True
@@ -148,8 +145,7 @@ def frozen_running_stats(network: nn.Module) -> Iterator[None]:
 def fuse_conv_bn(network: nn.Module) -> nn.Module:
     """Return a copy for prediction, in which convolutions include the batch normalizations that follow them.
 
-    In prediction a batch normalization multiplies each channel by a constant and adds another one. The logits stay
-    the same up to rounding, and one pass over the output of every convolution is saved.
+    The logits stay the same up to rounding, and one pass over the output of every convolution is saved.
     """
     network = copy.deepcopy(network).eval()
     for block in list(network.modules()):

@@ -72,14 +72,12 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
 
 
 def launcher(devices: int, nodes: int) -> ClusterEnvironment:
-    """Return what starts the processes of this run: torchrun, srun, or the first process itself.
-
-    A Slurm job alone does not count: without srun it runs one process, whatever it was allocated.
-    """
+    """Return what starts the processes of this run: torchrun, srun, or the first process itself."""
     environment: ClusterEnvironment
     try:
         if TorchElasticEnvironment.detect():
             environment = TorchElasticEnvironment()
+        # A Slurm job without srun runs one process, whatever it was allocated.
         elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             environment = SLURMEnvironment(auto_requeue=False)
         else:
@@ -122,8 +120,7 @@ def make_deterministic(accelerator: Literal["cpu", "cuda"]) -> None:
 def keep_freed_memory() -> None:
     """Let the allocator of glibc reuse freed memory instead of returning it to the system after every step.
 
-    A step on whole micrographs allocates and frees gigabytes. If the system has to zero them every time, that
-    takes a quarter of the CPU time; keeping them takes a fifth more memory (benchmarks/training.py).
+    That saves a quarter of the CPU time and takes a fifth more memory (benchmarks/training.py).
     """
     if sys.platform == "linux":
         allocator = ctypes.CDLL(None)
@@ -169,9 +166,6 @@ def run_on_rank_zero(fabric: Fabric, work: Callable[[], Result]) -> Result | Non
 
     A single collective would time out after some minutes. So `work` runs in a thread, while the processes exchange
     a heartbeat every second.
-
-    Raises:
-        BaseException: what `work` raises.
     """
     if fabric.world_size == 1:
         return work()

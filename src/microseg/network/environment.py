@@ -41,13 +41,10 @@ WIDE = 32
 
 
 def resolve_precision(precision: Precision, accelerator: Literal["cpu", "cuda"]) -> str:
-    """Return float32, tf32, bf16 or fp16.
+    """Return float32, tf32, bf16 or fp16; InputError where it is for GPUs only.
 
     `auto` is bf16 where the device supports it natively, fp16 on GPUs with tensor cores for that alone, and
     float32 elsewhere.
-
-    Raises:
-        InputError: the precision is for GPUs only.
     """
     if precision in ("fp16", "tf32") and accelerator == "cpu":
         raise InputError(f"train.precision: {precision} is for GPUs only; set it to auto, bf16 or float32")
@@ -83,14 +80,8 @@ def training_memory_format(base_channels: int, precision: str, device: torch.dev
     """Return the memory format in which the plain U-Net trains fastest.
 
     That is channels-last, in which it is built, except for float32 on processors with AVX2 and no AVX-512. There
-    oneDNN computes the gradients of channels-last weights at a fraction of its speed. On two Zen 3 cores the
-    fastest step takes 1.6 times as long with 32 base channels (256 x 256 pixels), twice as long with 64 (512 x
-    512), and hardly longer with 16.
-
-    Args:
-        base_channels: channels of the first level.
-        precision: float32, tf32, bf16 or fp16.
-        device: where it is trained.
+    oneDNN computes the gradients of channels-last weights so slowly that on two Zen 3 cores the fastest step takes
+    1.6 times as long with 32 base channels, twice as long with 64, and hardly longer with 16.
     """
     only_avx2 = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
     contiguous = only_avx2 and precision == "float32" and base_channels >= WIDE
@@ -106,7 +97,7 @@ def kernels() -> str:
     """Return what decides which kernels run: results of machines that differ in it differ in their last bits.
 
     PyTorch's own choice (AVX2 or AVX512) is too coarse: MKL distinguishes vendors, and oneDNN has separate kernels
-    for bf16 and AMX. Systems that do not report them are described by their machine type alone.
+    for bf16 and AMX.
     """
     flags = sorted(flag for flag in _flags() if KERNEL_FLAGS.fullmatch(flag))
     limits = [f"{name}={os.environ[name]}" for name in KERNEL_VARIABLES if name in os.environ]

@@ -37,25 +37,19 @@ class ImageStatistics:
     ranges: dict[str, tuple[float, float]]
     """Minimum and maximum of each of QUANTITIES; the entropy is that of the validation micrographs."""
     digests: tuple[str, ...]
-    """Digests of the pixels of the training micrographs, and of those of the models it started from, by which they
-    are recognized under any file name."""
+    """Digests of the pixels of the training micrographs, also of those of the models it started from."""
     pixel_size_um: float | None = None
     """Side of a pixel of the training micrographs in micrometres, None where it is not known or not the same."""
     pixel_size_from: str = ""
-    """Where it comes from, for reports."""
 
 
 def image_statistics(micrograph: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> dict[str, float]:
-    """Return the statistics of a micrograph, (height, width) of 0 to 255; of a large one those of its center.
+    """Return the statistics of a micrograph, (height, width) of 0 to 255, where it shows the specimen (`valid`).
 
-    Args:
-        micrograph: (height, width) of 0 to 255.
-        valid: (height, width), where it shows the specimen, of which the statistics are; None for everywhere.
-
-    Returns:
-        Grey quantiles, 0 to 1; the noise, as a standard deviation of grey values from 0 to 1 (J. Immerkaer,
-        Computer Vision and Image Understanding 64:300, 1996); the sharpness: the root mean square of the steps
-        between neighboring squares of 2 x 2 pixels, divided by the standard deviation of the grey values.
+    They are grey quantiles, 0 to 1; the noise, as a standard deviation of grey values from 0 to 1 (J. Immerkaer,
+    Computer Vision and Image Understanding 64:300, 1996); and the sharpness: the root mean square of the steps
+    between neighboring squares of 2 x 2 pixels, divided by the standard deviation of the grey values. Those of a
+    large micrograph are of its center.
     """
     micrograph = _center_crop(micrograph)
     inside = None if valid is None else _center_crop(valid)

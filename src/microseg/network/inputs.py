@@ -35,10 +35,9 @@ def downsampled_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def downsample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Return an image, (height, width) of 0 to 255, with pixels `factor` times as wide; unchanged at factor 1.
+    """Return an image, (height, width) of 0 to 255, antialiased with pixels `factor` times as wide.
 
-    The result has antialiased grey values; for 255 times a mask, 255 times the fraction of foreground in each
-    pixel.
+    For 255 times a mask these are 255 times the fraction of foreground in each pixel.
     """
     return resize(image, downsampled_size(image.shape[:2], factor))
 
@@ -53,10 +52,7 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Return logits, (batch, 1, height, width), interpolated bilinearly to the (height, width) `size`, as float32.
-
-    Logits of that size already are returned unchanged.
-    """
+    """Return logits, (batch, 1, height, width), interpolated bilinearly to another (height, width), as float32."""
     height, width = size
     if logits.shape[-2:] == (height, width):
         return logits

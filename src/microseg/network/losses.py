@@ -25,12 +25,9 @@ def bce(logits: Tensor, masks: Tensor) -> Tensor:
 def dice(logits: Tensor, masks: Tensor) -> Tensor:
     """One minus the soft Dice coefficient of each micrograph (Wang et al., MICCAI 2023, arXiv:2303.16296).
 
-    Probability and fraction of foreground overlap by the smaller of the two. In binary masks that is their
-    product, as usual. On the outlines of downsampled masks the product would be largest for 0 or 1, and pull
-    predictions away from the fraction that is right.
-
-    One pixel is added to the overlap and to the areas: for a mask without foreground the loss of an empty
-    prediction is 0, and its gradient stays finite.
+    Probability and fraction of foreground overlap by the smaller of the two. On the outlines of downsampled masks
+    their product, the same in binary masks, would pull predictions from the right fraction to 0 or 1. One pixel is
+    added to the overlap and to the areas: for a mask without foreground the gradient stays finite.
     """
     foreground = torch.sigmoid(logits.float())
     ground_truth = masks.float()

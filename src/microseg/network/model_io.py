@@ -44,10 +44,7 @@ def describe(
     environment: Environment,
     encoder_weights: Mapping[str, Any] = NO_WEIGHTS,
 ) -> ModelCard:
-    """Return the card of the weights after `epoch`, with their mean IoU on the validation micrographs.
-
-    `encoder_weights` is the card's entry of the initial weights.
-    """
+    """Return the card of the weights after `epoch`; `encoder_weights` is its entry of the initial weights."""
     used = {"precision": environment.precision, "accelerator": environment.accelerator}
     return ModelCard(
         network=(UNet if params.encoder == PLAIN_ENCODER else EncoderNetwork).__name__,

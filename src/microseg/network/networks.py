@@ -15,10 +15,7 @@ from microseg.network.model_card import IMAGENET, ModelCard, Pretraining
 from microseg.network.unet import UNet, crop_padding, pad_to_multiple
 
 ENCODER_SIZE_MULTIPLE, SIZE_MULTIPLES = 32, {"pan": 128}
-"""Of height and width: encoders halve them five times, and the decoder of PAN two or three times more.
-
-Decoders that use fewer levels need no more than 32 either.
-"""
+"""Of height and width: encoders halve them five times, and the decoder of PAN two or three times more."""
 
 ANY_SIZE = {"dpt": {"dynamic_img_size": True}}
 """Arguments by which an architecture takes inputs of any size."""
@@ -33,15 +30,9 @@ class EncoderNetwork(nn.Module):
     """A network of segmentation_models_pytorch: one of its architectures with one of its encoders.
 
     Maps micrographs, (batch, 1, height, width) of grey values, to logits of the same shape, for any height and
-    width. The encoder gets the grey values as red, green and blue, which equals one channel whose weights are the
-    sum of the three. All weights are random: none are ever downloaded.
-
-    Args:
-        architecture: an architecture of segmentation_models_pytorch, in lower case.
-        encoder: an encoder of segmentation_models_pytorch.
-        pretraining: how the encoder was trained before.
-        imagenet_grey: whether each of the three channels of grey values, 0 to 1, is normalized by mean and
-            standard deviation of that channel in that training. Otherwise they are used unchanged.
+    width. The encoder gets the grey values as red, green and blue; with `imagenet_grey` each of the three, 0 to 1,
+    is normalized by its mean and standard deviation in the `pretraining`. All weights are random: none are ever
+    downloaded.
 
     Raises:
         InputError: a name is unknown, or the two cannot be combined.
@@ -163,12 +154,10 @@ def build_network(
 
 
 def check_batch_size(network: EncoderNetwork, batch_size: int) -> None:
-    """Try a training step of `batch_size` crops on a copy without values, which computes shapes alone.
+    """Raise InputError if the network cannot be trained on batches of this size, or on crops of any size.
 
-    Some networks have batch normalizations of pooled features: one value a crop, which has no variance alone.
-
-    Raises:
-        InputError: the network cannot be trained with such batches, or not with crops of any size.
+    Some networks have batch normalizations of pooled features: one value a crop, which has no variance alone. A
+    copy without values, which computes shapes alone, is tried.
     """
     trial = copy.deepcopy(network).to("meta").train()
     try:

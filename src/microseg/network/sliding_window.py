@@ -28,15 +28,10 @@ WHOLE = Tiling()
 
 
 def tiled_logits(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
-    """Return the logits of micrographs of shape (batch, 1, height, width), in the same shape; float32 if tiled.
+    """Return the logits of normalized micrographs, (batch, 1, height, width), in the same shape; float32 if tiled.
 
     Tiles are predicted one after the other and averaged with Gaussian weights, as by nnU-Net (Isensee et al.,
     Nature Methods 18:203, 2021). Micrographs smaller than a tile are padded with their border pixels.
-
-    Args:
-        network: maps micrographs to logits of the same shape.
-        micrographs: normalized grey values.
-        tiling: the pieces in which the network sees them.
     """
     side = tiling.tile_size
     if side is None:
@@ -55,14 +50,8 @@ def blended_rows(
 ) -> Iterator[Tensor]:
     """Yield the logits of tiled micrographs from top to bottom, as soon as all tiles of their rows are blended.
 
-    This takes the memory of one row of tiles, however large the micrographs.
-
-    Args:
-        network: maps tiles to logits of the same shape.
-        read: returns rows of the micrographs, (batch, 1, rows, width), at least as wide as a tile.
-        height: of the micrographs, at least that of a tile.
-        side: of a tile.
-        overlap: fraction of a tile that overlaps its neighbor.
+    This takes the memory of one row of tiles of `side` x `side` pixels, however large the micrographs. `read`
+    returns rows of them, (batch, 1, rows, width). They are `height` pixels high, and no side is below `side`.
     """
     starts = tile_starts(height, side, overlap)
     logits = total = weights = torch.empty(0)

@@ -33,9 +33,8 @@ class UNet(nn.Module):
     """A U-Net of five levels: `base_channels` channels at the first one, twice as many at each following one.
 
     Maps micrographs, (batch, 1, height, width) of normalized grey values, to logits of the same shape, for any
-    height and width. 64 base channels without batch normalization are the study's network of 31.0 million weights.
-    Batch normalization after each 3 x 3 convolution, which the U-Net of 2015 does not have, makes it learn several
-    times as fast.
+    height and width. 64 base channels without batch normalization, which makes it learn several times as fast, are
+    the study's network of 31.0 million weights.
 
     With `activation_checkpointing` the activations inside a double convolution are computed again in the backward
     pass instead of being stored (Chen et al., arXiv:1604.06174); the gradients stay the same.
@@ -98,9 +97,8 @@ def run_checkpointed(block: nn.Module, features: Tensor) -> Tensor:
 def init_weights(module: nn.Module) -> None:
     """Initialize the weights of a convolution as the U-Net's authors did: normal, with a variance of 2 / N.
 
-    N is the number of inputs of one output value. This keeps the variance of the signal through convolution and
-    ReLU (He et al., arXiv:1502.01852); biases are 0. Without batch normalization it decides how soon the network
-    starts to learn.
+    N is the number of inputs of one output value (He et al., arXiv:1502.01852); biases are 0. Without batch
+    normalization this decides how soon the network starts to learn.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         # The kernel of an up-convolution is as wide as its stride, so that each output has one input pixel.

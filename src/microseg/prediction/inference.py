@@ -33,10 +33,7 @@ def predict(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
 
 
 def predict_d4(network: nn.Module, micrographs: Tensor, tiling: Tiling) -> Tensor:
-    """Return the mean of the logits of all eight rotations and reflections of the micrographs, transformed back.
-
-    For micrographs without an up or down, of which all eight are equally likely.
-    """
+    """Return the mean of the logits of all eight rotations and reflections of the micrographs, turned back."""
     total = torch.zeros_like(micrographs)
     for quarter_turns in range(4):
         rotated = torch.rot90(micrographs, quarter_turns, dims=(-2, -1))
@@ -67,9 +64,8 @@ def write_logits_folder(
 ) -> None:
     """Write the logits of the micrographs `names` in `images` into `folder`, distributed over the devices.
 
-    The folder is replaced once all devices are done; several machines need it on a shared disk. The next
-    micrograph is read while one is predicted. The network sees micrographs normalized and downsampled as `card`,
-    its model card, says; the logits have the size of the micrograph. The folder also gets SETTINGS_FILE.
+    The folder, which also gets SETTINGS_FILE, is replaced once all devices are done; several machines need it on a
+    shared disk. The network sees micrographs normalized and downsampled as its `card` says.
 
     Raises:
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.

@@ -37,13 +37,10 @@ def write_logits(folder: Path, image: str, logits: NDArray[np.floating]) -> None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what the logits or masks in `folder` were made with.
+    """Return what the logits or masks in `folder` were made with; InputError if the file is missing or broken.
 
     Both have `predict`, that section of the parameters; `temperature`, by which the logits were divided; and
     `best_logit`, their best threshold on the validation micrographs. Masks also have `postprocess`.
-
-    Raises:
-        InputError: the file is missing or not JSON.
     """
     path = folder / SETTINGS_FILE
     try:

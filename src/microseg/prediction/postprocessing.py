@@ -24,12 +24,7 @@ METHODS = ("sigmoid", "morphology")
 
 
 def sigmoid_mask(logits: Logits, threshold: float) -> Mask:
-    """Return where the sigmoid of the logits is above `threshold`.
-
-    Args:
-        logits: raw network output, any real numbers, of any shape.
-        threshold: a probability, above 0 and below 1.
-    """
+    """Return where the sigmoid of the logits, of any shape, is above `threshold`, a probability."""
     # The sigmoid is monotonic: inverting it once for the threshold replaces computing it for every pixel.
     return np.asarray(logits, np.float32) > math.log(threshold / (1 - threshold))
 
@@ -40,10 +35,10 @@ def morphological_mask(logits: Logits, threshold: float | str, opening_radius: i
     Args:
         logits: raw network output, (height, width).
         threshold: the logit above which a pixel is foreground, or "otsu" for Otsu's threshold (IEEE Transactions
-            on Systems, Man, and Cybernetics 9:62, 1979) of this image, which splits the background in
-            two where there is no island; only if all logits are equal, the mask is empty.
-        opening_radius: radius in pixels of the disk of the opening, which removes smaller islands; 0: no opening.
-        closing_radius: radius in pixels of the disk of the closing, which fills smaller gaps; 0: no closing.
+            on Systems, Man, and Cybernetics 9:62, 1979) of this image, which splits the background in two where
+            there is no island.
+        opening_radius: pixels, of the disk of the opening, which removes smaller islands; 0: no opening.
+        closing_radius: pixels, of the disk of the closing, which fills smaller gaps; 0: no closing.
     """
     values = np.asarray(logits, np.float32)
     limit = otsu_threshold(values) if threshold == "otsu" else float(threshold)
@@ -64,9 +59,9 @@ def binary_closing(mask: Mask, radius: int) -> Mask:
 def binary_erosion(mask: Mask, radius: int) -> Mask:
     """Return where the disk of `radius` pixels, x^2 + y^2 <= radius^2, lies in the mask.
 
-    Pixels beyond the border are unknown, not background: where the border cuts an island, opening does not erode
-    it, and closing does not join it to the border. This is a faster version of scikit-image's erosion with mode
-    "ignore": a disk is a stack of rows, and each longer row adds only the pixels at its ends.
+    Pixels beyond the border are unknown, not background: opening does not erode an island that the border cuts.
+    This is a faster version of scikit-image's erosion with mode "ignore": a disk is a stack of rows, and each
+    longer row adds only the pixels at its ends.
     """
     result, row = mask.copy(), mask.copy()
     done = 0

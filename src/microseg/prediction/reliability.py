@@ -18,12 +18,9 @@ from microseg.prediction.logits import read_logits
 
 @dataclass(frozen=True)
 class Probabilities:
-    """The reliability of the probabilities of several micrographs.
+    """The reliability of the probabilities of several micrographs: `evaluation.calibration.reliability` of all.
 
-    Attributes:
-        counts: the counts of `evaluation.calibration.reliability` over all of them.
-        threshold: the threshold of probabilities with the highest mean IoU on the validation micrographs.
-        mean_iou: the mean IoU at that threshold.
+    `threshold` has the highest mean IoU on the validation micrographs, and `mean_iou` is that of these.
     """
 
     counts: NDArray[np.float64]

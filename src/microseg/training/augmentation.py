@@ -43,12 +43,10 @@ def random_factor(largest_change: float, random: np.random.Generator) -> float:
 
 
 def random_erasing(grey: Grey, random: np.random.Generator) -> Grey:
-    """Return the crop with one to three rectangles painted over, as if something were missing or covered there.
+    """Return the crop with one to three rectangles painted over, under which the network has to infer the mask.
 
     Height and width of each are 0.15 to 0.6 of those of the crop; half of them are as wide as the crop. Each has a
-    linear gradient of grey values, like embedding resin. The mask is unchanged: the network has to infer what is
-    under a rectangle from its surroundings. After Zhong et al.: Random erasing data augmentation. AAAI 34:13001
-    (2020).
+    linear gradient of grey values, like embedding resin. After Zhong et al., AAAI 34:13001 (2020).
     """
     grey = grey.copy()
     for _ in range(random.integers(1, 4)):

@@ -1,9 +1,8 @@
 """The data of a training: which crops make up an epoch, and how they are read, cropped and batched.
 
 The crops of an epoch, their order, and their distribution over devices are a pure function of the seed and the
-epoch. Nothing depends on what was drawn before. So the data of an epoch is the same for any number of data loader
-workers, and epoch 17 of a resumed training has the same crops as epoch 17 of an uninterrupted one. Micrographs are
-read from disk one at a time, when they are needed.
+epoch. So the data of an epoch is the same for any number of data loader workers, and in a resumed training.
+Micrographs are read from disk one at a time, when they are needed.
 """
 
 import sys
@@ -57,8 +56,8 @@ class Sampler:
     """Distributes the crops of an epoch over steps, batches and devices.
 
     A step has `batch_size * accumulate * world_size` crops, the last step of an epoch the remaining ones. Its last
-    batch is filled up with crops of weight 0: the pooled features of a single crop have no variance to normalize
-    by, all devices have to take part in the exchange of gradients, and a network is compiled for one shape.
+    batch is filled up with crops of weight 0: a single crop may have no variance to normalize by, all devices have
+    to exchange gradients, and a network is compiled for one shape.
     """
 
     seed: int
@@ -201,8 +200,7 @@ def to_soft_mask(mask: StoredMask) -> NDArray[np.uint8]:
 def to_target(mask: StoredMask) -> Mask:
     """Return the training target: whether each pixel is foreground, or the fraction of it that is, 0 to 1.
 
-    Fractions are not rounded to a binary mask, which would move outlines by up to half a pixel of the network and
-    lose thin islands (as in SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
+    A rounded mask would lose thin islands (as in SoftSeg, Gros et al., Medical Image Analysis 71:102038, 2021).
     """
     return np.asarray(mask, np.bool_) if mask.dtype == np.bool_ else mask.astype(np.float32) / np.float32(255)
 

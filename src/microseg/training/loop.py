@@ -274,10 +274,8 @@ def validate(
 ) -> Validation:
     """Return the validation of a network on `micrographs` micrographs, averaged over them.
 
-    The `batches` of this device have one whole micrograph each, which the network gets in tiles as `tiling` says.
-    Logits of downsampled micrographs are upsampled to the size of the masks. The values of single micrographs are
-    gathered from all devices before they are averaged, so that the result does not depend on the number of
-    devices.
+    The `batches` of this device have one whole micrograph each. Logits are upsampled to the size of the masks. The
+    values are gathered from all devices before they are averaged: the result does not depend on their number.
     """
     values = torch.zeros(micrographs, 3, dtype=torch.float64, device=fabric.device)
     network.eval()

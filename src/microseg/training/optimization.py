@@ -28,11 +28,8 @@ def new_network(
 ) -> Network:
     """Return the network at the start of a training, with the same random weights for the same seed.
 
-    `initial_weights` replace random ones, and `pretraining` is that of their encoder. An encoder with a learning
-    rate of 0 is frozen.
-
-    Raises:
-        InputError: the network does not exist, or cannot be trained on batches of `train.batch_size`.
+    `initial_weights` replace random ones. An encoder with a learning rate of 0 is frozen. InputError where the
+    network does not exist, or cannot be trained on batches of `train.batch_size`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "weights").integers(2**63)))
@@ -108,11 +105,10 @@ ONE_CYCLE_START = 1 / 25
 class Schedule:
     """The learning rate of every step of a training.
 
-    constant stays at `lr`. wsd (warmup-stable-decay) stays at `lr`, then decays to zero in the last epochs, a
-    fraction `decay_fraction` of all, as one minus a square root (Haegele et al., arXiv:2405.18392). cosine decays
-    from `lr` to zero along half a cosine wave (Loshchilov and Hutter, arXiv:1608.03983). one_cycle rises to `lr`
-    and decays to zero (Smith and Topin, arXiv:1708.07120). All but one_cycle can start with a linear warm-up of
-    `warmup_epochs`.
+    wsd (warmup-stable-decay) stays at `lr`, then decays to zero in the last epochs, a fraction `decay_fraction` of
+    all, as one minus a square root (Haegele et al., arXiv:2405.18392). cosine decays along half a cosine wave
+    (Loshchilov and Hutter, arXiv:1608.03983). one_cycle rises to `lr` and decays (Smith and Topin,
+    arXiv:1708.07120). All but one_cycle can start with a linear warm-up of `warmup_epochs`.
     """
 
     name: ScheduleName
@@ -168,9 +164,8 @@ class EMA:
     step, for which no average of running statistics is right: before the EMA is used they are measured again (as
     by Izmailov et al., arXiv:1803.05407).
 
-    torch.optim.swa_utils.AveragedModel would be longer here: its first update replaces the initial weights, it
-    counts updates in a buffer that checkpoints would have to hold, and update_bn resets the statistics of a frozen
-    encoder.
+    torch.optim.swa_utils.AveragedModel would be longer here: its first update replaces the initial weights, and
+    its update_bn resets the statistics of a frozen encoder.
     """
 
     def __init__(self, network: Network, decay: float) -> None:

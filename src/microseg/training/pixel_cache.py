@@ -1,11 +1,10 @@
 """The pixel cache: uncompressed copies of the training micrographs on disk, which are memory-mapped.
 
 A crop needs a few pixels of its micrograph, but a PNG can only be decoded as a whole. The first process that reads
-a micrograph writes a copy of it and of its mask into a folder that all trainings of a project share. The system
-keeps the pages in use in memory, and reclaims them when memory is short. Copies are downsampled: once for a
-micrograph, not for each crop. A copy is named after the content of both files and the downsampling, so it is never
-out of date. It ends with a digest of its own content, which every process checks once. It is written beside its
-final path and renamed, so any number of processes may write it.
+a micrograph writes a copy of it and of its mask, downsampled, into a folder that all trainings of a project share.
+A copy is named after the content of both files and the downsampling, so it is never out of date. It ends with a
+digest of its own content, which every process checks once. It is written beside its final path and renamed, so any
+number of processes may write it.
 """
 
 import contextlib
@@ -63,8 +62,8 @@ def foreground_ends(mask: StoredMask) -> NDArray[np.int64]:
 class PixelCache:
     """The pixels of micrographs, downsampled by `downsample`, by their index in the list.
 
-    All copies together take at most 10 GB or the value of the environment variable MICROSEG_PIXELS_GB; 0 disables
-    the cache. Least recently used copies are evicted. Micrographs beyond the limit are decoded each time.
+    All copies together take at most 10 GB or the value of the environment variable MICROSEG_PIXELS_GB. Least
+    recently used copies are evicted. Micrographs beyond the limit are decoded each time.
     """
 
     def __init__(self, files: MaskedMicrographs, root: Path, downsample: float = 1.0) -> None:

@@ -38,12 +38,8 @@ def run_stage(
 ) -> None:
     """Parse the command line, read params.yaml and run `main`; exit with status 1 and one line on an InputError.
 
-    Args:
-        main: takes the parsed command line and the parameters.
-        description: the first lines of the help.
-        arguments: the help text of each path that the stage takes; "raw-images" is given as `--raw-images PATH`
-            and reaches `main` as `raw_images`.
-        on_every_device: let the program that MICROSEG_LAUNCHER names, if any, start the stage.
+    `arguments` has the help text of each path that the stage takes: "raw-images" is given as `--raw-images PATH`.
+    With `on_every_device` the program that MICROSEG_LAUNCHER names, if any, starts the stage.
     """
     parser = argparse.ArgumentParser(description=description)
     for name, help_text in arguments.items():
@@ -77,10 +73,8 @@ def run_stage(
 def _hand_over_to_launcher() -> None:
     """Let the launcher start this script again, and exit with its status; without a launcher, do nothing.
 
-    This process waits, and ends the launcher if DVC is gone or this process is told to end.
-
-    Raises:
-        InputError: MICROSEG_LAUNCHER cannot be split into words, or its program cannot be started.
+    This process waits, and ends the launcher if DVC is gone or this process is told to end. InputError where
+    MICROSEG_LAUNCHER cannot be split into words, or its program cannot be started.
     """
     if LAUNCHED in os.environ:
         return

@@ -133,8 +133,7 @@ def is_intact(path: Path) -> bool:
 def project_root(start: Path | None = None) -> Path:
     """Return the DVC project that holds `start` (default: the working directory), or `start` if there is none.
 
-    DVC runs queued and temporary experiments in copies of the project below its `.dvc/tmp/exps`. For such a copy,
-    this is the original project, which all its experiments share.
+    Of a copy in which DVC runs an experiment, below `.dvc/tmp/exps`, this is the original project.
     """
     here = (start or Path.cwd()).resolve()
     projects = [folder for folder in (here, *here.parents) if (folder / ".dvc" / "config").is_file()]
@@ -145,8 +144,7 @@ def project_root(start: Path | None = None) -> Path:
 def shared_folder(name: str) -> Path:
     """Return (and create) the folder `name` for what outlives a run, such as "downloads" or "checkpoints".
 
-    It is in `.microseg/` of the project, which git ignores, or in the folder that MICROSEG_HOME names, so that
-    several clones or machines can share it.
+    It is in `.microseg/` of the project or, to be shared by several clones, in the folder of MICROSEG_HOME.
     """
     home = os.environ.get(HOME_VARIABLE)
     folder = (Path(home) if home else project_root() / ".microseg") / name
@@ -155,11 +153,7 @@ def shared_folder(name: str) -> Path:
 
 
 def limit_bytes(variable: str, default_gigabytes: float) -> float:
-    """Return how many bytes a shared folder may take: an environment variable in gigabytes, or a default.
-
-    Raises:
-        InputError: the variable is set, but not to a number.
-    """
+    """Return how many bytes a shared folder may take: an environment variable in gigabytes, or a default."""
     text = os.environ.get(variable, str(default_gigabytes))
     try:
         return float(text) * 1e9

@@ -26,15 +26,8 @@ def map_in_processes(
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in order, behind a progress bar.
 
-    Args:
-        function: a function at the top level of a module, or a `functools.partial` of one.
-        items: the arguments.
-        description: the label of the progress bar.
-        workers: number of processes; None for one per core, fewer for few items. One worker is this process
-            itself.
-
-    Raises:
-        Exception: what `function` raised for the first item that failed; items not yet started are dropped.
+    `function` is at the top level of a module, or a `functools.partial` of such a one; what it raises is raised
+    here. There is a process for each core, or fewer for few items; one worker is this process itself.
     """
     count = workers or min(usable_cores(), len(items) // ITEMS_FOR_A_PROCESS)
     if count <= 1:

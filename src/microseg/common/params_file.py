@@ -59,8 +59,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     """Read and check a parameter file after replacing values by `changes`, such as {"train.epochs": 5}.
 
     Raises:
-        InputError: there is no such file, it is not YAML, or a key is unknown, renamed, missing, mistyped or out
-            of range; one line per problem.
+        InputError: there is no such file, or it is not valid; one line per problem.
     """
     content = read_yaml(path, "no such parameter file; run from the top folder of the project")
     for key, value in (changes or {}).items():
@@ -74,13 +73,9 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
 
 
 def read_yaml(path: Path, missing: str) -> object:
-    """Return the content of a YAML file; `missing` is the error message if there is no such file.
+    """Return the content of a YAML file; InputError, with the text `missing`, if there is none.
 
-    DVC reads params.yaml with the same library: 1e-4 is a number for both, and a duplicate key an error. PyYAML,
-    which knows only YAML 1.1, would read 1e-4 as text.
-
-    Raises:
-        InputError: there is no such file, or it is not YAML.
+    DVC reads params.yaml with the same library: 1e-4 is a number for both, for PyYAML text.
     """
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

@@ -23,15 +23,7 @@ def progress(
     unit: str = "micrograph",
     shown: bool = True,
 ) -> "tqdm[Item]":
-    """Iterate over `items` behind a progress bar on standard error.
-
-    Args:
-        items: what to iterate over.
-        description: the label of the bar.
-        total: their number, if `items` has no length.
-        unit: what one of them is called.
-        shown: False for all but one of the processes that work together.
-    """
+    """Iterate over `items`, whose number is `total` if they have no length, behind a bar on standard error."""
     return tqdm(items, desc=description, total=total, unit=f" {unit}", mininterval=_interval(), disable=not shown)
 
 

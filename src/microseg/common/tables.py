@@ -35,11 +35,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> l
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield every line with content, with its number (the first is 1) and without its line end.
-
-    Raises:
-        InputError: there is no such file, or it is not UTF-8 text.
-    """
+    """Yield every line with content, with its number (the first is 1) and without its line end."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
@@ -79,10 +75,7 @@ def without_empty_end(fields: list[str], columns: int) -> list[str]:
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a table with a header line.
-
-    Returns:
-        The names of the columns, and the number and the fields of every line, as many as there are columns.
+    """Return the names of the columns, and the number and the fields of every line, of a table with a header.
 
     Raises:
         InputError: no such file, not UTF-8 text, empty, a line with more or fewer fields than the header, or a

@@ -79,13 +79,8 @@ class Row:
 def experiment_table(commits: int = 1, revision: str | None = None, reports: Sequence[str] = ()) -> list[Row]:
     """Return the rows of DVC's table: the workspace first, then each commit followed by its experiments.
 
-    Args:
-        commits: how many commits to go back to; negative for all of the current branch.
-        revision: the commit to start at; None for the current one.
-        reports: JSON files in git whose values are added to the rows.
-
-    Raises:
-        InputError: there is no such commit, or DVC cannot read the project.
+    It has so many `commits` (all of the branch if negative) back from `revision`, or from the current one. The
+    values in `reports`, JSON files in git, are added to the rows.
     """
     if revision and try_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
         raise InputError(f"{revision}: no such commit")
@@ -151,10 +146,9 @@ def dvc_command(*arguments: str) -> list[str]:
 
 
 def dvc_output(*arguments: str) -> str:
-    """Return what a DVC command prints; while another command locks the project, try again.
+    """Return what a DVC command prints, or raise InputError with DVC's last error.
 
-    Raises:
-        InputError: the command failed; the message ends with DVC's last error.
+    While another command locks the project, it is tried again for a minute.
     """
     for pause in (*PAUSES, None):
         done = subprocess.run(
@@ -189,11 +183,7 @@ def try_git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_git(*arguments: str) -> str:
-    """Run a git command in the working directory; return what it prints.
-
-    Raises:
-        InputError: the command failed; the message ends with git's error.
-    """
+    """Run a git command in the working directory; return what it prints, or raise InputError with git's error."""
     done = try_git(*arguments)
     if done.returncode:
         raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
@@ -219,16 +209,11 @@ def file_at(revision: str | None, path: str) -> str | None:
         return None
 
 
-def fetch(revision: str, paths: Sequence[str], folder: Path) -> list[Path]:
-    """Copy files of a commit, from git or DVC's cache, into a folder; return the paths of the copies.
-
-    Raises:
-        InputError: a file is in neither; the message names it.
-    """
+def fetch(revision: str, paths: Sequence[str], folder: Path) -> None:
+    """Copy files of a commit, from git or DVC's cache, into a folder; InputError names a file in neither."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
-    copies = []
     files = DVCFileSystem(rev=revision)
     for path in paths:
         copy = folder / path
@@ -239,8 +224,6 @@ def fetch(revision: str, paths: Sequence[str], folder: Path) -> list[Path]:
             raise InputError(
                 f"{path} of {revision[:7]} is not in DVC's cache; fetch it with `dvc pull`"
             ) from error
-        copies.append(copy)
-    return copies
 
 
 def head() -> str:

@@ -40,9 +40,6 @@ def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
 
     The name has the sample size and the number of epochs ("n25-e20", "nall-e20"), then the other parameters that
     are swept or differ from the parameter file ("n25-e20-lr0.01").
-
-    Raises:
-        InputError: a key is unknown or given twice, a value is out of range, or two experiments get the same name.
     """
     parsed = [parse_setting(text) for text in settings]
     keys = [key for key, _ in parsed]
@@ -64,11 +61,7 @@ def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
 
 
 def parse_setting(text: str) -> tuple[str, list[str]]:
-    """Split "train.lr=0.1,0.01" into its key and values; a comma in brackets is part of a value.
-
-    Raises:
-        InputError: there is no key or no value, or params.yaml has no such key.
-    """
+    """Split "train.lr=0.1,0.01" into its key and values; a comma in brackets is part of a value."""
     key, equals, values = text.partition("=")
     parts = [part.strip() for part in re.split(r",(?![^\[]*\])", values)]
     if not equals or not all(parts):
@@ -112,11 +105,7 @@ def _word(value: object) -> str:
 
 
 def preset_options(preset: Path, params: Path) -> list[str]:
-    """Return the settings of a preset as command-line options, such as ["-S", "train.epochs=20"].
-
-    Raises:
-        InputError: the file is not a preset, or `params`, the parameter file, cannot take its values.
-    """
+    """Return the settings of a preset, which `params` has to take, as options: ["-S", "train.epochs=20"]."""
     values = read_preset(preset)
     try:
         read_params(params, values)

@@ -116,6 +116,12 @@ class _RenamedOption(argparse.Action):
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--metrics", type=Path, metavar="FILE", help="also write the summary here, for dvc metrics")
+    group.add_argument(
+        "--outlines",
+        metavar="FORMATS",
+        help="also write outlines, as coco (CVAT, Label Studio), labelme, geojson (QuPath) or imagej, or several "
+        "with commas",
+    )
     group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
     group.add_argument(
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read, and list them"
@@ -126,6 +132,7 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
 
 def _segment(parsed: argparse.Namespace) -> int:
     from microseg.common.files import check_writable, write_json
+    from microseg.measurement.outlines import parse_formats
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
     from microseg.measurement.settings import Request, Settings, check_tile_size, parse_area, parse_crop
@@ -150,6 +157,7 @@ def _segment(parsed: argparse.Namespace) -> int:
         pixel_size=parse_pixel_size(parsed.pixel_size) if parsed.pixel_size is not None else None,
         scales=parsed.scales,
         fields=parsed.fields,
+        outlines=parse_formats(parsed.outlines) if parsed.outlines is not None else (),
         skip_unreadable=parsed.skip_unreadable,
         resume=parsed.resume and not parsed.restart,
         restart=parsed.restart,

@@ -14,6 +14,7 @@ from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import InputImage, Intake, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
 from microseg.measurement.model import UsedModel, evaluated_settings, open_model, read_evaluation, scale_factor
+from microseg.measurement.outlines import write_outlines
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results, refuse_measured_columns
@@ -66,6 +67,8 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
         partial_output.begin(plan, folders, resume=request.resume)
         context = RunContext(request.settings, intake, model.statistics, partial_output)
         results = Results(request, intake, model, list(_records(context, predictor, factors)))
+        if request.outlines:
+            write_outlines(partial_output.folder, intake.images, request.outlines)
         _write_tables(partial_output, results)
         partial_output.finish()
     return results

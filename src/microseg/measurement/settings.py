@@ -82,6 +82,8 @@ class Request:
     """A table of the pixel size of each micrograph."""
     fields: Path | None = None
     """A table of the specimen of each micrograph."""
+    outlines: tuple[str, ...] = ()
+    """Formats of `measurement.outlines` to write the outlines of islands in."""
     skip_unreadable: bool = False
     resume: bool = False
     """Whether to continue an interrupted run."""

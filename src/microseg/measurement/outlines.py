@@ -1,0 +1,257 @@
+"""The outlines of islands as files of annotation tools: COCO, LabelMe, GeoJSON and ROI sets of ImageJ.
+
+All four put (0, 0) at the outer corner of the top left pixel, so outlines run along the edges of pixels, in the
+frame of the whole micrograph. Filled by the rule of the tool, they give the mask again.
+
+An island of pixels that touch only at a corner has several polygons. Holes are rings of their own in GeoJSON and
+ImageJ. COCO and LabelMe have no holes: there an island with a hole is cut in two through it. The pieces stay one
+annotation of COCO, and have the same group_id in LabelMe.
+"""
+
+import io
+import json
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from skimage.measure import label
+from tifffile import imread
+
+from microseg.common.errors import InputError
+from microseg.common.parallel import map_in_processes
+from microseg.measurement.intake import InputImage
+
+FOLDER = "outlines"
+LABEL = "island"
+"""The name of the only class."""
+
+LABELME_INSET = 0.25
+"""LabelMe's window fills the pixels whose center is inside; its programs (`labelme.utils.shape_to_mask`) round
+vertices down and draw the outline too. This many pixels inside the edges, both are right."""
+
+Islands = Mapping[int, Any]
+"""The shapely geometry of each island by its number: a Polygon, or a MultiPolygon."""
+
+
+def write_outlines(results: Path, images: Sequence[InputImage], formats: Sequence[str]) -> None:
+    """Write the outlines of all micrographs of a run into the folder outlines/ of its results.
+
+    Args:
+        results: the folder of the results, with labels/.
+        images: the micrographs.
+        formats: some of `FORMATS`.
+    """
+    work = partial(_write_outlines_of, results, formats)
+    annotations = list(map_in_processes(work, images, "writing outlines"))
+    if COCO in formats:
+        (results / FOLDER / f"{COCO}.json").write_bytes(_json(_coco(images, annotations)))
+
+
+def _write_outlines_of(results: Path, formats: Sequence[str], image: InputImage) -> list[dict[str, Any]]:
+    """Write the files of one micrograph; return its annotations for the one file of COCO, without their ids."""
+    islands = trace_islands(imread(results / "labels" / f"{image.stem}.tif"))
+    for name, (suffix, content) in WRITERS.items():
+        path = results / FOLDER / name / f"{image.stem}{suffix}"
+        if name in formats:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content(islands, image, path))
+    return list(_coco_annotations(islands)) if COCO in formats else []
+
+
+def trace_islands(labels: NDArray[Any]) -> dict[int, Any]:
+    """Return each island of numbered ones, (height, width), as a Polygon or MultiPolygon along pixel edges.
+
+    Islands of different numbers must not touch.
+    """
+    pieces = label(labels > 0, connectivity=1)
+    shells: dict[int, NDArray[np.int64]] = {}
+    holes = defaultdict(list)
+    for ring in _trace_rings(pieces):
+        column, row = ring[0]
+        # A ring starts along its top edge: what it surrounds is below, what surrounds it above.
+        if pieces[row : row + 1, column : column + 1].any():
+            shells[pieces[row, column]] = ring
+        else:
+            holes[pieces[row - 1, column]].append(ring)
+    islands = defaultdict(list)
+    for piece, shell in shells.items():
+        column, row = shell[0]
+        islands[int(labels[row, column])].append(shapely.Polygon(shell, holes[piece]))
+    return {
+        number: polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+        for number, polygons in sorted(islands.items())
+    }
+
+
+def _trace_rings(pieces: NDArray[Any]) -> Iterator[NDArray[np.int64]]:
+    """Yield the corners (n, 2) of (x, y) of each ring of pixel edges around 4-connected pieces and their holes.
+
+    A ring starts at the leftmost of its topmost corners, to the right. Pixel edges join the first corner in a row
+    or column of the grid to the second, the third to the fourth, and so on. Where pixels touch at a corner only,
+    two corners of rings meet: each ring stays with its piece, or with its hole if both pixels are of one piece.
+    """
+    padded = np.pad(pieces, 1)
+    nw, ne, sw, se = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    is_double = ((nw > 0) == (se > 0)) & ((ne > 0) == (sw > 0)) & ((nw > 0) != (ne > 0))
+    is_corner = (nw > 0) ^ (ne > 0) ^ (sw > 0) ^ (se > 0) | is_double
+    joins_ne = (ne > 0) ^ ((nw == se) & (ne == sw))
+    double = is_double[is_corner]
+    rows, columns = (np.repeat(place, 1 + double) for place in np.nonzero(is_corner))
+    numbers = np.arange(len(rows))
+    ties = np.where(np.repeat(double & joins_ne[is_corner], 1 + double), -numbers, numbers)
+    firsts, seconds = np.lexsort((ties, rows, columns)).reshape(-1, 2).T
+    in_column = np.empty_like(numbers)
+    in_column[firsts], in_column[seconds] = seconds, firsts
+    across, corners = in_column.tolist(), np.column_stack([columns, rows])
+    seen = [False] * len(corners)
+    for start in range(0, len(corners), 2):
+        ring, corner = [], start
+        while not seen[corner]:
+            in_row = corner ^ 1
+            seen[corner] = seen[in_row] = True
+            ring += [corner, in_row]
+            corner = across[in_row]
+        if ring:
+            yield corners[ring]
+
+
+def without_holes(island: Any) -> Iterator[Any]:
+    """Yield valid polygons without holes that an island consists of; they share edges, but no pixel."""
+    waiting = list(shapely.get_parts(island))
+    while waiting:
+        polygon = waiting.pop()
+        holes = shapely.get_num_interior_rings(polygon)
+        if holes:
+            left, top, right, bottom = shapely.bounds(polygon)
+            _, hole_top, _, hole_bottom = shapely.bounds(shapely.get_interior_ring(polygon, holes // 2))
+            cut = hole_top + (hole_bottom - hole_top + 1) // 2
+            for low, high in ((top, cut), (cut, bottom)):
+                waiting += list(shapely.get_parts(shapely.clip_by_rect(polygon, left, low, right, high)))
+        elif not shapely.is_valid(polygon):  # clipping lets a ring touch itself at a corner on the cut
+            waiting += list(shapely.get_parts(shapely.make_valid(polygon)))
+        else:
+            yield polygon
+
+
+def _rings(polygon: Any) -> list[NDArray[np.float64]]:
+    """Return the vertices (n, 2) of each ring of a polygon, the outer one first, without the repeated last one."""
+    return [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
+
+
+def _coco_annotations(islands: Islands) -> Iterator[dict[str, Any]]:
+    for number, island in islands.items():
+        left, top, right, bottom = shapely.bounds(island).tolist()
+        yield {
+            "category_id": 1,
+            "segmentation": [_rings(piece)[0].astype(int).ravel().tolist() for piece in without_holes(island)],
+            "area": shapely.area(island),
+            "bbox": [left, top, right - left, bottom - top],
+            "iscrowd": 0,
+            "island": number,
+        }
+
+
+def _coco(images: Sequence[InputImage], annotations: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    pairs = [(image, one) for image, ones in enumerate(annotations, 1) for one in ones]
+    return {
+        "images": [
+            {"id": number, "file_name": image.name, "width": image.width, "height": image.height}
+            for number, image in enumerate(images, 1)
+        ],
+        "annotations": [{"id": number, "image_id": image, **one} for number, (image, one) in enumerate(pairs, 1)],
+        "categories": [{"id": 1, "name": LABEL, "supercategory": ""}],
+    }
+
+
+def _labelme(islands: Islands, image: InputImage, path: Path) -> bytes:
+    shapes = [
+        {
+            "label": LABEL,
+            "points": _rings(shapely.buffer(piece, -LABELME_INSET, join_style="mitre"))[0].tolist(),
+            "group_id": number,
+            "description": "",
+            "shape_type": "polygon",
+            "flags": {},
+        }
+        for number, island in islands.items()
+        for piece in without_holes(island)
+    ]
+    size = {"imageHeight": image.height, "imageWidth": image.width}
+    place = {"imagePath": _seen_from(path.parent, image.path), "imageData": None}
+    return _json({"version": "5.8.1", "flags": {}, "shapes": shapes, **place, **size})
+
+
+def _seen_from(folder: Path, image: Path) -> str:
+    """Return the path of an image relative to the folder of its file, where LabelMe looks for it."""
+    try:
+        return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return image.name
+
+
+def _geojson(islands: Islands, image: InputImage, _: Path) -> bytes:
+    features = [
+        {
+            "type": "Feature",
+            "geometry": json.loads(shapely.to_geojson(island)),
+            "properties": {"objectType": "annotation", "name": str(number), "classification": {"name": LABEL}},
+        }
+        for number, island in islands.items()
+    ]
+    size = {"image": image.name, "width": image.width, "height": image.height}
+    return _json({"type": "FeatureCollection", **size, "features": features})
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _imagej(islands: Islands, _: InputImage, __: Path) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, island in islands.items():
+            archive.writestr(f"{number}.roi", _roi(str(number), island))
+    return content.getvalue()
+
+
+def _roi(name: str, island: Any) -> bytes:
+    """Return an island as ImageJ saves it: one outline as its wand traces it, several as a composite selection."""
+    from roifile import ROI_TYPE, ImagejRoi
+
+    rings = [ring for polygon in shapely.get_parts(island) for ring in _rings(polygon)]
+    roi = ImagejRoi.frompoints(rings[0].astype(int), name=name)
+    roi.roitype = ROI_TYPE.TRACED
+    if len(rings) > 1:
+        # The segments of a path as java.awt.geom.PathIterator numbers them: go to a point, draw a line, close.
+        path = [[0, *ring[0], *np.insert(ring[1:], 0, 1, axis=1).ravel(), 4] for ring in rings]
+        left, top, right, bottom = shapely.bounds(island).astype(int).tolist()
+        roi = ImagejRoi(roitype=ROI_TYPE.RECT, name=name, left=left, top=top, right=right, bottom=bottom)
+        roi.multi_coordinates = np.concatenate(path).astype(np.float32)
+        roi.shape_roi_size = len(roi.multi_coordinates)
+    content: bytes = roi.tobytes()
+    return content
+
+
+COCO = "coco"
+WRITERS: dict[str, tuple[str, Callable[[Islands, InputImage, Path], bytes]]] = {
+    "labelme": (".json", _labelme),
+    "geojson": (".geojson", _geojson),
+    "imagej": (".zip", _imagej),
+}
+"""The suffix of the file of each micrograph in a format, and the function that returns its content."""
+FORMATS = (COCO, *WRITERS)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Read formats with commas between them; InputError where one is unknown."""
+    formats = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise InputError(f"--outlines: {unknown[0]!r} is not a format; give some of {', '.join(FORMATS)}")
+    return formats

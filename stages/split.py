@@ -34,13 +34,22 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         if params.split.folds is not None:
             fold = Fold(params.split.fold, params.split.folds)
             islands = {mask.img_name: len(mask) for mask in masks}
-            rows = draw_fold(groups, islands, fold, sample_size=size, validation_size=validation, seed=params.seed)
+            rows = draw_fold(
+                groups,
+                islands,
+                fold,
+                sample_size=size,
+                validation_size=validation,
+                validation_fold=params.split.validation_fold,
+                seed=params.seed,
+            )
         else:
             rows = draw_split(
                 groups,
                 test_size=params.split.test_size,
                 sample_size=size,
                 validation_size=validation,
+                validation_fold=params.split.validation_fold,
                 seed=params.seed,
             )
     sizes = split_sizes(rows)

@@ -59,6 +59,7 @@ def draw_split(
     sample_size: int | None,
     validation_size: int | float,
     seed: int,
+    validation_fold: int = 0,
 ) -> list[SplitRow]:
     """Draw the test set first, then a sample of the rest, part of which is set aside for validation.
 
@@ -75,6 +76,7 @@ def draw_split(
         validation_size: a fraction of the sample, above 0 and below 1 (rounded up), or a number of micrographs, >=
             1, which whole groups meet within half a group.
         seed: the seed of params.yaml.
+        validation_fold: which part of the sample is the validation set; those of different numbers are disjoint.
 
     Raises:
         InputError: there are fewer micrographs or groups than requested, or none would be left for training.
@@ -91,7 +93,13 @@ def draw_split(
             f"split.validation_size asks for {validation_size} of the {sample} micrographs of the sample, which "
             "leaves none for training; lower it"
         )
-    validation, train = _choose(rest, _count(validation_size, available), leave=1)
+    validation: Units = []
+    others = rest
+    for number in range(validation_fold + 1):
+        if number and len(others) < 2:
+            raise InputError(f"split.validation_fold: the sample has only {number} validation sets; lower it")
+        validation, others = _choose(others, _count(validation_size, available), leave=1)
+    train = [unit for unit in rest if unit not in validation]
     named = ((TRAIN, train), (VALIDATION, validation), (TEST, test))
     split_of = {image: split for split, chosen in named for unit in chosen for image in unit}
     return _rows(images, split_of, groups, sample, validation_size)
@@ -265,6 +273,7 @@ def draw_fold(
     sample_size: int | None,
     validation_size: int | float,
     seed: int,
+    validation_fold: int = 0,
 ) -> list[SplitRow]:
     """Take one fold as the test set, and draw training and validation set from the other folds.
 
@@ -275,13 +284,21 @@ def draw_fold(
         sample_size: as for `draw_split`.
         validation_size: as for `draw_split`.
         seed: the seed of params.yaml.
+        validation_fold: as for `draw_split`.
 
     Raises:
         InputError: there are fewer groups or micrographs than folds, or too few remain for training.
     """
     test = _images_of_fold(groups, islands, fold, seed)
     rest = {image: group for image, group in groups.items() if image not in test}
-    rows = draw_split(rest, test_size=0, sample_size=sample_size, validation_size=validation_size, seed=seed)
+    rows = draw_split(
+        rest,
+        test_size=0,
+        sample_size=sample_size,
+        validation_size=validation_size,
+        seed=seed,
+        validation_fold=validation_fold,
+    )
     rows += [SplitRow(image, TEST, groups[image]) for image in test]
     return sorted(rows, key=lambda row: row.image)
 

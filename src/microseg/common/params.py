@@ -93,6 +93,7 @@ class SplitParams(Section):
     test_size: Annotated[int | float, Field(ge=0)]
     sample_size: Annotated[int, Field(ge=2)] | None
     validation_size: Annotated[int | float, Field(gt=0)]
+    validation_fold: NonNegative
     group_by: list[str]
     folds: Annotated[int, Field(ge=2)] | None
     fold: NonNegative
@@ -111,6 +112,8 @@ class SplitParams(Section):
             yield f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}"
         if self.folds is None and self.fold:
             yield f"fold is {self.fold}, but has no effect without folds; set it to 0"
+        if self.from_column is not None and self.validation_fold:
+            yield "validation_fold draws no other validation set with from_column; set it to 0"
         if self.from_column is not None and self.folds is not None:
             yield "from_column and folds exclude each other; set one of them to null"
         if self.from_column is not None and self.group_by:

@@ -18,6 +18,7 @@ COMMANDS = {
     "preset": "print the settings of a file as options of dvc exp run",
     "experiments": "plot comparable experiments, or choose the best one",
     "compare": "compare two experiments on the same micrographs",
+    "tune": "find the settings that suit one's own micrographs",
     "crossval": "cross-validate: test every micrograph once",
     "review": "compare the working tree with a commit, as Markdown",
     "agreement": "find the points that several annotators agree on",

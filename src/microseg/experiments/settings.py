@@ -113,7 +113,7 @@ def preset_options(preset: Path, params: Path) -> list[str]:
         raise InputError(f"{preset}: {error}") from error
     options = []
     for key, value in values.items():
-        text = _as_text(value)
+        text = as_text(value)
         if not SHELL_SAFE.fullmatch(text):
             raise InputError(
                 f"{preset}: {key}: {text!r} cannot be passed on a command line; set it in params.yaml"
@@ -130,10 +130,10 @@ def read_preset(path: Path) -> dict[str, Any]:
     return flatten(content)
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a value as DVC reads it on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(_as_text, value))}]"
+        return f"[{','.join(map(as_text, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

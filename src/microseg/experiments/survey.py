@@ -1,0 +1,126 @@
+"""What the annotated micrographs themselves say about the settings of a training.
+
+Only those for training and validation are looked at: the test set must not influence any choice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ttest_1samp
+from skimage.measure import label, regionprops_table
+
+from microseg.common.parallel import map_in_processes
+from microseg.common.params import SplitParams
+from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.splits import TRAIN, VALIDATION, images_of, read_split, split_sizes
+
+SIGNIFICANT = 0.01
+GREY_LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Properties of the micrographs for training and validation."""
+
+    train: int
+    validation: int
+    can_rotate: bool
+    """Whether the validation set is drawn, so that another part of the sample can take its place."""
+    shape: tuple[int, int]
+    """Height and width in pixels, those of the smallest micrograph."""
+    foreground: float
+    """Area fraction of the foreground, 0 to 1."""
+    island_diameter: float
+    """Median equivalent diameter of the islands in pixels; infinite without islands."""
+    grey_iou: float
+    """IoU of the pixels above, or below, the best grey value for all micrographs together."""
+    has_up_and_down: bool
+    """Whether the foreground lies higher, or lower, in micrographs than chance explains."""
+
+    def to_lines(self) -> list[str]:
+        """Return a line for each property, for people to read."""
+        return [
+            f"{self.train} micrographs to train with and {self.validation} to validate, "
+            f"the smallest of {self.shape[1]} x {self.shape[0]} pixels",
+            f"foreground {100 * self.foreground:.1f} % of the area, half of its islands below "
+            f"{self.island_diameter:.0f} pixels across",
+            f"the best threshold of grey alone gives an IoU of {self.grey_iou:.2f}",
+            "up and down differ: nothing is flipped upside down"
+            if self.has_up_and_down
+            else "up and down do not differ",
+        ]
+
+
+def survey(images: Path, masks: Path, split: Path, params: SplitParams) -> Survey:
+    """Look at the micrographs for training and validation.
+
+    Args:
+        images: the folder of the micrographs, data/raw/images.
+        masks: the folder of their masks, data/masks.
+        split: data/split.csv.
+        params: the section split of the parameters.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    rows = read_split(split)
+    sizes = split_sizes(rows)
+    names = images_of(rows, TRAIN, VALIDATION)
+    looked_at = list(map_in_processes(partial(_look_at, images, masks), names, "looking at the micrographs"))
+    histograms = np.sum([one.histograms for one in looked_at], axis=0)
+    diameters = np.concatenate([one.diameters for one in looked_at])
+    return Survey(
+        train=sizes[TRAIN],
+        validation=sizes[VALIDATION],
+        can_rotate=params.from_column is None,
+        shape=min((one.shape for one in looked_at), key=min),
+        foreground=float(histograms[1].sum() / histograms.sum()),
+        island_diameter=float(np.median(diameters)) if len(diameters) else np.inf,
+        grey_iou=best_grey_iou(*histograms),
+        has_up_and_down=lies_off_center([one.height for one in looked_at if one.height is not None]),
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    shape: tuple[int, int]
+    diameters: NDArray[np.float64]
+    height: float | None
+    histograms: NDArray[np.int64]
+
+
+def _look_at(images: Path, masks: Path, name: str) -> _Look:
+    micrograph, mask = read_micrograph(images / name), read_mask(masks / name)
+    height, width = mask.shape
+    return _Look(
+        (height, width),
+        regionprops_table(label(mask), properties=["equivalent_diameter_area"])["equivalent_diameter_area"],
+        float(np.nonzero(mask)[0].mean() / (height - 1)) if mask.any() else None,
+        np.stack([np.bincount(micrograph[part], minlength=GREY_LEVELS) for part in (~mask, mask)]),
+    )
+
+
+def best_grey_iou(background: NDArray[np.int64], foreground: NDArray[np.int64]) -> float:
+    """Return the highest IoU of all thresholds of grey, islands brighter or darker than the rest.
+
+    Args:
+        background: the number of background pixels of each grey value.
+        foreground: that of foreground pixels.
+    """
+    best = 0.0
+    for order in (slice(None), slice(None, None, -1)):
+        found, wrong = np.cumsum(foreground[order]), np.cumsum(background[order])
+        best = max(best, float((found / np.maximum(foreground.sum() + wrong, 1)).max()))
+    return best
+
+
+def lies_off_center(heights: Sequence[float]) -> bool:
+    """Return whether the mean row of the foreground, 0 at the top to 1, is off 0.5 by more than chance.
+
+    Student's t test over micrographs: a layer lies at the same height in most of them, islands anywhere.
+    """
+    return len(heights) > 2 and float(ttest_1samp(heights, 0.5).pvalue) < SIGNIFICANT

@@ -1,0 +1,269 @@
+"""The settings that suit one's own micrographs, by successive halving of candidates.
+
+All are trained briefly, the better half of them longer, and the best of those to their end (Jamieson and
+Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016). Every training is
+an experiment, so that the same command continues after an interruption.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from microseg.common.errors import InputError
+from microseg.common.files import output_file
+from microseg.common.params import Params
+from microseg.common.params_file import PARAMS, flat_params, read_params
+from microseg.experiments.dvc_access import dvc_output, experiment_reference, file_at, head
+from microseg.experiments.settings import Experiment, as_text, read_preset
+from microseg.experiments.survey import Survey, survey
+from microseg.experiments.sweep import run_sweep
+from microseg.prediction.postprocessing import METHODS
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = Path("presets/candidates")
+IMAGES, MASKS, SPLIT = Path("data/raw/images"), Path("data/masks"), Path("data/split.csv")
+
+ROUNDS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
+"""The fraction of its epochs that each round trains a candidate for."""
+TRAINED_WITH = 10
+"""Training micrographs that `train.crops_per_micrograph` of a candidate is meant for."""
+FEWEST_VALIDATION = 10
+"""With fewer validation micrographs, candidates are cross-validated, as far as the sample allows."""
+MOST_FOLDS = 3
+SMALLEST_ISLAND = 3.0
+"""The diameter, in pixels of the network's input, below which an island is a speck to it."""
+
+VALIDATION, EVALUATION = "metrics/train.json", "metrics/evaluation.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Settings to try, by key of params.yaml."""
+
+    name: str
+    settings: Mapping[str, object]
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was trained for some epochs."""
+
+    candidate: Candidate
+    epochs: int
+    experiments: tuple[Experiment, ...]
+    """One for each validation fold."""
+    iou: float
+    """Mean validation IoU over the folds."""
+
+
+def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, *, dry_run: bool) -> str:
+    """Choose among candidates on the validation micrographs of params.yaml, and write the choice as a preset.
+
+    Args:
+        paths: the presets to choose from; None for those in CANDIDATES.
+        seconds: the budget.
+        jobs: number of experiments at a time.
+        output: the preset to write.
+        dry_run: only say what would be tried.
+
+    Returns:
+        What was found, as Markdown.
+
+    Raises:
+        InputError: there is no candidate that could work, a preset is invalid, or an experiment failed.
+    """
+    chosen = sorted(CANDIDATES.glob("*.yaml")) if paths is None else list(paths)
+    dvc_output("repro", "rasterize_masks", "split")
+    params = read_params(PARAMS)
+    found = survey(IMAGES, MASKS, SPLIT, params.split)
+    read = {path: read_candidate(path, found, PARAMS) for path in chosen}
+    candidates = [one for one in read.values() if isinstance(one, Candidate)]
+    excluded = [f"{path.stem}: {reason}" for path, reason in read.items() if isinstance(reason, str)]
+    if not candidates:
+        raise InputError(f"no candidate is left to try: {'; '.join(excluded) or 'there is none'}")
+    folds = validation_folds(found)
+    if dry_run:
+        return _to_text(found, folds, [], [one.name for one in candidates], excluded)
+    rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds)
+    text = _to_text(found, folds, rounds, [], excluded)
+    write_preset(output, rounds[-1][0].candidate.settings, text)
+    return f"{text}\nWritten: {output}\n"
+
+
+def _run_all(experiments: Sequence[Experiment], jobs: int) -> None:
+    failed = run_sweep(experiments, jobs, dry_run=False)
+    if failed:
+        raise InputError(f"{', '.join(failed)} failed; remove that candidate or correct it, then run tune again")
+
+
+def _to_text(
+    found: Survey, folds: int, rounds: Sequence[Sequence[Trial]], planned: Sequence[str], excluded: Sequence[str]
+) -> str:
+    """Return what the micrographs say, what was tried and what was chosen, as Markdown."""
+    lines = ["# Settings for these micrographs", "", *(f"- {line}" for line in found.to_lines())]
+    lines += [
+        "",
+        f"Cross-validated: {folds} parts of the sample are the validation set in turn."
+        if folds > 1
+        else "Chosen on the validation set.",
+    ]
+    lines += [f"To try: {', '.join(planned)}."] if planned else []
+    lines += [f"Not tried: {reason}." for reason in excluded]
+    if rounds:
+        best = rounds[-1][0]
+        lines += ["", "| candidate | epochs | validation IoU |", "|---|---|---|"]
+        lines += [
+            f"| {one.candidate.name} | {one.epochs} | {one.iou:.4f} |" for trials in rounds for one in trials
+        ]
+        scores = ", ".join(f"{method} {score:.4f}" for method, score in test_scores(best).items())
+        lines += ["", f"Chosen: {best.candidate.name}, the highest validation IoU of the last round."]
+        if best.epochs < best.candidate.epochs:
+            lines += [
+                f"The budget allowed {best.epochs} of its {best.candidate.epochs} epochs; the preset has all."
+            ]
+        lines += [f"Mean IoU of this choice alone on the test set: {scores}."]
+    return "\n".join(lines) + "\n"
+
+
+def write_preset(path: Path, settings: Mapping[str, object], comment: str) -> None:
+    """Write settings as a preset with a comment before them."""
+    content: dict[str, Any] = {}
+    for key, value in settings.items():
+        *sections, name = key.split(".")
+        section = content
+        for one in sections:
+            section = section.setdefault(one, {})
+        section[name] = value
+    with output_file(path) as partial_path, partial_path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+        YAML().dump(content, file)
+
+
+def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate | str:
+    """Return a candidate as it suits the micrographs, or why it cannot suit them.
+
+    The number of crops is adapted to the number of training micrographs; where up and down differ, nothing is
+    flipped upside down.
+
+    Raises:
+        InputError: the file is not a preset, or params.yaml cannot take its values.
+    """
+    settings = read_preset(path)
+    params = _with(settings, path, params_path)
+    if params.train.crop_size is not None:
+        crops = params.train.crops_per_micrograph * TRAINED_WITH / survey.train
+        settings["train.crops_per_micrograph"] = max(1, round(crops))
+    if survey.has_up_and_down:
+        given = {"train.augment.flips": params.train.augment.flips, "predict.tta": params.predict.tta}
+        settings |= {key: "hflip" for key, flips in given.items() if flips == "d4"}
+    params = _with(settings, path, params_path)
+    if survey.island_diameter / params.train.downsample < SMALLEST_ISLAND:
+        return (
+            f"half of the islands are below {survey.island_diameter:.0f} pixels across, specks at "
+            f"1/{params.train.downsample:g} of the resolution"
+        )
+    crop = (params.train.crop_size or 0) * params.train.downsample
+    if crop > min(survey.shape):
+        return f"its crops of {crop:.0f} pixels are larger than the micrographs"
+    return Candidate(path.stem, settings, params.train.epochs)
+
+
+def _with(settings: Mapping[str, object], path: Path, params_path: Path) -> Params:
+    try:
+        return read_params(params_path, settings)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def validation_folds(survey: Survey) -> int:
+    """Return how many validation sets to train each candidate for: one, or as many as make ten micrographs."""
+    if survey.validation >= FEWEST_VALIDATION or not survey.can_rotate:
+        return 1
+    wanted = math.ceil(FEWEST_VALIDATION / survey.validation)
+    possible = (survey.train + survey.validation) // survey.validation
+    return max(1, min(wanted, possible, MOST_FOLDS))
+
+
+def halve(
+    candidates: Sequence[Candidate],
+    folds: int,
+    params_path: Path,
+    run: Callable[[Sequence[Experiment]], None],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[list[Trial]]:
+    """Train the candidates in rounds, each with the better half of the last one and more epochs.
+
+    Args:
+        candidates: at least one.
+        folds: the number of validation sets.
+        params_path: the parameter file.
+        run: runs experiments, unless they exist.
+        seconds: the budget. A round that would exceed it keeps fewer candidates, or is left out.
+        clock: the time in seconds.
+
+    Returns:
+        The trials of each round, by decreasing validation IoU; at least those of the first.
+    """
+    start, rates, rounds = clock(), dict.fromkeys(candidates, 0.0), list[list[Trial]]()
+    remaining = list(candidates)
+    for share in ROUNDS:
+        left = seconds - (clock() - start)
+        while rounds and remaining and sum(rates[one] * _epochs(one, share) for one in remaining) > left:
+            remaining.pop()
+        if not remaining:
+            log.warning("the budget ends before another round; the choice is that of the last one")
+            break
+        trials = []
+        for number, candidate in enumerate(remaining, start=1):
+            epochs = _epochs(candidate, share)
+            log.info("%s: %d of %d candidates, %d epochs", candidate.name, number, len(remaining), epochs)
+            experiments = [_experiment(candidate, epochs, fold, folds, params_path) for fold in range(folds)]
+            begun = clock()
+            run(experiments)
+            rates[candidate] = (clock() - begun) / epochs
+            iou = fmean(float(_metrics(one, VALIDATION)["validation_iou"]) for one in experiments)
+            log.info("%s: validation IoU %.4f", candidate.name, iou)
+            trials.append(Trial(candidate, epochs, tuple(experiments), iou))
+        rounds.append(sorted(trials, key=lambda trial: -trial.iou))
+        remaining = [trial.candidate for trial in rounds[-1][: math.ceil(len(trials) / 2)]]
+    return rounds
+
+
+def _epochs(candidate: Candidate, share: Fraction) -> int:
+    return max(1, math.ceil(candidate.epochs * share))
+
+
+def _experiment(candidate: Candidate, epochs: int, fold: int, folds: int, params_path: Path) -> Experiment:
+    settings = {**candidate.settings, "train.epochs": epochs, "split.validation_fold": fold}
+    overrides = tuple(f"{key}={as_text(value)}" for key, value in settings.items())
+    name = f"tune-{candidate.name}-e{epochs}" + (f"-v{fold}" if folds > 1 else "")
+    return Experiment(name, overrides, flat_params(read_params(params_path, settings)))
+
+
+def _metrics(experiment: Experiment, file: str) -> dict[str, Any]:
+    text = file_at(experiment_reference(head(), experiment.name), file)
+    if text is None:
+        raise InputError(
+            f"{experiment.name}: has no {file}; run `dvc exp remove {experiment.name}` and then tune again"
+        )
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def test_scores(trial: Trial) -> dict[str, float]:
+    """Return the mean IoU of a trial on the test set by method, over the validation folds."""
+    measured = [_metrics(one, EVALUATION) for one in trial.experiments]
+    return {method: fmean(one[method]["mean_iou"] for one in measured) for method in METHODS}

@@ -1,0 +1,143 @@
+"""Which candidates are tried, for how long, and what is chosen."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microseg.common.errors import InputError
+from microseg.common.params_file import read_params
+from microseg.experiments import tuning
+from microseg.experiments.settings import Experiment, read_preset
+from microseg.experiments.survey import Survey
+from microseg.experiments.tuning import Candidate, halve, read_candidate, validation_folds, write_preset
+
+from pipeline_files import ROOT
+
+PARAMS = ROOT / "params.yaml"
+CANDIDATES = sorted((ROOT / "presets/candidates").glob("*.yaml"))
+SURVEY = Survey(
+    train=10,
+    validation=2,
+    can_rotate=True,
+    shape=(512, 640),
+    foreground=0.1,
+    island_diameter=20.0,
+    grey_iou=0.5,
+    has_up_and_down=False,
+)
+
+
+class Runs:
+    """Stands in for DVC: every experiment ends at once with a validation IoU by candidate and epochs."""
+
+    def __init__(self, scores: dict[str, float]) -> None:
+        self.scores, self.epochs = scores, 0
+        self.names: list[str] = []
+
+    def __call__(self, experiments: Sequence[Experiment]) -> None:
+        self.names += [one.name for one in experiments]
+        self.epochs += sum(int(str(one.values["train.epochs"])) for one in experiments)
+
+    def clock(self) -> float:
+        """Return the time, if an epoch takes a second."""
+        return self.epochs
+
+    def metrics(self, experiment: Experiment, _: str) -> dict[str, float]:
+        candidate = experiment.name.split("-")[1]
+        return {
+            "validation_iou": self.scores[candidate] + int(str(experiment.values["split.validation_fold"])) / 100
+        }
+
+
+def _candidates(epochs: int, *names: str) -> list[Candidate]:
+    return [Candidate(name, {"train.lr": 0.002}, epochs) for name in names]
+
+
+def test_the_better_half_is_trained_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs({"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.6})
+    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
+    rounds = halve(_candidates(40, "a", "b", "c", "d"), 1, PARAMS, runs, 1000)
+    assert runs.names == [
+        *("tune-a-e10", "tune-b-e10", "tune-c-e10", "tune-d-e10"),
+        *("tune-b-e20", "tune-c-e20"),
+        "tune-b-e40",
+    ]
+    assert [trial.candidate.name for trial in rounds[0]] == ["b", "c", "d", "a"]
+    assert (rounds[-1][0].candidate.name, rounds[-1][0].epochs) == ("b", 40)
+
+
+def test_each_candidate_is_trained_on_every_validation_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs({"a": 0.5})
+    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
+    rounds = halve(_candidates(4, "a"), 3, PARAMS, runs, 1000)
+    assert runs.names[:3] == ["tune-a-e1-v0", "tune-a-e1-v1", "tune-a-e1-v2"]
+    assert rounds[0][0].iou == pytest.approx(0.51)
+    overrides = [one.overrides for one in rounds[0][0].experiments]
+    assert overrides[1] == ("train.lr=0.002", "train.epochs=1", "split.validation_fold=1")
+
+
+def test_a_round_beyond_the_budget_keeps_fewer_candidates_or_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs({"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.6})
+    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
+    # The first round takes 4 x 5 s; of the second, 10 epochs each, one candidate fits into 35 s, not two.
+    rounds = halve(_candidates(20, "a", "b", "c", "d"), 1, PARAMS, runs, 35, runs.clock)
+    assert [[trial.candidate.name for trial in trials] for trials in rounds] == [["b", "c", "d", "a"], ["b"]]
+    runs.names.clear()
+    assert len(halve(_candidates(20, "a", "b"), 1, PARAMS, runs, 1, runs.clock)) == 1
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "can_rotate", "folds"),
+    [(40, 10, True, 1), (10, 2, True, 3), (2, 1, True, 3), (1, 1, True, 2), (10, 2, False, 1)],
+)
+def test_few_validation_micrographs_are_cross_validated(
+    train: int, validation: int, can_rotate: bool, folds: int
+) -> None:
+    found = replace(SURVEY, train=train, validation=validation, can_rotate=can_rotate)
+    assert validation_folds(found) == folds
+
+
+@pytest.mark.parametrize("path", CANDIDATES, ids=lambda path: path.stem)
+def test_candidates_suit_ten_micrographs_and_adapt_to_more(path: Path) -> None:
+    few = read_candidate(path, replace(SURVEY, shape=(768, 1024), island_diameter=50.0), PARAMS)
+    many = read_candidate(path, replace(SURVEY, train=20, shape=(768, 1024), island_diameter=50.0), PARAMS)
+    assert isinstance(few, Candidate)
+    assert isinstance(many, Candidate)
+    assert few.settings["train.crops_per_micrograph"] == read_preset(path)["train.crops_per_micrograph"]
+    assert int(str(many.settings["train.crops_per_micrograph"])) * 2 == few.settings["train.crops_per_micrograph"]
+
+
+def test_where_up_and_down_differ_nothing_is_flipped_upside_down() -> None:
+    path = ROOT / "presets/candidates/unet_full.yaml"
+    candidate = read_candidate(path, replace(SURVEY, has_up_and_down=True), PARAMS)
+    assert isinstance(candidate, Candidate)
+    assert candidate.settings["train.augment.flips"] == candidate.settings["predict.tta"] == "hflip"
+
+
+def test_what_cannot_work_is_not_tried_and_says_why() -> None:
+    sixth, wide = (ROOT / "presets/candidates" / f"{name}.yaml" for name in ("lite0_sixth", "lite0_wide"))
+    assert read_candidate(sixth, replace(SURVEY, island_diameter=12.0), PARAMS) == (
+        "half of the islands are below 12 pixels across, specks at 1/6 of the resolution"
+    )
+    assert read_candidate(wide, replace(SURVEY, shape=(400, 640)), PARAMS) == (
+        "its crops of 512 pixels are larger than the micrographs"
+    )
+
+
+def test_a_candidate_with_a_wrong_value_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  epochs: 0\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: .*train\.epochs"):
+        read_candidate(path, SURVEY, PARAMS)
+
+
+def test_the_preset_holds_the_settings_and_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "presets/tuned.yaml"
+    settings = {"train.lr": 0.001, "train.augment.flips": "hflip", "predict.tta": "none", "train.crop_size": None}
+    write_preset(path, settings, "# Settings\n\nChosen: a.\n")
+    assert path.read_text().startswith("# # Settings\n#\n# Chosen: a.\n")
+    assert read_preset(path) == settings
+    assert json.dumps(read_params(PARAMS, read_preset(path)).train.lr) == "0.001"

@@ -24,6 +24,7 @@ NOT_RUN = {
     r"dvc remote (add --default team ssh://.*|modify --local team user .*)": "needs an ssh server",
     r"pytest .*": "runs other tests",
     r"make benchmark|python benchmarks/.*": "takes minutes to measure speed",
+    r"microseg tune .*": "trains for half an hour; tests/experiments/test_tuning.py has the parts",
     r"microseg crossval .*": "trains five times, for minutes; tests/experiments/test_crossval.py has the parts",
     r"microseg experiments --noise": "wants several seeds; tests/experiments/test_seed_noise.py has the parts",
 }

@@ -325,3 +325,29 @@ def test_a_column_with_copies_on_both_sides_is_refused():
         split_from_column(values, sample_size=None, seed=1, copies=[[NAMES[3], NAMES[14]]])
     rows = split_from_column(values, sample_size=None, seed=1, copies=[NAMES[3:5]])
     assert {row.image: row.group for row in rows if row.group} == dict.fromkeys(NAMES[3:5], " + ".join(NAMES[3:5]))
+
+
+def test_validation_folds_share_no_micrograph_and_leave_the_test_set_alone() -> None:
+    groups = dict.fromkeys([f"{number}.png" for number in range(13)], "")
+    drawn = [
+        draw_split(groups, test_size=3, sample_size=None, validation_size=3, seed=7, validation_fold=fold)
+        for fold in range(3)
+    ]
+    sets = [set(images_of(rows, "validation")) for rows in drawn]
+    assert [len(images) for images in sets] == [3, 3, 3]
+    assert len(set.union(*sets)) == 9
+    assert len({tuple(images_of(rows, "test")) for rows in drawn}) == 1
+    for rows in drawn:
+        assert len(images_of(rows, "train")) == 7
+    with pytest.raises(InputError, match=r"split\.validation_fold: .*only 3 validation sets"):
+        draw_split(groups, test_size=3, sample_size=None, validation_size=3, seed=7, validation_fold=3)
+
+
+def test_of_two_micrographs_each_can_validate() -> None:
+    groups = {"a.png": "", "b.png": ""}
+    first, second = (
+        draw_split(groups, test_size=0, sample_size=None, validation_size=1, seed=7, validation_fold=fold)
+        for fold in range(2)
+    )
+    assert images_of(first, "validation") == images_of(second, "train")
+    assert images_of(second, "validation") == images_of(first, "train")

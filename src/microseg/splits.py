@@ -95,10 +95,11 @@ def draw_split(
         )
     validation: Units = []
     others = rest
+    wanted = _count(validation_size, available)
     for number in range(validation_fold + 1):
-        if number and len(others) < 2:
+        if number and sum(map(len, others)) < wanted:
             raise InputError(f"split.validation_fold: the sample has only {number} validation sets; lower it")
-        validation, others = _choose(others, _count(validation_size, available), leave=1)
+        validation, others = _choose(others, wanted, leave=1)
     train = [unit for unit in rest if unit not in validation]
     named = ((TRAIN, train), (VALIDATION, validation), (TEST, test))
     split_of = {image: split for split, chosen in named for unit in chosen for image in unit}

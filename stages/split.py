@@ -4,6 +4,7 @@ import bootstrap  # noqa: F401 (first: it decides which package is imported belo
 
 import argparse
 import logging
+from functools import partial
 
 from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
@@ -11,7 +12,17 @@ from microseg.common.files import write_json
 from microseg.common.params import Params
 from microseg.micrographs.images import repeated_images
 from microseg.micrographs.metadata import group_name, values_of
-from microseg.splits import Fold, draw_fold, draw_split, join_copies, split_from_column, split_sizes, write_split
+from microseg.splits import (
+    Fold,
+    draw_beside,
+    draw_split,
+    fold_of_column,
+    images_of_fold,
+    join_copies,
+    split_from_column,
+    split_sizes,
+    write_split,
+)
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -20,38 +31,30 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     images = [mask.img_name for mask in masks]
     metadata = arguments.raw / "metadata.csv"
     copies = repeated_images(arguments.raw / "images", images)
-    column = params.split.from_column
-    if column is not None:
-        named = values_of(metadata, images, [column])
-        rows = split_from_column(
-            {image: value for image, (value,) in named.items()}, params.split.sample_size, params.seed, copies
-        )
+    settings, seed = params.split, params.seed
+    column = settings.from_column or settings.fold_column
+    named = values_of(metadata, images, [column]) if column else {}
+    value_of = {image: value.strip() for image, (value,) in named.items()}
+    columns = settings.group_by
+    values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
+    groups = join_copies({image: group_name(values[image]) for image in images}, copies)
+    draw = partial(
+        draw_split,
+        sample_size=settings.sample_size,
+        validation_size=settings.validation_size,
+        validation_fold=settings.validation_fold,
+        seed=seed,
+    )
+    if settings.from_column is not None:
+        rows = split_from_column(value_of, settings.sample_size, seed, copies)
+    elif settings.fold_column is not None:
+        rows = draw_beside(fold_of_column(value_of, settings.fold, copies), groups, draw)
+    elif settings.folds is not None:
+        islands = {mask.img_name: len(mask) for mask in masks}
+        fold = Fold(settings.fold, settings.folds)
+        rows = draw_beside(images_of_fold(groups, islands, fold, seed), groups, draw)
     else:
-        columns = params.split.group_by
-        values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
-        groups = join_copies({image: group_name(values[image]) for image in images}, copies)
-        size, validation = params.split.sample_size, params.split.validation_size
-        if params.split.folds is not None:
-            fold = Fold(params.split.fold, params.split.folds)
-            islands = {mask.img_name: len(mask) for mask in masks}
-            rows = draw_fold(
-                groups,
-                islands,
-                fold,
-                sample_size=size,
-                validation_size=validation,
-                validation_fold=params.split.validation_fold,
-                seed=params.seed,
-            )
-        else:
-            rows = draw_split(
-                groups,
-                test_size=params.split.test_size,
-                sample_size=size,
-                validation_size=validation,
-                validation_fold=params.split.validation_fold,
-                seed=params.seed,
-            )
+        rows = draw(groups, test_size=settings.test_size)
     sizes = split_sizes(rows)
     logging.info("split: %s", ", ".join(f"{size} {split}" for split, size in sizes.items()))
     write_split(arguments.split, rows)
@@ -64,7 +67,7 @@ if __name__ == "__main__":
         description=str(__doc__),
         arguments={
             "polygons": "the annotated micrographs, data/polygons.jsonl",
-            "raw": "the raw dataset: its micrographs, and metadata.csv for split.group_by and split.from_column",
+            "raw": "the raw dataset: its micrographs, and metadata.csv for the columns of the section split",
             "split": "the split to write, data/split.csv",
             "metrics": "the numbers of micrographs to write, reports/split.json",
         },

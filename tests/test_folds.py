@@ -1,12 +1,13 @@
 """Folds: every micrograph is in one test set, groups stay together, the rest is for training and validation."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
 from microseg.common.errors import InputError
 from microseg.common.params_file import read_params
-from microseg.splits import TEST, TRAIN, VALIDATION, Fold, draw_fold, images_of
+from microseg.splits import TEST, TRAIN, VALIDATION, Fold, draw_beside, draw_split, images_of, images_of_fold
 
 from pipeline_files import ROOT
 
@@ -15,9 +16,13 @@ ALONE = dict.fromkeys(IMAGES, "")
 ISLANDS = {image: number % 7 for number, image in enumerate(IMAGES)}
 
 
+def draw_fold(groups, islands, fold, seed, validation_size=0.25):
+    draw = partial(draw_split, sample_size=None, validation_size=validation_size, seed=seed)
+    return draw_beside(images_of_fold(groups, islands, fold, seed), groups, draw)
+
+
 def splits(groups=ALONE, folds=5, seed=1):
-    draw = {"sample_size": None, "validation_size": 0.25, "seed": seed}
-    return [draw_fold(groups, ISLANDS, Fold(number, folds), **draw) for number in range(folds)]
+    return [draw_fold(groups, ISLANDS, Fold(number, folds), seed) for number in range(folds)]
 
 
 def test_every_micrograph_is_tested_once_and_otherwise_used_for_training_or_validation():
@@ -54,10 +59,7 @@ def test_micrographs_with_many_and_few_islands_are_in_every_fold():
 
 
 def fold_of(groups, islands, folds, seed):
-    drawn = [
-        draw_fold(groups, islands, Fold(number, folds), sample_size=None, validation_size=0.2, seed=seed)
-        for number in range(folds)
-    ]
+    drawn = [draw_fold(groups, islands, Fold(number, folds), seed, validation_size=0.2) for number in range(folds)]
     tested = [(image, number) for number, rows in enumerate(drawn) for image in images_of(rows, TEST)]
     assert sorted(image for image, _ in tested) == sorted(groups)
     return dict(tested)

@@ -13,10 +13,10 @@ from microseg.micrographs.metadata import group_name
 from microseg.splits import (
     Fold,
     SplitRow,
-    draw_fold,
     draw_split,
     evaluated_split,
     images_of,
+    images_of_fold,
     join_copies,
     predicted_images,
     read_split,
@@ -291,22 +291,12 @@ COPIES = [["IMG_00001.png", "IMG_00050.png"], ["IMG_00002.png", "IMG_00003.png",
 
 @pytest.mark.parametrize("seed", range(20))
 def test_copies_of_a_picture_are_never_on_both_sides(seed: int):
-    drawn = draw(join_copies(UNGROUPED, COPIES), seed=seed)
-    folds = [
-        draw_fold(
-            join_copies(UNGROUPED, COPIES),
-            dict.fromkeys(NAMES, 1),
-            Fold(number, 5),
-            sample_size=None,
-            validation_size=0.2,
-            seed=seed,
-        )
-        for number in range(5)
-    ]
-    for rows in (drawn, *folds):
-        split_of = {row.image: row.split for row in rows}
-        for same in COPIES:
-            assert len({split_of[image] for image in same}) == 1
+    groups = join_copies(UNGROUPED, COPIES)
+    split_of = {row.image: row.split for row in draw(groups, seed=seed)}
+    folds = [images_of_fold(groups, dict.fromkeys(NAMES, 1), Fold(number, 5), seed) for number in range(5)]
+    for same in COPIES:
+        assert len({split_of[image] for image in same}) == 1
+        assert [len(fold & set(same)) for fold in folds].count(0) == 4
 
 
 def test_copies_join_their_groups():

@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -207,12 +207,7 @@ def split_from_column(
                 f"{', '.join(COLUMN_VALUES)}"
             )
     split_of = {image: COLUMN_VALUES[values[image].strip().lower()] for image in images}
-    for same in copies:
-        if len({split_of[image] for image in same}) > 1:
-            raise InputError(
-                "split.from_column: one picture is in different splits, as "
-                f"{', '.join(f'{image} ({split_of[image]})' for image in same)}; give all the same value"
-            )
+    _refuse_separated_copies("split.from_column", split_of, copies)
     sizes = Counter(split_of.values())
     for split in (TRAIN, VALIDATION):
         if not sizes[split]:
@@ -221,6 +216,13 @@ def split_from_column(
     sample = _checked_sample_size(sample_size, available, sizes[TEST])
     groups = join_copies(dict.fromkeys(images, ""), copies)
     return _rows(images, split_of, groups, sample, Fraction(sizes[VALIDATION], available))
+
+
+def _refuse_separated_copies(key: str, values: Mapping[str, str], copies: Iterable[Sequence[str]]) -> None:
+    for same in copies:
+        if len({values[image] for image in same}) > 1:
+            listed = ", ".join(f"{image} ({values[image]})" for image in same)
+            raise InputError(f"{key}: one picture is in different splits, as {listed}; give all the same value")
 
 
 def _count(size: Size, total: int) -> int:
@@ -266,45 +268,62 @@ class Fold:
     count: int
 
 
-def draw_fold(
-    groups: Mapping[str, str],
-    islands: Mapping[str, int],
-    fold: Fold,
-    *,
-    sample_size: int | None,
-    validation_size: int | float,
-    seed: int,
-    validation_fold: int = 0,
+def fold_of_column(values: Mapping[str, str], number: int, copies: Iterable[Sequence[str]] = ()) -> set[str]:
+    """Return the images of one of the folds in a column of a table.
+
+    Args:
+        values: the fold of each image.
+        number: the place of the fold, from 0, among `folds_of_column`.
+        copies: the names of each picture that has several.
+
+    Raises:
+        InputError: as for `folds_of_column`, there is no such fold, or copies of a picture are in different folds.
+    """
+    folds = folds_of_column(values)
+    if number >= len(folds):
+        raise InputError(f"split.fold is {number}, but of {len(folds)} folds the last one is {len(folds) - 1}")
+    _refuse_separated_copies("split.fold_column", values, copies)
+    return {image for image, value in values.items() if value == folds[number]}
+
+
+def folds_of_column(values: Mapping[str, str]) -> list[str]:
+    """Return the folds in a column of a table, numbers in their order, then names in theirs.
+
+    Raises:
+        InputError: an image has none, or there are fewer than two.
+    """
+    empty = [image for image in sorted(values) if not values[image]]
+    if empty:
+        raise InputError(f"split.fold_column: {empty[0]} has no value; write its fold into every line")
+    folds = sorted(set(values.values()), key=lambda one: (int(one) if one.isdecimal() else math.inf, one))
+    if len(folds) < 2:
+        raise InputError(
+            f"split.fold_column: all micrographs are in one fold, {folds[0]}; two are needed at least"
+        )
+    return folds
+
+
+def draw_beside(
+    test: Container[str], groups: Mapping[str, str], draw: Callable[..., list[SplitRow]]
 ) -> list[SplitRow]:
-    """Take one fold as the test set, and draw training and validation set from the other folds.
+    """Return a given test set, and what `draw`, as `draw_split` does, takes from the other images."""
+    rows = draw({image: group for image, group in groups.items() if image not in test}, test_size=0)
+    rows += [SplitRow(image, TEST, group) for image, group in groups.items() if image in test]
+    return sorted(rows, key=lambda row: row.image)
+
+
+def images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold: Fold, seed: int) -> set[str]:
+    """Return the images of one fold; every image is in exactly one fold of a seed.
 
     Args:
         groups: the group of each image, "" for none; a whole group is in one fold.
         islands: the number of islands of each image. Folds are as even as they can be in images and in islands.
-        fold: the fold that is the test set. Every image is in exactly one fold of a seed.
-        sample_size: as for `draw_split`.
-        validation_size: as for `draw_split`.
+        fold: the fold.
         seed: the seed of params.yaml.
-        validation_fold: as for `draw_split`.
 
     Raises:
         InputError: there are fewer groups or micrographs than folds, or too few remain for training.
     """
-    test = _images_of_fold(groups, islands, fold, seed)
-    rest = {image: group for image, group in groups.items() if image not in test}
-    rows = draw_split(
-        rest,
-        test_size=0,
-        sample_size=sample_size,
-        validation_size=validation_size,
-        seed=seed,
-        validation_fold=validation_fold,
-    )
-    rows += [SplitRow(image, TEST, groups[image]) for image in test]
-    return sorted(rows, key=lambda row: row.image)
-
-
-def _images_of_fold(groups: Mapping[str, str], islands: Mapping[str, int], fold: Fold, seed: int) -> set[str]:
     units = _units(sorted(groups), groups, seed)
     if len(units) < fold.count:
         raise InputError(

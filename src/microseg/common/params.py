@@ -97,6 +97,7 @@ class SplitParams(Section):
     group_by: list[str]
     folds: Annotated[int, Field(ge=2)] | None
     fold: NonNegative
+    fold_column: str | None
     from_column: str | None
 
     def problems(self) -> Iterator[str]:
@@ -110,14 +111,15 @@ class SplitParams(Section):
                 )
         if self.folds is not None and self.fold >= self.folds:
             yield f"fold is {self.fold}, but of {self.folds} folds the last one is {self.folds - 1}"
-        if self.folds is None and self.fold:
+        given = [key for key in ("from_column", "fold_column", "folds") if getattr(self, key) is not None]
+        if self.fold and given in ([], ["from_column"]):
             yield f"fold is {self.fold}, but has no effect without folds; set it to 0"
         if self.from_column is not None and self.validation_fold:
             yield "validation_fold draws no other validation set with from_column; set it to 0"
-        if self.from_column is not None and self.folds is not None:
-            yield "from_column and folds exclude each other; set one of them to null"
-        if self.from_column is not None and self.group_by:
-            yield "from_column and group_by exclude each other; set one of them to null or []"
+        if len(given) > 1:
+            yield f"{given[0]} and {given[1]} exclude each other; set one of them to null"
+        if self.group_by and given not in ([], ["folds"]):
+            yield f"{given[0]} and group_by exclude each other; set one of them to null or []"
 
 
 class AugmentParams(Section):

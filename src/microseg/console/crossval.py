@@ -5,6 +5,8 @@ from pathlib import Path
 
 from microseg.console.sweep import add_settings
 
+DEFAULT_FOLDS = 5
+
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the description and the arguments of this command to its parser."""
@@ -12,8 +14,11 @@ def define(parser: argparse.ArgumentParser) -> None:
         "Split the micrographs into folds, run an experiment with each fold as test set, and report the scores "
         "of all micrographs and the annotations to check first. Experiments that exist are not run again."
     )
+    parser.add_argument("-k", "--folds", type=int, metavar="N", help=f"number of folds (default: {DEFAULT_FOLDS})")
     parser.add_argument(
-        "-k", "--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)"
+        "--fold-column",
+        metavar="COLUMN",
+        help="test the folds that this column of metadata.csv has, instead of drawing some",
     )
     parser.add_argument(
         "--group-by",
@@ -39,12 +44,23 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _crossval(parsed: argparse.Namespace) -> int:
     if parsed.jobs < 1:
         parsed.refuse("--jobs: give at least 1")
+    if parsed.fold_column is not None and (parsed.folds is not None or parsed.group_by):
+        parsed.refuse("--fold-column: its folds are given; omit --folds and --group-by")
     from microseg.common.params_file import PARAMS
-    from microseg.experiments.crossval import fold_settings, out_of_fold, write_crossval
+    from microseg.experiments.crossval import (
+        fold_settings,
+        out_of_fold,
+        published_fold_settings,
+        write_crossval,
+    )
     from microseg.experiments.settings import build_grid
     from microseg.experiments.sweep import run_sweep
 
-    experiments = build_grid(fold_settings(parsed.folds, parsed.group_by, parsed.settings), PARAMS)
+    if parsed.fold_column is not None:
+        settings = published_fold_settings(parsed.fold_column, parsed.settings)
+    else:
+        settings = fold_settings(parsed.folds or DEFAULT_FOLDS, parsed.group_by, parsed.settings)
+    experiments = build_grid(settings, PARAMS)
     if run_sweep(experiments, parsed.jobs, dry_run=False):
         return 1
     print(write_crossval(out_of_fold(experiments), parsed.output), end="")

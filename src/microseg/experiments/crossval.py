@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from microseg.annotations.polygons import read_polygons
 from microseg.common.errors import InputError
 from microseg.common.files import output_folder, write_csv
 from microseg.common.tables import markdown_table
@@ -21,8 +22,10 @@ from microseg.experiments.dvc_access import experiment_reference, fetch, head, r
 from microseg.experiments.paired import SCORES, sums_of
 from microseg.experiments.settings import Experiment
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.micrographs.metadata import values_of
 from microseg.plotting import save_figure
 from microseg.prediction.postprocessing import METHODS
+from microseg.splits import folds_of_column
 
 SHOWN = 6
 """How many of the micrographs and islands to check first are shown as images."""
@@ -63,9 +66,16 @@ class FoldMasks:
 
 def fold_settings(folds: int, group_by: Sequence[str], settings: Sequence[str]) -> list[str]:
     """Return the settings of a sweep over all folds, followed by those of the user."""
-    numbers = ",".join(str(number) for number in range(folds))
     groups = [f"split.group_by=[{','.join(group_by)}]"] if group_by else []
-    return [f"split.folds={folds}", f"split.fold={numbers}", *groups, *settings]
+    return [f"split.folds={folds}", f"split.fold={','.join(map(str, range(folds)))}", *groups, *settings]
+
+
+def published_fold_settings(column: str, settings: Sequence[str]) -> list[str]:
+    """Return the settings of a sweep over the folds in a column of metadata.csv; InputError if it has none."""
+    images = [mask.img_name for mask in read_polygons(Path("data/polygons.jsonl"))]
+    named = values_of(Path("data/raw/metadata.csv"), images, [column])
+    folds = folds_of_column({image: value.strip() for image, (value,) in named.items()})
+    return [f"split.fold_column={column}", *fold_settings(len(folds), [], settings)[1:]]
 
 
 def out_of_fold(experiments: Sequence[Experiment]) -> pd.DataFrame:

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import zipfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,10 +19,9 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
-from skimage.measure import label
 from tifffile import imread
 
+from microseg.annotations.polygonize import inset, rings, trace_islands, without_holes
 from microseg.common.errors import InputError
 from microseg.common.parallel import map_in_processes
 from microseg.measurement.intake import InputImage
@@ -31,10 +29,6 @@ from microseg.measurement.intake import InputImage
 FOLDER = "outlines"
 LABEL = "island"
 """The name of the only class."""
-
-LABELME_INSET = 0.25
-"""LabelMe's window fills the pixels whose center is inside; its programs (`labelme.utils.shape_to_mask`) round
-vertices down and draw the outline too. This many pixels inside the edges, both are right."""
 
 Islands = Mapping[int, Any]
 """The shapely geometry of each island by its number: a Polygon, or a MultiPolygon."""
@@ -65,92 +59,12 @@ def _write_outlines_of(results: Path, formats: Sequence[str], image: InputImage)
     return list(_coco_annotations(islands)) if COCO in formats else []
 
 
-def trace_islands(labels: NDArray[Any]) -> dict[int, Any]:
-    """Return each island of numbered ones, (height, width), as a Polygon or MultiPolygon along pixel edges.
-
-    Islands of different numbers must not touch.
-    """
-    pieces = label(labels > 0, connectivity=1)
-    shells: dict[int, NDArray[np.int64]] = {}
-    holes = defaultdict(list)
-    for ring in _trace_rings(pieces):
-        column, row = ring[0]
-        # A ring starts along its top edge: what it surrounds is below, what surrounds it above.
-        if pieces[row : row + 1, column : column + 1].any():
-            shells[pieces[row, column]] = ring
-        else:
-            holes[pieces[row - 1, column]].append(ring)
-    islands = defaultdict(list)
-    for piece, shell in shells.items():
-        column, row = shell[0]
-        islands[int(labels[row, column])].append(shapely.Polygon(shell, holes[piece]))
-    return {
-        number: polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-        for number, polygons in sorted(islands.items())
-    }
-
-
-def _trace_rings(pieces: NDArray[Any]) -> Iterator[NDArray[np.int64]]:
-    """Yield the corners (n, 2) of (x, y) of each ring of pixel edges around 4-connected pieces and their holes.
-
-    A ring starts at the leftmost of its topmost corners, to the right. Pixel edges join the first corner in a row
-    or column of the grid to the second, the third to the fourth, and so on. Where pixels touch at a corner only,
-    two corners of rings meet: each ring stays with its piece, or with its hole if both pixels are of one piece.
-    """
-    padded = np.pad(pieces, 1)
-    nw, ne, sw, se = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
-    is_double = ((nw > 0) == (se > 0)) & ((ne > 0) == (sw > 0)) & ((nw > 0) != (ne > 0))
-    is_corner = (nw > 0) ^ (ne > 0) ^ (sw > 0) ^ (se > 0) | is_double
-    joins_ne = (ne > 0) ^ ((nw == se) & (ne == sw))
-    double = is_double[is_corner]
-    rows, columns = (np.repeat(place, 1 + double) for place in np.nonzero(is_corner))
-    numbers = np.arange(len(rows))
-    ties = np.where(np.repeat(double & joins_ne[is_corner], 1 + double), -numbers, numbers)
-    firsts, seconds = np.lexsort((ties, rows, columns)).reshape(-1, 2).T
-    in_column = np.empty_like(numbers)
-    in_column[firsts], in_column[seconds] = seconds, firsts
-    across, corners = in_column.tolist(), np.column_stack([columns, rows])
-    seen = [False] * len(corners)
-    for start in range(0, len(corners), 2):
-        ring, corner = [], start
-        while not seen[corner]:
-            in_row = corner ^ 1
-            seen[corner] = seen[in_row] = True
-            ring += [corner, in_row]
-            corner = across[in_row]
-        if ring:
-            yield corners[ring]
-
-
-def without_holes(island: Any) -> Iterator[Any]:
-    """Yield valid polygons without holes that an island consists of; they share edges, but no pixel."""
-    waiting = list(shapely.get_parts(island))
-    while waiting:
-        polygon = waiting.pop()
-        holes = shapely.get_num_interior_rings(polygon)
-        if holes:
-            left, top, right, bottom = shapely.bounds(polygon)
-            _, hole_top, _, hole_bottom = shapely.bounds(shapely.get_interior_ring(polygon, holes // 2))
-            cut = hole_top + (hole_bottom - hole_top + 1) // 2
-            for low, high in ((top, cut), (cut, bottom)):
-                waiting += list(shapely.get_parts(shapely.clip_by_rect(polygon, left, low, right, high)))
-        elif not shapely.is_valid(polygon):  # clipping lets a ring touch itself at a corner on the cut
-            waiting += list(shapely.get_parts(shapely.make_valid(polygon)))
-        else:
-            yield polygon
-
-
-def _rings(polygon: Any) -> list[NDArray[np.float64]]:
-    """Return the vertices (n, 2) of each ring of a polygon, the outer one first, without the repeated last one."""
-    return [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
-
-
 def _coco_annotations(islands: Islands) -> Iterator[dict[str, Any]]:
     for number, island in islands.items():
         left, top, right, bottom = shapely.bounds(island).tolist()
         yield {
             "category_id": 1,
-            "segmentation": [_rings(piece)[0].astype(int).ravel().tolist() for piece in without_holes(island)],
+            "segmentation": [rings(piece)[0].astype(int).ravel().tolist() for piece in without_holes(island)],
             "area": shapely.area(island),
             "bbox": [left, top, right - left, bottom - top],
             "iscrowd": 0,
@@ -174,7 +88,7 @@ def _labelme(islands: Islands, image: InputImage, path: Path) -> bytes:
     shapes = [
         {
             "label": LABEL,
-            "points": _rings(shapely.buffer(piece, -LABELME_INSET, join_style="mitre"))[0].tolist(),
+            "points": inset(piece).tolist(),
             "group_id": number,
             "description": "",
             "shape_type": "polygon",
@@ -225,7 +139,7 @@ def _roi(name: str, island: Any) -> bytes:
     """Return an island as ImageJ saves it: one outline as its wand traces it, several as a composite selection."""
     from roifile import ROI_TYPE, ImagejRoi
 
-    rings = [ring for polygon in shapely.get_parts(island) for ring in _rings(polygon)]
+    rings = [ring for polygon in shapely.get_parts(island) for ring in rings(polygon)]
     roi = ImagejRoi.frompoints(rings[0].astype(int), name=name)
     roi.roitype = ROI_TYPE.TRACED
     if len(rings) > 1:

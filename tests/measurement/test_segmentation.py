@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from microseg.measurement.segmentation import _mean_entropy, segment
+from microseg.measurement.segmentation import segment
 from microseg.measurement.settings import Settings
 from microseg.network.image_statistics import entropy
-from microseg.prediction.logits import probabilities, rescaled
+from microseg.prediction.logits import mean_entropy, probabilities, rescaled
 from microseg.prediction.postprocessing import morphological_mask
 
 
@@ -25,7 +25,7 @@ def test_a_mosaic_is_segmented_a_chunk_of_rows_at_a_time_with_the_same_result(mo
     assert found.sensitivity["0.6"] == (certainty > 0.6).mean()
     assert certainty == pytest.approx(1 / (1 + np.exp(-logits().astype(np.float32))), abs=1e-6)
     assert np.array_equal(rescaled(logits(), np.uint16), np.rint(certainty * 65535))
-    assert _mean_entropy(logits()) == pytest.approx(entropy(certainty), rel=1e-12)
+    assert mean_entropy(logits()) == pytest.approx(entropy(certainty), rel=1e-12)
 
 
 def test_the_mean_probability_of_an_island_is_that_of_its_pixels():

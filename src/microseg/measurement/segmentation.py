@@ -26,8 +26,8 @@ from microseg.measurement.stereology import Labels, Mask, measure_field
 from microseg.micrographs.conversion import read_grey, to_8_bit
 from microseg.micrographs.images import pixel_digest, write_mask
 from microseg.micrographs.valid_area import ValidArea, bounding_box, valid_area
-from microseg.network.image_statistics import ENTROPY, ImageStatistics, entropy, image_statistics
-from microseg.prediction.logits import LARGEST, Logits, probabilities, row_chunks
+from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics
+from microseg.prediction.logits import LARGEST, Logits, mean_entropy, row_chunks
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
 
 THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
@@ -103,7 +103,7 @@ class RunContext:
         if valid is not None:
             box = bounding_box(valid)
             grey, valid, logits = grey[box], valid[box], logits[box]
-        statistics = image_statistics(grey, valid) | {ENTROPY: _mean_entropy(logits)}
+        statistics = image_statistics(grey, valid) | {ENTROPY: mean_entropy(logits)}
         return seen_in_training(digest, self.training_statistics) + out_of_range(
             statistics, self.training_statistics
         )
@@ -120,12 +120,6 @@ def _island_warnings(field: dict[str, float]) -> list[str]:
     if math.isnan(field["number_per_mm2"]):
         return ["an island reaches across the field, so that N_A and mean area of the specimen are not defined"]
     return []
-
-
-def _mean_entropy(logits: Logits) -> float:
-    """Return the mean entropy of a pixel's probability in bits, computed a chunk of rows at a time."""
-    chunks = [logits[rows] for rows in row_chunks(len(logits))]
-    return math.fsum(entropy(probabilities(chunk)) * (len(chunk) / len(logits)) for chunk in chunks)
 
 
 @dataclass(frozen=True)

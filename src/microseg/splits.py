@@ -1,9 +1,8 @@
 """Which micrographs are for training, validation and test, at random, by folds, or as a table says.
 
-The random order is that of a hash of the seed and the name of an image or group. So the order of two of them does
-not depend on a third one, and a few more annotated micrographs leave the rest of the split as it is.
-scikit-learn's GroupShuffleSplit does not fit: it draws anew for every number of images, counts groups instead of
-images, and its samples are not nested.
+The random order is that of a hash of the seed and the name of an image or group. So a few more annotated
+micrographs leave the rest of the split as it is. scikit-learn's GroupShuffleSplit draws anew for every number of
+images, counts groups instead of images, and its samples are not nested.
 """
 
 import hashlib
@@ -107,14 +106,9 @@ def draw_split(
 
 
 def join_copies(groups: Mapping[str, str], copies: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Return the group of each image, where groups and images without one are joined that share a picture.
+    """Return the group of each image, "" for none, where those that share a picture are joined as "a + b".
 
-    Args:
-        groups: the group of each image, "" for none.
-        copies: the names of each picture that has several.
-
-    Returns:
-        The groups, in which joined ones are named "a + b".
+    `copies` has the names of each picture that has several.
     """
     joined = dict(groups)
     for same in copies:
@@ -163,9 +157,7 @@ def _choose(units: Units, count: int, leave: int) -> tuple[Units, Units]:
 
     Each unit that fits is taken, in the given order, and then the one that comes closest to `count`, if any comes
     closer. The closest subset of all would often be another one after a new image, and the same for most seeds.
-
-    Returns:
-        The chosen units and the others, both in the given order.
+    The chosen units and the others keep their order.
     """
     most, total = len(units) - leave, 0
     chosen: set[int] = set()
@@ -269,12 +261,7 @@ class Fold:
 
 
 def fold_of_column(values: Mapping[str, str], number: int, copies: Iterable[Sequence[str]] = ()) -> set[str]:
-    """Return the images of one of the folds in a column of a table.
-
-    Args:
-        values: the fold of each image.
-        number: the place of the fold, from 0, among `folds_of_column`.
-        copies: the names of each picture that has several.
+    """Return the images of one of the folds in a column of a table, whose place among all of them is `number`.
 
     Raises:
         InputError: as for `folds_of_column`, there is no such fold, or copies of a picture are in different folds.
@@ -287,11 +274,7 @@ def fold_of_column(values: Mapping[str, str], number: int, copies: Iterable[Sequ
 
 
 def folds_of_column(values: Mapping[str, str]) -> list[str]:
-    """Return the folds in a column of a table, numbers in their order, then names in theirs.
-
-    Raises:
-        InputError: an image has none, or there are fewer than two.
-    """
+    """Return the folds in a column of a table, numbers first; InputError for fewer than two, or an empty cell."""
     empty = [image for image in sorted(values) if not values[image]]
     if empty:
         raise InputError(f"split.fold_column: {empty[0]} has no value; write its fold into every line")

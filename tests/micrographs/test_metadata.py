@@ -27,10 +27,10 @@ def test_values_are_text(tmp_path):
     ("text", "message"),
     [
         ("name,type\na.png,01\n", r"metadata\.csv, line 1: no column image_url"),
-        (TABLE + "c.png,01\n", r"metadata\.csv, line 4: expected 3 fields"),
-        (TABLE + "c.png,01,400,9\n", r"metadata\.csv, line 4: expected 3 fields"),
+        (TABLE + "c.png,01\n", r"metadata\.csv, line 4: 2 fields where the header has 3"),
+        (TABLE + "c.png,01,400,9\n", r"metadata\.csv, line 4: 4 fields where the header has 3"),
         (TABLE + "a.png,02,400\n", r"metadata\.csv, line 4: a\.png has an earlier line"),
-        ("", r"line 1: no column image_url"),
+        ("", r"metadata\.csv: the table is empty"),
     ],
 )
 def test_mistakes_are_refused_by_line(tmp_path, text, message):

@@ -6,7 +6,7 @@ Tables are not read by pandas because error messages have to name the line of th
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
@@ -74,13 +74,18 @@ def without_empty_end(fields: list[str], columns: int) -> list[str]:
     return fields[:columns] if not "".join(fields[columns:]).strip() else fields
 
 
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_table(
+    path: Path, place: Callable[[int], str] | None = None
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the names of the columns, and the number and the fields of every line, of a table with a header.
+
+    `place` returns what error messages call a line; by default, the path and the number of the line.
 
     Raises:
         InputError: no such file, not UTF-8 text, empty, a line with more or fewer fields than the header, or a
             column without a name of its own.
     """
+    at = place or (lambda number: f"{path}, line {number}")
     lines = list(read_lines(path))
     if not lines:
         raise InputError(f"{path}: the table is empty; it needs a header line")
@@ -90,28 +95,26 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         try:
             fields = [field.strip() for field in split_line(line, delimiter)]
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; fix the line") from None
+            raise InputError(f"{at(number)}: {error}; fix the line") from None
         columns = len(rows[0][1]) if rows else len(fields)
         fields = without_empty_end(fields, columns)
         if len(fields) != columns:
-            raise InputError(
-                f"{path}, line {number}: {len(fields)} fields where the header has {columns}; fix the line"
-            )
+            raise InputError(f"{at(number)}: {len(fields)} fields where the header has {columns}; fix the line")
         rows.append((number, fields))
-    return _without_empty_columns(path, rows)
+    return _without_empty_columns(at(rows[0][0]), rows)
 
 
 def _without_empty_columns(
-    path: Path, rows: list[tuple[int, list[str]]]
+    place: str, rows: list[tuple[int, list[str]]]
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and the rows below it, without columns that have neither a name nor content."""
-    line, header = rows[0]
+    header = rows[0][1]
     used = [column for column, name in enumerate(header) if name or any(fields[column] for _, fields in rows)]
     names = [header[column] for column in used]
     if "" in names:
         number = used[names.index("")] + 1
-        raise InputError(f"{path}, line {line}: column {number} has no name; name it, or empty it")
+        raise InputError(f"{place}: column {number} has no name; name it, or empty it")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise InputError(f"{path}, line {line}: two columns are named {repeated}; rename one of them")
+        raise InputError(f"{place}: two columns are named {repeated}; rename one of them")
     return names, [(number, [fields[column] for column in used]) for number, fields in rows[1:]]

@@ -17,42 +17,15 @@ from microseg.micrographs.decoding import SUFFIXES
 FORMATS = "PNG, TIFF, JPEG or BMP"
 """The formats of micrographs that are read, for messages."""
 
-SYSTEM_NAMES = frozenset(
-    [
-        "@eadir",
-        "#recycle",
-        "#snapshot",
-        "$recycle.bin",
-        "lost+found",
-        "__macosx",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-    ]
-) | {"system volume information"}
-"""Folders and files that a NAS, Windows or macOS writes among one's own, in small letters."""
-
-COMPANIONS = frozenset(
-    [
-        ".txt",
-        ".hdr",
-        ".xml",
-        ".json",
-        ".csv",
-        ".tsv",
-        ".md",
-        ".pdf",
-        ".dvc",
-        ".doc",
-        ".docx",
-        ".xls",
-        ".xlsx",
-        ".ppt",
-        ".pptx",
-    ]
+SYSTEM_NAME = re.compile(
+    r"\..*|~\$.*|@eadir|#recycle|#snapshot|\$recycle\.bin|lost\+found|__macosx|system volume information"
+    r"|(eh)?thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
 )
-"""Suffixes of files that accompany micrographs; files of any other kind might be micrographs in another format."""
+"""What is hidden, or what a NAS, Windows or macOS writes among one's own files."""
 
+COMPANION = re.compile(r"\.(txt|hdr|xml|json|csv|tsv|md|pdf|dvc|docx?|xlsx?|pptx?)", re.IGNORECASE)
+"""Suffixes of files that accompany micrographs; files of any other kind might be micrographs in another format."""
 
 PREFIX = re.compile(r"^(?:[0-9a-f]{8}-|[0-9]+_)")
 """What is put in front of a name: Label Studio's hash, or a number."""
@@ -91,7 +64,7 @@ def list_images(folder: Path) -> ImageFolder:
     stems: dict[str, Path] = {}
     for path in walk_files(folder):
         if path.suffix.lower() not in SUFFIXES:
-            if path.suffix.lower() not in COMPANIONS:
+            if not COMPANION.fullmatch(path.suffix):
                 ignored.append(path)
             continue
         name = path.relative_to(folder)
@@ -116,22 +89,18 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
     def enter(path: Path) -> bool:
         target = path.resolve()
-        new = not _belongs_to_system(path.name) and target not in entered
+        new = not SYSTEM_NAME.fullmatch(path.name) and target not in entered
         entered.add(target)
         return new
 
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(place)
         folders[:] = [name for name in sorted(folders) if enter(here / name)]
-        yield from (here / name for name in sorted(files) if not _belongs_to_system(name))
+        yield from (here / name for name in sorted(files) if not SYSTEM_NAME.fullmatch(name))
 
 
 def _refuse(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be opened ({error.strerror}); make it readable, or move it away")
-
-
-def _belongs_to_system(name: str) -> bool:
-    return name.startswith((".", "~$")) or name.lower() in SYSTEM_NAMES
 
 
 class ImageNames:

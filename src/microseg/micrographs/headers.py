@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,9 @@ RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 LARGEST_PIXEL_UM = 10.0
 
 TESCAN_TAG = 50431
-TESCAN_PIXEL_SIZE = re.compile(r"^\s*PixelSize([XY])\s*=\s*([-+\d.eE]+)", re.MULTILINE)
-HITACHI_PIXEL_SIZE = re.compile(r"^PixelSize\s*=\s*([\d.]+)", re.MULTILINE)
-HITACHI_WIDTH = re.compile(r"^DataSize\s*=\s*(\d+)x", re.MULTILINE)
-JEOL_BAR = re.compile(r"^\$+SM_MICRON_BAR\s+(\d+)", re.MULTILINE)
-JEOL_MARKER = re.compile(r"^\$+SM_MICRON_MARKER\s+([\d.]+)\s*(\S+)", re.MULTILINE)
-JEOL_SIZE = re.compile(r"^\$+CM_FULL_SIZE\s+(\d+)\s+(\d+)", re.MULTILINE)
-
-MAGNIFICATION = re.compile(r"^\s*(?:\$+CM_MAG\s+|Magnification\s*=\s*)([-+\d.eE]+)", re.MULTILINE)
+FIELD = re.compile(r"^\s*\$*(\w+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)\s*$", re.MULTILINE)
+"""A line of the text that TESCAN and Hitachi (PixelSizeX=1.2e-08) or JEOL ($$SM_MICRON_BAR 95) write."""
+LENGTH = re.compile(r"([\d.]+)\s*(\S+)")
 ZEISS_MAGNIFICATION = re.compile(r"([\d.]+)\s*(K?)\s*X")
 
 MALFORMED = (KeyError, ValueError, TypeError, ArithmeticError, AttributeError, ElementTree.ParseError)
@@ -146,24 +141,34 @@ def _olympus(tiff: TiffFile) -> Iterator[Sizes]:
 def _magnification(tiff: TiffFile) -> float | None:
     """Return the magnification in the header of Zeiss, such as "2.00 K X", or TESCAN; FEI states none."""
     stated = " ".join(map(str, (tiff.sem_metadata or {}).get("ap_mag", ())[1:]))
-    found = ZEISS_MAGNIFICATION.fullmatch(stated)
-    return float(found[1]) * (1000 if found[2] else 1) if found else _stated_magnification(_tescan_text(tiff))
+    if found := ZEISS_MAGNIFICATION.fullmatch(stated):
+        return float(found[1]) * (1000 if found[2] else 1)
+    return _stated_magnification(_tescan_fields(tiff))
 
 
-def _stated_magnification(text: str) -> float | None:
-    found = MAGNIFICATION.search(text)
-    return float(found[1]) if found else None
+def _stated_magnification(fields: Mapping[str, str]) -> float | None:
+    stated = fields.get("Magnification") or fields.get("CM_MAG")
+    return float(stated.split()[0]) if stated else None
 
 
-def _tescan_text(tiff: TiffFile) -> str:
+def _tescan_fields(tiff: TiffFile) -> dict[str, str]:
     content = tiff.pages.first.tags.valueof(TESCAN_TAG)
-    return content.decode("latin-1") if isinstance(content, bytes) else content or ""
+    return _fields(content.decode("latin-1") if isinstance(content, bytes) else content or "")
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(FIELD.findall(text.replace("\r", "")))
 
 
 def _tescan(tiff: TiffFile) -> Iterator[Sizes]:
-    sizes = _tescan_sizes(_tescan_text(tiff), "TESCAN header, PixelSizeX")
-    if sizes:
-        yield sizes
+    fields = _tescan_fields(tiff)
+    if "PixelSizeX" in fields:
+        yield _tescan_sizes(fields, "TESCAN header")
+
+
+def _tescan_sizes(fields: Mapping[str, str], source: str) -> Sizes:
+    width, height = fields["PixelSizeX"], fields.get("PixelSizeY", fields["PixelSizeX"])
+    return float(width) * 1e6, float(height) * 1e6, f"{source}, PixelSizeX"
 
 
 def _beside(image: Path) -> tuple[Sizes | None, int | None, float | None]:
@@ -171,36 +176,36 @@ def _beside(image: Path) -> tuple[Sizes | None, int | None, float | None]:
 
     For `steel.tif` that is `steel.hdr` or `steel-tif.hdr` (TESCAN), or `steel.txt`.
     """
-    for name in (f"{image.stem}.hdr", f"{image.stem}-{image.suffix[1:]}.hdr"):
+    for name in (
+        f"{image.stem}.hdr",
+        f"{image.stem}-{image.suffix[1:]}.hdr",
+        f"{image.stem}.txt",
+        f"{image.stem}.TXT",
+    ):
         if image.with_name(name).is_file():
-            text = image.with_name(name).read_text(encoding="latin-1")
-            return _tescan_sizes(text, f"{name}, PixelSizeX"), None, _stated_magnification(text)
-    for file in (image.with_suffix(".txt"), image.with_suffix(".TXT")):
-        if file.is_file():
-            content = file.read_bytes()
-            text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1")
-            text = text.replace("\r", "")
-            size, bar = _jeol_or_hitachi(text, file.name, *stored_size(image))
-            return size, bar, _stated_magnification(text) if size else None
+            content = image.with_name(name).read_bytes()
+            fields = _fields(content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"))
+            size, bar = _stated_beside(fields, name, image)
+            return size, bar, _stated_magnification(fields) if size else None
     return None, None, None
 
 
-def _jeol_or_hitachi(text: str, name: str, height: int, width: int) -> tuple[Sizes | None, int | None]:
-    """Return pixel size and bar from the text beside an image, where the image has the width that it states."""
-    size, recorded = HITACHI_PIXEL_SIZE.search(text), HITACHI_WIDTH.search(text)
-    if "[SemImageFile]" in text and size and recorded and int(recorded[1]) == width:
-        return (float(size[1]) / 1000, float(size[1]) / 1000, f"{name}, PixelSize"), None
-    bar, marker, full = (pattern.search(text) for pattern in (JEOL_BAR, JEOL_MARKER, JEOL_SIZE))
-    if not (bar and marker and full and int(full[1]) == width):
+def _stated_beside(fields: Mapping[str, str], name: str, image: Path) -> tuple[Sizes | None, int | None]:
+    """Return pixel size and bar from the text beside an image.
+
+    Those of Hitachi and JEOL count where the image has the width that they state.
+    """
+    if "PixelSizeX" in fields:
+        return _tescan_sizes(fields, name), None
+    height, width = stored_size(image)
+    if "PixelSize" in fields and fields["DataSize"].split("x")[0] == str(width):
+        nanometres = float(fields["PixelSize"])
+        return (nanometres / 1000, nanometres / 1000, f"{name}, PixelSize"), None
+    marker, full = LENGTH.match(fields["SM_MICRON_MARKER"]), fields["CM_FULL_SIZE"].split()
+    if marker is None or full[0] != str(width):
         return None, None
-    pixel = _length(float(marker[1]), marker[2], name) / int(bar[1])
-    return (pixel, pixel, f"{name}, SM_MICRON_BAR"), max(0, height - int(full[2]))
-
-
-def _tescan_sizes(text: str, source: str) -> Sizes | None:
-    """Find the pixel size in the text of a header, in lines such as "PixelSizeX=1.2e-08" (metres)."""
-    sizes = {axis: float(number) * 1e6 for axis, number in TESCAN_PIXEL_SIZE.findall(text)}
-    return (sizes["X"], sizes.get("Y", sizes["X"]), source) if "X" in sizes else None
+    pixel = _length(float(marker[1]), marker[2], name) / int(fields["SM_MICRON_BAR"])
+    return (pixel, pixel, f"{name}, SM_MICRON_BAR"), max(0, height - int(full[1]))
 
 
 def _ome(tiff: TiffFile) -> Iterator[Sizes]:

@@ -1,16 +1,13 @@
-"""The table of what is known about each micrograph: one line per image, any columns beside `image_url`.
+"""The table of what is known about each micrograph: one line per image, any columns beside `image_url`."""
 
-It is read with the csv module because pandas does not report the line number that an error message has to name.
-"""
-
-import csv
 import logging
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from microseg.common.errors import InputError
-from microseg.micrographs.line_map import LineMap, read_line_map
+from microseg.common.tables import read_table
+from microseg.micrographs.line_map import read_line_map
 from microseg.micrographs.pixel_size import PixelSize, micrometres, parse_number
 
 log = logging.getLogger(__name__)
@@ -32,36 +29,21 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """Read metadata.csv: image name to its row, column name to text, in file order.
 
     Raises:
-        InputError: there is no such file, it has no column `image_url`, a row is too short or too long, or an
-            image has two rows. The message names the user's own file that the table was made from.
+        InputError: as for `read_table`, it has no column `image_url`, or an image has two rows. The message names
+            the user's own file that the table was made from.
     """
     line_map = read_line_map(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if IMAGE_COLUMN not in (reader.fieldnames or []):
-                raise InputError(
-                    f"{line_map.place(1)}: no column {IMAGE_COLUMN}; add one with the names of the images"
-                )
-            return _collect_rows(line_map, reader)
-    except FileNotFoundError:
-        raise InputError(f"{line_map.place()}: no such file; this dataset has no metadata") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{line_map.place()}: not a comma-separated table in UTF-8 ({error}); export it again"
-        ) from error
-
-
-def _collect_rows(line_map: LineMap, reader: "csv.DictReader[str]") -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"{line_map.place()}: no such file; this dataset has no metadata")
+    header, lines = read_table(path, line_map.place)
+    if IMAGE_COLUMN not in header:
+        raise InputError(f"{line_map.place(1)}: no column {IMAGE_COLUMN}; add one with the names of the images")
     rows: dict[str, dict[str, str]] = {}
-    for row in reader:
-        name = row[IMAGE_COLUMN]
-        if None in row or None in row.values():
-            expected = f"expected {len(reader.fieldnames or [])} fields like the header"
-            raise InputError(f"{line_map.place(reader.line_num)}: {expected}; add or remove the difference")
-        if name in rows:
-            raise InputError(f"{line_map.place(reader.line_num)}: {name} has an earlier line too; remove one")
-        rows[name] = row
+    for number, fields in lines:
+        row = dict(zip(header, fields, strict=True))
+        if row[IMAGE_COLUMN] in rows:
+            raise InputError(f"{line_map.place(number)}: {row[IMAGE_COLUMN]} has an earlier line too; remove one")
+        rows[row[IMAGE_COLUMN]] = row
     return rows
 
 

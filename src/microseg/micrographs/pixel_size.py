@@ -7,26 +7,17 @@ from dataclasses import dataclass
 
 from microseg.common.errors import InputError
 
-MICROMETRES = {
-    "pm": 1e-6,
-    "nm": 1e-3,
-    "um": 1.0,
-    "\N{GREEK SMALL LETTER MU}m": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "picometer": 1e-6,
-    "nanometer": 1e-3,
-    "micrometer": 1.0,
-    "micron": 1.0,
-    "millimeter": 1e3,
-    "centimeter": 1e4,
-    "meter": 1e6,
-    "in": 25400.0,
-    "inch": 25400.0,
-    "\N{LATIN SMALL LETTER A WITH RING ABOVE}": 1e-4,
-    "angstrom": 1e-4,
-}
+UNITS = (
+    ("pm picometer", 1e-6),
+    ("\N{LATIN SMALL LETTER A WITH RING ABOVE} angstrom", 1e-4),
+    ("nm nanometer", 1e-3),
+    ("um \N{GREEK SMALL LETTER MU}m micrometer micron", 1.0),
+    ("mm millimeter", 1e3),
+    ("cm centimeter", 1e4),
+    ("in inch", 25400.0),
+    ("m meter", 1e6),
+)
+MICROMETRES = {name: micrometres for names, micrometres in UNITS for name in names.split()}
 """The units of length that tables and headers use, in micrometres, as `unit_in_micrometres` looks them up."""
 
 TOLERANCE = 0.01

@@ -1,6 +1,7 @@
 """The part of a micrograph that shows the specimen: a mosaic may lie on a black canvas, which is no material."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,25 +57,21 @@ def find_canvas(grey: Grey) -> NDArray[np.bool_] | None:
 
     The same within the outline of the specimen, such as pores, is no canvas.
     """
-    outline = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    value = np.bincount(outline).argmax()
+    value = np.bincount(_border(grey)).argmax()
     if value > DARKEST * int(grey.max()):
         return None
     black = grey == value
     if np.count_nonzero(black) < SMALLEST_CANVAS * black.size:
         return None
-    areas, number = ndimage.label(black)
+    areas, _ = ndimage.label(black)
     solid = ndimage.minimum_filter(black, max(2, min(black.shape) // SOLID), mode="constant", cval=1)
-    chosen = np.zeros(number + 1, bool)
-    chosen[areas[solid]] = True
-    at_border = np.zeros(number + 1, bool)
-    for side in (areas[0], areas[-1], areas[:, 0], areas[:, -1]):
-        at_border[side] = True
-    chosen &= at_border
-    chosen[0] = False
-    canvas: NDArray[np.bool_] = chosen[areas]
+    canvas: NDArray[np.bool_] = black & np.isin(areas, np.intersect1d(areas[solid], _border(areas)))
     covered = np.count_nonzero(canvas)
     return canvas if SMALLEST_CANVAS * canvas.size <= covered < canvas.size else None
+
+
+def _border(image: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
 def bounding_box(valid: ValidArea) -> tuple[slice, slice]:

@@ -7,9 +7,9 @@ from matplotlib.colors import to_rgb
 from microseg.annotations.figures import (
     annotation_figures,
     mask_figures,
+    plot_counts,
     plot_distribution,
     plot_image_and_mask,
-    plot_most_annotated,
     plot_polygon,
     plot_sheet,
 )
@@ -64,7 +64,7 @@ def test_a_row_for_each_example():
 
 
 def test_the_most_annotated_come_first():
-    (axes,) = plot_most_annotated([("a", 5), ("b", 3)]).axes
+    (axes,) = plot_counts([("a", 5), ("b", 3)], "islands", "number", ORANGE).axes
     assert [bar.get_width() for bar in axes.patches] == [5, 3]
     assert axes.yaxis_inverted()
 

@@ -6,9 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from microseg.annotations.issues import INVALID, refuse_emptiness, refuse_invalid, write_issues
+from microseg.annotations.issues import (
+    INVALID,
+    UNUSABLE_LINE,
+    Issue,
+    refuse_emptiness,
+    refuse_invalid,
+    write_issues,
+)
 from microseg.annotations.masks import create_binary_mask, find_overlaps
-from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, UnusableLine
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
 from microseg.annotations.quality import (
     KINDS,
     annotation_metrics,
@@ -87,13 +94,13 @@ def test_a_declared_empty_image_is_used_and_needs_no_polygon():
 def test_an_image_without_usable_polygons_is_not_an_empty_mask():
     outside = [(40, 0), (45, 0), (45, 5)]
     assert check(outside).masks == []
-    assert check(unusable=[UnusableLine(3, "a.png", "text")]).masks == []
+    assert check(unusable=[Issue(UNUSABLE_LINE, "a.png", 3, "text")]).masks == []
     assert len(check(outside, SQUARE).masks[0]) == 1
 
 
 def test_invalid_issues_are_refused_or_skipped(tmp_path):
     table = tmp_path / "annotations.csv"
-    issues = check([(40, 0), (45, 0), (45, 5)], unusable=[UnusableLine(9, "b.png", "2 fields")]).issues
+    issues = check([(40, 0), (45, 0), (45, 5)], unusable=[Issue(UNUSABLE_LINE, "b.png", 9, "2 fields")]).issues
     with pytest.raises(InputError) as refusal:
         refuse_invalid(issues, "error", LineMap(table))
     assert str(refusal.value).startswith(f"{table}, line 2: the polygon lies outside a.png")
@@ -109,7 +116,10 @@ def test_annotations_without_usable_polygons_are_refused(tmp_path):
 
 def test_the_metrics_count_the_listed_issues(tmp_path):
     checked = check(
-        SQUARE, [(40, 0), (45, 0), (45, 5)], [*SQUARE, SQUARE[0]], unusable=[UnusableLine(9, "b.png", "2 fields")]
+        SQUARE,
+        [(40, 0), (45, 0), (45, 5)],
+        [*SQUARE, SQUARE[0]],
+        unusable=[Issue(UNUSABLE_LINE, "b.png", 9, "2 fields")],
     )
     metrics = annotation_metrics(checked)
     assert (metrics["images"], metrics["polygons"], metrics["skipped"]) == (1, 2, 2)

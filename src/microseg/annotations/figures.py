@@ -1,6 +1,6 @@
 """Figures of the annotations: polygons, masks, their distributions, and the issues."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +25,8 @@ MARGIN = 5
 
 def annotation_figures(checked: CheckedAnnotations) -> Iterator[tuple[str, Figure]]:
     """Yield the figures of annotations with one or more polygons, each with its file name."""
-    yield "most_annotated.png", plot_most_annotated(most_annotated(checked.masks, MOST_ANNOTATED))
+    counts = most_annotated(checked.masks, MOST_ANNOTATED)
+    yield "most_annotated.png", plot_counts(counts, "The most annotated micrographs", "annotated islands", BLUE)
     distributions: list[tuple[str, Values, str, str]] = [
         ("polygons_per_image", [len(mask) for mask in checked.masks], "islands of a micrograph", "micrographs"),
         ("vertices_per_polygon", checked.shapes.vertices, "vertices of a polygon", "polygons"),
@@ -33,17 +34,18 @@ def annotation_figures(checked: CheckedAnnotations) -> Iterator[tuple[str, Figur
     ]
     for name, values, label, unit in distributions:
         yield f"{name}.png", plot_distribution(values, label, unit)
-    yield "issues.png", plot_issues(count(checked.issues, KINDS))
+    counts = [(kind.replace("_", " "), number) for kind, number in count(checked.issues, KINDS).items()]
+    yield "issues.png", plot_counts(counts, "Issues in the annotations", "places to look at", ORANGE)
 
 
-def plot_most_annotated(counts: Sequence[tuple[str, int]]) -> Figure:
-    """Show the micrographs with the most islands, given as (name, number): the study's Figure 1."""
+def plot_counts(counts: Sequence[tuple[str, int]], title: str, label: str, color: str) -> Figure:
+    """Show what is counted as bars, given as (name, number): for micrographs and islands, the study's Figure 1."""
     figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
     axes = figure.subplots()
     names, numbers = [plain(name) for name, _ in counts], [number for _, number in counts]
-    axes.bar_label(axes.barh(names, numbers, color=BLUE), padding=3)
+    axes.bar_label(axes.barh(names, numbers, color=color), padding=3)
     axes.invert_yaxis()
-    axes.set(xlabel="annotated islands", title="The most annotated micrographs")
+    axes.set(xlabel=label, title=title)
     return figure
 
 
@@ -58,17 +60,6 @@ def plot_distribution(values: Values, label: str, unit: str) -> Figure:
     else:
         axes.hist(array, bins=60, color=BLUE)
     axes.set(xlabel=label, ylabel=unit, title=f"Distribution of the {label}")
-    return figure
-
-
-def plot_issues(counts: Mapping[str, int]) -> Figure:
-    """Show the number of issues of each kind."""
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(counts)), layout="constrained")
-    axes = figure.subplots()
-    names = [kind.replace("_", " ") for kind in counts]
-    axes.bar_label(axes.barh(names, list(counts.values()), color=ORANGE), padding=3)
-    axes.invert_yaxis()
-    axes.set(xlabel="places to look at", title="Issues in the annotations")
     return figure
 
 

@@ -1,12 +1,11 @@
 """Issues: places in the annotations that are wrong or worth a look."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from microseg.annotations.polygons import ImageMask
 from microseg.common.errors import InputError
 from microseg.common.files import write_csv
 from microseg.micrographs.line_map import LineMap
@@ -49,7 +48,7 @@ def refuse_invalid(issues: Sequence[Issue], on_invalid: Literal["error", "skip"]
         raise InputError(f"{place}: {first.detail}{others}; {remedy}, or set parse_csv.on_invalid to skip")
 
 
-def refuse_emptiness(masks: Iterable[ImageMask], line_map: LineMap) -> None:
+def refuse_emptiness(masks: Iterable[Sized], line_map: LineMap) -> None:
     """Raise an InputError if no micrograph has a usable polygon."""
     if not any(len(mask) for mask in masks):
         raise InputError(f"{line_map.place()}: no usable polygon at all; annotate some islands")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from microseg.annotations.issues import UNUSABLE_LINE, Issue
 from microseg.common.errors import InputError
 from microseg.common.files import is_file_name, output_file
 from microseg.common.tables import delimiter_of, read_lines, split_line, without_empty_end
@@ -102,15 +103,6 @@ class ImageMask:
         self.polygons.append(polygon)
 
 
-@dataclass(frozen=True)
-class UnusableLine:
-    """A line of the table that cannot be used: its number, its image name, and the reason."""
-
-    line: int
-    image: str
-    reason: str
-
-
 def read_annotations(csv_path: Path | str) -> list[ImageMask]:
     """Read a table of polygons; the micrographs come in the order in which the table first names them.
 
@@ -120,15 +112,13 @@ def read_annotations(csv_path: Path | str) -> list[ImageMask]:
     masks, unusable = scan_annotations(csv_path)
     for problem in unusable:
         raise InputError(
-            f"{csv_path}, line {problem.line}: {problem.reason}; fix or delete the line, "
+            f"{csv_path}, line {problem.line}: {problem.detail}; fix or delete the line, "
             "or set parse_csv.on_invalid to skip"
         )
     return masks
 
 
-def scan_annotations(
-    csv_path: Path | str, line_map: LineMap | None = None
-) -> tuple[list[ImageMask], list[UnusableLine]]:
+def scan_annotations(csv_path: Path | str, line_map: LineMap | None = None) -> tuple[list[ImageMask], list[Issue]]:
     """Read a table of polygons like `read_annotations`, but return unusable lines instead of raising an error.
 
     Args:
@@ -153,12 +143,12 @@ def scan_annotations(
     if not _is_header(header, delimiter):
         raise InputError(f"{line_map.place(1)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
     masks: dict[str, ImageMask] = {}
-    unusable: list[UnusableLine] = []
+    unusable: list[Issue] = []
     for number, line in lines:
         try:
             name, polygon = _parse_line(split_line(line, delimiter), number, line_map.source(number))
         except ValueError as error:
-            unusable.append(UnusableLine(number, line.split(delimiter)[0].strip(' "')[:80], str(error)))
+            unusable.append(Issue(UNUSABLE_LINE, line.split(delimiter)[0].strip(' "')[:80], number, str(error)))
             continue
         mask = masks.setdefault(name, ImageMask(name))
         if polygon is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from microseg.annotations.issues import INVALID, NO_IMAGE, OUTSIDE, UNUSABLE_LINE, Issue, count
 from microseg.annotations.masks import create_binary_mask, reaches_outside
-from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, UnusableLine, most_annotated
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, most_annotated
 
 KINDS = (
     UNUSABLE_LINE,
@@ -72,7 +72,7 @@ class CheckedAnnotations:
 
 def check_annotations(
     masks: Sequence[ImageMask],
-    unusable: Sequence[UnusableLine],
+    unusable: Sequence[Issue],
     sizes: Mapping[str, tuple[int, int]],
     described: Collection[str] | None,
     repeated: Sequence[Sequence[str]] = (),
@@ -88,7 +88,7 @@ def check_annotations(
         described: the images that metadata.csv names; None if there is no such table.
         repeated: the names of each picture that has several.
     """
-    issues = [Issue(UNUSABLE_LINE, one.image, one.line, one.reason) for one in unusable]
+    issues = [*unusable]
     issues += [issue for mask in masks for issue in _misplaced(mask, sizes)]
     usable = _usable(masks, issues)
     shapes = measure_shapes([polygon for mask in usable for polygon in mask.polygons])

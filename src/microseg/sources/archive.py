@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from microseg.common.errors import InputError
 from microseg.common.progress import progress
@@ -29,16 +29,8 @@ LARGEST_PIXELS = 64 * 1024**2
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 SUPPORTED_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
-UNDECODABLE = (
-    UnidentifiedImageError,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    SyntaxError,
-    ValueError,
-)
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, SyntaxError, ValueError)
+"""What zipfile and Pillow raise."""
 
 
 def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> None:
@@ -50,14 +42,15 @@ def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> N
         InputError: the archive is damaged; an entry leads outside its folder, is a link, or unpacks to far more
             than it holds; a micrograph is missing, occurs twice, or cannot be decoded.
     """
-    with _naming_damage(archive):
+    with _naming_damage(archive, "unpacked"):
         opened = zipfile.ZipFile(archive)
     with opened:
         entries = _wanted_entries(archive, opened.infolist(), frozenset(names))
         for name, entry in progress(sorted(entries.items()), "unpacking"):
-            with _naming_damage(f"{archive}: {entry.filename}"):
+            where = f"{archive}: {entry.filename}"
+            with _naming_damage(where, "unpacked"):
                 content = opened.read(entry)
-            image = _decoded(content, f"{archive}: {entry.filename}")
+            image = _decoded(content, where)
             if image.mode == "L":
                 (folder / name).write_bytes(content)
             else:
@@ -65,11 +58,11 @@ def unpack_micrographs(archive: Path, names: Collection[str], folder: Path) -> N
 
 
 @contextmanager
-def _naming_damage(what: object) -> Iterator[None]:
+def _naming_damage(where: object, what: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise InputError(f"{what}: cannot be unpacked ({error}); download the archive again") from error
+        raise InputError(f"{where}: cannot be {what} ({error}); download the archive again") from error
 
 
 def _wanted_entries(
@@ -132,13 +125,11 @@ def _check_sizes(archive: Path, entries: Collection[zipfile.ZipInfo]) -> None:
 
 
 def _decoded(content: bytes, where: str) -> Image.Image:
-    try:
-        with open_image(io.BytesIO(content), where, ["PNG"], LARGEST_PIXELS) as image:
-            image.load()
-    except UNDECODABLE as error:
-        raise InputError(
-            f"{where}: cannot be decoded as a PNG image ({error}); download the archive again"
-        ) from error
+    with (
+        _naming_damage(where, "decoded as a PNG image"),
+        open_image(io.BytesIO(content), where, ["PNG"], LARGEST_PIXELS) as image,
+    ):
+        image.load()
     if image.mode not in EIGHT_BIT_MODES:
         raise InputError(f"{where}: expected 8 bits per channel, found mode {image.mode}; convert it first")
     return image

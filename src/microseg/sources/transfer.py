@@ -6,6 +6,8 @@ import logging
 import re
 import shutil
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -55,6 +57,10 @@ class Patience:
     first_pause: float = 1.0
     # The longest pause, even if the server asks for a longer one.
     longest_pause: float = 120.0
+
+    def pause(self, failures: int, requested: float) -> float:
+        """Return how long to wait after so many failures, if the server has requested a pause."""
+        return min(max(self.first_pause * 2.0 ** (failures - 1), requested), self.longest_pause)
 
 
 PATIENCE = Patience()
@@ -140,6 +146,35 @@ def require_free_space(folder: Path, needed: int) -> None:
         )
 
 
+def announced(url: str, patience: Patience) -> tuple[int, str]:
+    """Return the size that a server announces for a file, and a short name of the version that it offers.
+
+    The request is a GET: the signed addresses to which some servers redirect refuse HEAD.
+
+    Raises:
+        TransferError: the address does not have the file, or does not say its size.
+    """
+    failures = 0
+    with requests.Session() as session:
+        while True:
+            try:
+                with _answer(session, url, patience) as response:
+                    headers = response.headers
+            except _RefusedError as error:
+                raise TransferError([f"{url}: {error}"]) from error
+            except _InterruptedError as error:
+                failures += 1
+                if failures == patience.attempts:
+                    raise TransferError([f"{url}: {error}"]) from error
+                sleep(patience.pause(failures, error.pause))
+                continue
+            length = headers.get("Content-Length", "")
+            if not length.isdecimal() or not int(length):
+                raise TransferError([f"{url}: does not announce the size of the file"])
+            version = headers.get("ETag") or headers.get("Last-Modified") or ""
+            return int(length), hashlib.sha256(f"{length} {version}".encode()).hexdigest()[:16]
+
+
 def _part(folder: Path, file: PublishedFile) -> Path:
     return folder / f"{file.name}.part"
 
@@ -184,7 +219,7 @@ def _fetch_from(url: str, file: PublishedFile, part: Path, patience: Patience, s
             failures += 1
             if failures == patience.attempts:
                 raise _RefusedError(f"{error} ({failures} attempts)") from error
-            pause = min(max(patience.first_pause * 2 ** (failures - 1), error.pause), patience.longest_pause)
+            pause = patience.pause(failures, error.pause)
             log.info("%s from %s: %s; trying again in %.0f s", file.name, url, error, pause)
             sleep(pause)
 
@@ -192,15 +227,34 @@ def _fetch_from(url: str, file: PublishedFile, part: Path, patience: Patience, s
 def _request(url: str, file: PublishedFile, part: Path, patience: Patience, session: requests.Session) -> None:
     """Ask once for the missing bytes and append them to `part`."""
     done = _size(part)
-    headers = {"Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
+    with _answer(session, url, patience, done) as response:
+        _append(response, file, part, _first_byte(response, file, done))
+
+
+@contextmanager
+def _answer(
+    session: requests.Session, url: str, patience: Patience, first_byte: int = 0
+) -> Iterator[requests.Response]:
+    """Ask an address once for a file, from a byte on, and yield the answer with its body still to be read.
+
+    Raises:
+        _InterruptedError: the server cannot answer now, or the connection fails.
+        _RefusedError: the answer is not the file.
+    """
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first_byte}-"} if first_byte else {})
     timeout = (patience.connect_timeout, patience.read_timeout)
     try:
         with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-            _append(response, file, part, _first_byte(response, file, done))
+            answer = f"answered {response.status_code} {response.reason}"
+            if response.status_code in TEMPORARY_STATUS:
+                raise _InterruptedError(answer, _requested_pause(response))
+            if response.status_code not in (200, 206):
+                raise _RefusedError(f"{answer} instead of the file")
+            if "html" in response.headers.get("Content-Type", "").lower():
+                raise _RefusedError("answered with an HTML page instead of the file")
+            yield response
     except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
-        cause = root_cause(error)
+        cause = _root_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise _RefusedError(f"its identity cannot be verified: {cause}") from error
         raise _InterruptedError(f"the connection failed: {cause}") from error
@@ -210,13 +264,6 @@ def _request(url: str, file: PublishedFile, part: Path, patience: Patience, sess
 
 def _first_byte(response: requests.Response, file: PublishedFile, done: int) -> int:
     """Return where in the file the body of `response` starts: 0 or `done`. Raises if it is not the file."""
-    answer = f"answered {response.status_code} {response.reason}"
-    if response.status_code in TEMPORARY_STATUS:
-        raise _InterruptedError(answer, _requested_pause(response))
-    if response.status_code not in (200, 206):
-        raise _RefusedError(f"{answer} instead of the file")
-    if "html" in response.headers.get("Content-Type", "").lower():
-        raise _RefusedError("answered with an HTML page instead of the file")
     if response.status_code == 200:
         length = response.headers.get("Content-Length", str(file.size))
         if length != str(file.size):
@@ -248,7 +295,7 @@ def _append(response: requests.Response, file: PublishedFile, part: Path, start:
         raise _InterruptedError(f"the answer ended after {bar.n:,} of {file.size:,} bytes")
 
 
-def root_cause(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """Return the innermost of a chain of errors: ConnectionRefusedError rather than what wraps it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

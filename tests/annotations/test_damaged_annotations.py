@@ -18,8 +18,9 @@ from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, read_anno
 from microseg.common.errors import InputError
 from microseg.micrographs.conversion import read_grey
 from microseg.sources.coco import coco_lines
-from microseg.sources.folder import table_lines, write_metadata
+from microseg.sources.folder import read_rows, table_lines
 from microseg.sources.mask_folder import mask_lines
+from microseg.sources.outlines import read_json
 from microseg.sources.pairing import Micrographs
 
 from dataset_forms import read_lines, write_csv_form
@@ -107,8 +108,8 @@ def test_a_damaged_table_is_read_right_or_refused(tmp_path, delimiter, changes):
     assert {
         mask.img_name: [(polygon.center, polygon.nodes.tolist()) for polygon in mask] for mask in masks
     } == expected
-    (tmp_path / "raw.csv").write_text("\n".join(table_lines(tmp_path / "annotations.csv", {})), encoding="utf-8")
-    assert read_annotations(tmp_path / "raw.csv") == masks
+    lines = [line for line, _ in table_lines(tmp_path / "annotations.csv", {})]
+    assert read_lines(tmp_path / "raw.csv", lines) == masks
 
 
 @fuzz
@@ -119,7 +120,8 @@ def test_a_damaged_coco_file_is_read_right_or_refused(tmp_path, changes):
     path.write_bytes(content)
     try:
         # Without the sizes of the images, outlines are passed on as they are, in the frame of the pipeline.
-        masks = read_lines(tmp_path / "raw.csv", [line for line, _ in coco_lines(path, {}, {}, 0)])
+        lines = coco_lines(path, read_json(path), Micrographs({}, {}, {}), None)
+        masks = read_lines(tmp_path / "raw.csv", [line for line, _ in lines])
     except InputError:
         return
     plain = json.loads(content.decode("utf-8-sig"))
@@ -134,18 +136,16 @@ def test_a_damaged_coco_file_is_read_right_or_refused(tmp_path, changes):
 
 @fuzz
 @given(mutations)
-def test_damaged_metadata_is_refused_or_written_as_a_table(tmp_path, changes):
+def test_damaged_metadata_is_refused_or_read_as_a_table(tmp_path, changes):
     (tmp_path / "metadata.csv").write_bytes(
         mutated(b'image_url;type;note\na.png;01;"x; y"\nb.png;02;z\n', changes)
     )
     try:
-        write_metadata(tmp_path / "metadata.csv", tmp_path / "written.csv", {}, {})
+        columns, rows = read_rows(tmp_path / "metadata.csv", {}, {})
     except InputError:
         return
-    with (tmp_path / "written.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]  # blank lines keep the numbers of the others
-    assert "image_url" in rows[0]
-    assert {len(row) for row in rows} == {len(rows[0])}
+    assert "image_url" in columns
+    assert all(list(row) == columns for row, _ in rows)
 
 
 def encoded(pixels, ending):

@@ -157,7 +157,7 @@ def test_a_damaged_image_and_an_empty_table(workplace):
     assert not (workplace / "raw").exists()
     image.write_bytes(content)
     (workplace / "mine" / "annotations.csv").write_text("")
-    assert "parse_csv: error: mine/annotations.csv: the table is empty" in run_stages(workplace)
+    assert "download: error: mine/annotations.csv: the table is empty" in run_stages(workplace)
 
 
 def test_micrographs_of_different_sizes(workplace):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from microseg.annotations.polygons import read_annotations
+from microseg.annotations.polygons import read_annotations, scan_annotations
 from microseg.common.errors import InputError
 from microseg.micrographs.images import read_micrograph
+from microseg.micrographs.line_map import read_line_map
 from microseg.sources.folder import write_folder
 
 TRIANGLE = "[(0, 0), (4, 0), (0, 4)]"
@@ -61,14 +62,16 @@ def test_another_delimiter_becomes_the_published_one(source, target, delimiter):
     assert (target / "annotations.csv").read_text().splitlines() == [";".join(fields) for fields in LINES]
 
 
-def test_every_line_keeps_its_number(source, target):
+def test_the_place_of_every_line_is_known(source, target):
     (source / "annotations.csv").write_text(
         f"image_url;point;polygon\n\na.png;(1, 1)\n\n\nb.png;(2, 2);{TRIANGLE}\n"
     )
     write_folder(target, source, 0)
-    with pytest.raises(InputError, match="line 3: 2 fields"):
-        read_annotations(target / "annotations.csv")
-    assert (target / "annotations.csv").read_text() == (source / "annotations.csv").read_text()
+    table = target / "annotations.csv"
+    (mask,), (unusable,) = scan_annotations(table, read_line_map(table))
+    place = f"{source.as_posix()}/annotations.csv, line"
+    assert (read_line_map(table).place(unusable.line), unusable.detail[:8]) == (f"{place} 3", "2 fields")
+    assert mask[0].place == f"{place} 6"
 
 
 def test_other_suffixes_become_png_in_images_and_tables(source, target):

@@ -10,7 +10,8 @@ the micrograph. The stages exchange polygons as JSON, one micrograph per line.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,7 @@ def scan_annotations(csv_path: Path | str, line_map: LineMap | None = None) -> t
     path = Path(csv_path)
     line_map = line_map or LineMap(path)
     lines = read_lines(path)
-    _, header = next(lines, (0, ""))
-    if not header:
-        raise InputError(
-            f"{line_map.place()}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
-        )
-    delimiter = delimiter_of(header)
-    if not _is_header(header, delimiter):
-        raise InputError(f"{line_map.place(1)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
+    delimiter = delimiter_below_header(lines, line_map)
     masks: dict[str, ImageMask] = {}
     unusable: list[Issue] = []
     for number, line in lines:
@@ -163,12 +157,23 @@ def scan_annotations(csv_path: Path | str, line_map: LineMap | None = None) -> t
     return list(masks.values()), unusable
 
 
-def _is_header(line: str, delimiter: str) -> bool:
-    try:
-        names = [name.strip() for name in split_line(line, delimiter)]
-        return tuple(without_empty_end(names, len(HEADER))) == HEADER
-    except ValueError:
-        return False
+def delimiter_below_header(lines: Iterator[tuple[int, str]], line_map: LineMap) -> str:
+    """Read the header, the first of a table's lines, and return the delimiter.
+
+    Raises:
+        InputError: there is no line, or it is not the header.
+    """
+    number, header = next(lines, (0, ""))
+    if not header:
+        raise InputError(
+            f"{line_map.place()}: the table is empty; it needs the header {';'.join(HEADER)} and polygons below it"
+        )
+    delimiter = delimiter_of(header)
+    with suppress(ValueError):
+        names = [name.strip() for name in split_line(header, delimiter)]
+        if tuple(without_empty_end(names, len(HEADER))) == HEADER:
+            return delimiter
+    raise InputError(f"{line_map.place(number)}: the header is {header[:80]!r}; it has to be {';'.join(HEADER)}")
 
 
 def _parse_line(fields: list[str], line: int, source: str | None) -> tuple[str, AnnotatedPolygon | None]:

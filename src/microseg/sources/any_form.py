@@ -11,6 +11,7 @@ from microseg.annotations.polygonize import HEADER_LINE, Mask
 from microseg.annotations.polygons import scan_annotations
 from microseg.common.errors import InputError
 from microseg.micrographs.folders import walk_files
+from microseg.micrographs.line_map import LineMap
 from microseg.sources.coco import coco_lines
 from microseg.sources.labelme import is_labelme, labelme_lines
 from microseg.sources.mask_folder import find_masks, mask_of
@@ -66,9 +67,10 @@ def read_masks(
     with tempfile.TemporaryDirectory(prefix="microseg-") as folder:
         table = Path(folder, "annotations.csv")
         table.write_text("\n".join([HEADER_LINE, *(line for line, _ in lines)]), encoding="utf-8")
-        annotated, unusable = scan_annotations(table)
+        line_map = LineMap(table, lines={number: place for number, (_, place) in enumerate(lines, start=2)})
+        annotated, unusable = scan_annotations(table, line_map)
     for problem in unusable:
-        raise InputError(f"{lines[problem.line - 2][1]}: {problem.reason}; correct or delete it")
+        raise InputError(f"{line_map.place(problem.line)}: {problem.detail}; correct or delete it")
     names = {new: name for name, new in micrographs.new_names.items()}
     for mask in annotated:
         if mask.img_name not in names:

@@ -12,8 +12,8 @@ def test_published_tables_have_the_pinned_size_and_md5(shared_data: Path) -> Non
 
 
 def test_published_files_are_pinned_as_on_figshare() -> None:
-    assert [file.size for file in AACHEN_HEERLEN.files()] == [3_744_453, 136_915, 1_223_165_391]
-    for file, number in zip(AACHEN_HEERLEN.files(), (25214918, 25214927, 26094926), strict=True):
+    assert [file.size for file in AACHEN_HEERLEN] == [3_744_453, 136_915, 1_223_165_391]
+    for file, number in zip(AACHEN_HEERLEN, (25214918, 25214927, 26094926), strict=True):
         assert file.urls == (
             f"https://api.figshare.com/v2/file/download/{number}",
             f"https://ndownloader.figshare.com/files/{number}",

@@ -80,11 +80,7 @@ def _candidates(
 
 
 def read_markers(path: Path, annotators: Sequence[str]) -> dict[str, list[Points]]:
-    """Read a table of markers: for each image, the points (n, 2) of each annotator.
-
-    Args:
-        path: the table.
-        annotators: the names of their columns.
+    """Read a table of markers: for each image, the points (n, 2) in the column of each annotator.
 
     Raises:
         InputError: the table cannot be read, a column is missing, or a field is not a list of points.

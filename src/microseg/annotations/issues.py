@@ -63,11 +63,7 @@ def count(issues: Iterable[Issue], kinds: Sequence[str]) -> dict[str, int]:
 def write_issues(path: Path, issues: Iterable[Issue], source: Callable[[int], str | None]) -> None:
     """Write the list that a person goes through, with the columns COLUMNS.
 
-    Args:
-        path: the table.
-        issues: its rows.
-        source: returns the place of a line of data/raw/annotations.csv in the user's own files, None if that table
-            was not made from other files.
+    `source` returns the place of a line of annotations.csv in the user's own files, None if there is none.
     """
     rows = [
         (issue.kind, issue.image, issue.line, issue.detail, None if issue.line is None else source(issue.line))

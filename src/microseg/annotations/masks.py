@@ -31,12 +31,7 @@ Corners = NDArray[np.float64]
 
 
 def create_binary_mask(image_mask: ImageMask, height: int, width: int) -> NDArray[np.bool_]:
-    """Draw all islands of a micrograph, clipped at its border.
-
-    Args:
-        image_mask: the islands.
-        height: rows of the micrograph, >= 1.
-        width: columns of the micrograph, >= 1.
+    """Draw all islands of a micrograph of `height` rows and `width` columns, clipped at its border.
 
     Returns:
         A mask (height, width), True inside the islands.
@@ -66,15 +61,9 @@ class MaskSummary:
 
 
 def rasterize_masks(image_masks: Sequence[ImageMask], images: Path, folder: Path) -> Iterator[MaskSummary]:
-    """Write a mask for each micrograph of `image_masks` into the existing `folder`, with the size of its image.
+    """Write a mask for each micrograph into the existing `folder`, and yield its summary, in the same order.
 
-    Args:
-        image_masks: the polygons.
-        images: the folder of the micrographs; only their sizes are read.
-        folder: where to write the masks, under the names of the images.
-
-    Yields:
-        The summary of each mask, in the order of `image_masks`.
+    Masks have the names and sizes of the `images`, of which only the headers are read.
 
     Raises:
         InputError: an image is missing or its header cannot be read.

@@ -122,12 +122,7 @@ def read_annotations(csv_path: Path | str) -> list[ImageMask]:
 def scan_annotations(csv_path: Path | str, line_map: LineMap | None = None) -> tuple[list[ImageMask], list[Issue]]:
     """Read a table of polygons like `read_annotations`, but return unusable lines instead of raising an error.
 
-    Args:
-        csv_path: the table.
-        line_map: maps its lines to the files that it was made from, None if it was not made from other files.
-
-    Returns:
-        The usable polygons by micrograph, and the unusable lines.
+    `line_map` maps its lines to the files that it was made from.
 
     Raises:
         InputError: the file cannot be read, is empty, has another header, or has no line below it.

@@ -61,11 +61,6 @@ class StoredImage:
     white_is_zero: bool = False
     """Whether 0 is meant to be shown white, and the largest value black."""
 
-    @property
-    def has_alpha(self) -> bool:
-        """Whether the last channel is opacity."""
-        return self.values.ndim == 3 and self.values.shape[2] in (2, 4)
-
 
 def read_stored(path: Path) -> StoredImage:
     """Decode an image file.

@@ -239,16 +239,11 @@ def _resolution_tags(tiff: TiffFile) -> Iterator[Sizes]:
 
 def _no_printer(tiff: TiffFile, unit: str, source: str) -> Iterator[Sizes]:
     """Yield the pixel size in the resolution tags, unless they are a printer's dots per inch or centimetre."""
-    width, height = (_length(length, unit, source) for length in _pixel_lengths(tiff))
-    if width <= LARGEST_PIXEL_UM or unit_in_micrometres(unit) not in map(unit_in_micrometres, ("inch", "cm")):
-        yield width, height, source
-
-
-def _pixel_lengths(tiff: TiffFile) -> tuple[float, float]:
-    """Return width and height of a pixel in the unit of the resolution tags."""
     tags = tiff.pages.first.tags
     (across, per_across), (down, per_down) = (tags.valueof(code) for code in (282, 283))
-    return per_across / across, per_down / down
+    width, height = (_length(length, unit, source) for length in (per_across / across, per_down / down))
+    if width <= LARGEST_PIXEL_UM or unit_in_micrometres(unit) not in map(unit_in_micrometres, ("inch", "cm")):
+        yield width, height, source
 
 
 IMAGE_PROGRAMS: tuple[Callable[[TiffFile], Iterator[Sizes]], ...] = (_ome, _imagej, _resolution_tags)

@@ -31,16 +31,12 @@ PNG_COMPRESSION = 1
 def open_image(
     source: Path | IO[bytes], name: object, formats: Sequence[str] | None = None, limit: int = LARGEST_IMAGE
 ) -> Iterator[ImageFile]:
-    """Open an image without decoding it.
+    """Open an image, a file or its content, without decoding it; error messages call it `name`.
 
-    Args:
-        source: the file, or its content.
-        name: what error messages call it.
-        formats: the formats to try, by Pillow's names; None for all that Pillow knows.
-        limit: the largest number of pixels.
+    Only the `formats`, by Pillow's names, are tried.
 
     Raises:
-        InputError: its header declares more pixels than `limit`.
+        InputError: its header declares more than `limit` pixels.
         Exception: whatever Pillow raises for a file that is not an image.
     """
     with Image.open(source, formats=list(formats) if formats else None) as image:

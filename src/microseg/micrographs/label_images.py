@@ -63,7 +63,7 @@ def read_labels(path: Path) -> LabelImage:
                 f"{path}: holds values from {channels.min():g} to {channels.max():g}; a mask or label image has "
                 "whole numbers from 0 on, save it with 8 or 16 bits"
             )
-    if stored.has_alpha:
+    if channels.shape[2] in (2, 4):
         opacity = channels[..., -1]
         if opacity.min() < opacity.max() and not np.array_equal(opacity == 0, values == 0):
             raise InputError(

@@ -66,11 +66,10 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
 
 
 def common_pixel_size(path: Path, images: Sequence[str]) -> PixelSize | None:
-    """Return the pixel size that `images` have in common by the metadata at `path`.
+    """Return the pixel size that `images` have in common by the metadata at `path`: their median.
 
-    Returns:
-        Their median; None where the table has no such column or one of them no value there, and, with a warning,
-        where one differs from it by more than COMMON_SCALE.
+    None where the table has no such column or one of them no value there, and, with a warning, where one differs
+    from the median by more than COMMON_SCALE.
 
     Raises:
         InputError: as for `read_metadata`, or a value is not a number above 0.

@@ -80,11 +80,7 @@ def micrometres(number: float, unit: str, where: str) -> float:
 
 
 def choose(image: str, sources: list[PixelSize | None]) -> PixelSize | None:
-    """Return the first pixel size that is known, None if none is.
-
-    Args:
-        image: the path of the image, for the error message.
-        sources: the pixel sizes in order of priority.
+    """Return the first pixel size that is known, None if none is; error messages name `image`.
 
     Raises:
         InputError: two of them differ by more than one percent, and no image program states the second.

@@ -62,11 +62,7 @@ def coco_lines(
 ) -> Iterator[tuple[str, str]]:
     """Yield the lines of annotations.csv below its header, each with its place in the COCO file, in file order.
 
-    Args:
-        path: the COCO file, for error messages.
-        content: its content.
-        micrographs: the micrographs of the folder; the file must not contradict them.
-        foreground: the names or ids of the categories that are foreground, None if there is only one.
+    `foreground` has the names or ids of the categories that are foreground.
 
     Raises:
         InputError: the file is not a COCO file, has boxes instead of outlines, its foreground is ambiguous, or it

@@ -28,8 +28,7 @@ class Record:
 def fetch_recorded(name: str, address: str, folder: Path, table: Path, patience: Patience) -> Path:
     """Return the path of the file `name` in `folder`, downloaded from `address` unless it is there.
 
-    It has to be the file that `table` records; a new address is added to the table. Processes that share the
-    folder take turns.
+    It has to be the file that `table` records; a new address is added to the table.
 
     Raises:
         InputError: the table is damaged, or the disk is full.

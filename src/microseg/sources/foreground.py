@@ -25,11 +25,11 @@ def choose_classes(
     unit: str,
     option: str,
 ) -> frozenset[str]:
-    """Return the classes that are foreground.
+    """Return the classes that are foreground: those of download.foreground, or the only one.
 
     Args:
         place: what error messages call the annotations.
-        foreground: the names of these classes; None if there is only one class.
+        foreground: the names of the chosen classes, or None.
         names: the annotated classes.
         classes: returns what is known of them, for error messages.
         unit: what has a class, an annotation or a mask.

@@ -41,11 +41,6 @@ def labelme_lines(
 ) -> Iterator[tuple[str, str]]:
     """Yield the lines of annotations.csv below its header, each with its place in the files.
 
-    Args:
-        contents: the content of each file.
-        micrographs: the micrographs of the folder.
-        foreground: the labels that are foreground, None if there is only one.
-
     Raises:
         InputError: a file is damaged or means no micrograph, two mean the same one, sizes differ, the foreground
             is ambiguous, or a shape of it has no area.

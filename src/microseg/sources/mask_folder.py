@@ -44,13 +44,8 @@ def mask_lines(
     """Yield the lines of annotations.csv below its header, each with the path of its mask.
 
     A mask without foreground declares that its micrograph shows no island; a micrograph without a mask is not
-    used.
-
-    Args:
-        folder: the masks.
-        micrographs: the micrographs of the folder; the lines come in their order.
-        foreground: the values of the foreground, or `NONZERO` alone; None if there is one value other than 0.
-        suffix: what the names of masks have behind that of the micrograph, such as _label; "" for nothing.
+    used. `foreground` has the values of the foreground, or `NONZERO` alone; `suffix` is what the names of masks
+    have behind that of the micrograph.
 
     Raises:
         InputError: a mask cannot be read, has another size than its micrograph, there is no micrograph for it, or

@@ -51,20 +51,10 @@ PRETRAININGS: tuple[WeightsKind, ...] = get_args(WeightsKind)
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """A published file of weights.
+    """A published file of weights; None is what its publisher does not give.
 
-    Attributes:
-        weights: what the encoder was trained on.
-        encoder: its name in segmentation_models_pytorch.
-        name: the name of the file.
-        version: as its publisher counts.
-        size: in bytes, None if the publisher does not give it.
-        sha256: its digest (hexadecimal), None if the publisher does not give it.
-        licence: the short name of its licence.
-        address: where it is downloaded from, None for the file that comes with a package.
-        pretraining: how images were normalized for it, and whether it was trained in TensorFlow: as published for
-            each set of weights (timm, pretrained-models.pytorch); those from micrographs were trained as the
-            ImageNet weights of the same encoder (`pretraining.py` of their program).
+    How images were normalized for it is as published (timm, pretrained-models.pytorch); encoders of micrographs
+    were trained as the ImageNet weights of the same encoder (`pretraining.py` of their program).
     """
 
     weights: WeightsKind
@@ -83,15 +73,10 @@ def write_encoder_weights(
 ) -> None:
     """Fill the empty `folder` with the weights that the parameters ask for, and with a record of their origin.
 
-    Args:
-        folder: an existing empty folder.
-        encoder: the value of train.encoder.
-        weights: the value of train.encoder_weights: "none", what the encoder was trained on, or a path.
-        own: the project's folder for the user's own weights, and for the table of digests.
-        patience: how long to bear with a server.
+    `own` is the project's folder for the user's own weights, and for the table of digests.
 
     Raises:
-        InputError: the two parameters do not go together, there are no such weights, or a file cannot be
+        InputError: encoder and weights do not go together, there are no such weights, or a file cannot be
             downloaded or is not the expected one.
     """
     if weights == NONE:
@@ -214,12 +199,9 @@ def _copy_own(folder: Path, encoder: str, weights: str, own: Path) -> WeightsOri
 
 
 def tracked_path(value: str, own: Path, words: Sequence[str]) -> Path:
-    """Return the path of the file or model that `value` names.
+    """Return the path of the file or model that `value`, of train.encoder_weights, names.
 
-    Args:
-        value: the value of train.encoder_weights.
-        own: the folder for the user's own weights, relative to the project.
-        words: the other values that might have been meant.
+    `own` is the folder for the user's own weights; `words` are the values that might have been meant instead.
 
     Raises:
         InputError: nothing is there, it lies outside of `own`, neither DVC nor git tracks it, or it is a folder

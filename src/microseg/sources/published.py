@@ -8,8 +8,8 @@ import csv
 import dataclasses
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microseg.common.errors import InputError
 from microseg.common.files import project_root, shared_folder
@@ -29,17 +29,12 @@ from microseg.sources.transfer import (
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PublishedDataset:
+class PublishedDataset(NamedTuple):
     """The three files of a published dataset: two tables and the zip archive of its micrographs."""
 
     polygons: PublishedFile
     metadata: PublishedFile
     images: PublishedFile
-
-    def files(self) -> tuple[PublishedFile, ...]:
-        """Return the three files, the small ones first."""
-        return self.polygons, self.metadata, self.images
 
 
 def _on_figshare(number: int, name: str, size: int, md5: str) -> PublishedFile:
@@ -72,13 +67,13 @@ def write_published(
     dataset: PublishedDataset = AACHEN_HEERLEN,
     patience: Patience = PATIENCE,
 ) -> None:
-    """Fill the empty `folder` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
+    """Fill the existing, empty `folder` with images/ (8-bit grey PNG), annotations.csv and metadata.csv.
 
     Only the micrographs that the table of polygons names are unpacked. Downloads stay in the project's shared
     folder "downloads": they outlive the outputs of the stage, serve all experiments, and resume after a crash.
 
     Args:
-        folder: an existing empty folder.
+        folder: the raw dataset to write.
         mirrors: base addresses to try after the publisher's; the file name is appended.
         manual_dir: a folder with files downloaded by hand, relative to the project; used if size and MD5 match.
         dataset: what to download.
@@ -89,7 +84,7 @@ def write_published(
             the disk is too small, or the archive is damaged or hostile.
     """
     by_hand = _manual_folder(manual_dir)
-    files = [_with_mirrors(file, mirrors) for file in dataset.files()]
+    files = [_with_mirrors(file, mirrors) for file in dataset]
     polygons, metadata, images = _obtain(files, by_hand, folder, patience)
     shutil.copyfile(polygons, folder / "annotations.csv")
     shutil.copyfile(metadata, folder / "metadata.csv")

@@ -5,7 +5,6 @@ but cannot get the folder it was made from would lose it, and every result with 
 """
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from microseg.common.errors import InputError
@@ -54,7 +53,9 @@ def _project() -> Path | None:
 
 
 def _dvc_tracks(path: Path, project: Path) -> bool:
-    return any(_records(one.with_name(f"{one.name}.dvc"), one.name) for one in _upwards(path.absolute(), project))
+    path = path.absolute()
+    inside = [one for one in (path, *path.parents) if project in one.parents]
+    return any(_records(one.with_name(f"{one.name}.dvc"), one.name) for one in inside)
 
 
 def _records(file: Path, name: str) -> bool:
@@ -62,13 +63,6 @@ def _records(file: Path, name: str) -> bool:
     content = read_yaml(file, "no such file") if file.is_file() else None
     outputs = content.get("outs") if isinstance(content, dict) else None
     return any(one.get("path") == name and ("md5" in one or "files" in one) for one in outputs or ())
-
-
-def _upwards(path: Path, project: Path) -> Iterator[Path]:
-    """Yield `path` and the folders that hold it, up to but without `project`."""
-    while path != project and path != path.parent:
-        yield path
-        path = path.parent
 
 
 def _git_tracks(path: Path) -> bool:

@@ -192,7 +192,7 @@ def test_a_damaged_mask_is_refused_or_the_same_mask(tmp_path, changes):
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     (tmp_path / "masks" / "a.png").write_bytes(mutated(encoded(MASK.astype(np.uint8) * 255, "PNG"), changes))
     try:
-        micrographs = Micrographs({"a.png": SIZE}, {"a.png": "a.png"}, 0)
+        micrographs = Micrographs({"a.png": SIZE}, {"a.png": "a.png"}, {"a.png": 0})
         lines = [line for line, _ in mask_lines(tmp_path / "masks", micrographs, None, "")]
     except InputError:
         return

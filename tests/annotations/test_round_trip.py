@@ -52,7 +52,8 @@ def test_masks_survive_coco(tmp_path, masks):
     content = coco_content(masks, SIZE)
     assume(content["annotations"])
     path.write_text(json.dumps(content), encoding="utf-8")
-    micrographs = Micrographs({mask.img_name: SIZE for mask in masks}, {}, 0)
+    names = [mask.img_name for mask in masks]
+    micrographs = Micrographs(dict.fromkeys(names, SIZE), {}, dict.fromkeys(names, 0))
     lines = [line for line, _ in coco_lines(path, read_json(path), micrographs, None)]
     again = {mask.img_name: mask for mask in read_lines(tmp_path / "raw.csv", lines)}
     for mask in masks:

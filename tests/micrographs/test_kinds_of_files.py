@@ -187,7 +187,7 @@ class TestWhatIsStored:
     def test_alpha_is_a_channel(self, tmp_path):
         save(tmp_path / "a.png", np.dstack([SCENE, 255 - SCENE]))
         stored = read_stored(tmp_path / "a.png")
-        assert stored.values.shape[2] == 4
+        assert stored.values.shape[2] == 2
         assert np.array_equal(stored.values[..., 1], 255 - SCENE)
 
     def test_one_bit(self, tmp_path):

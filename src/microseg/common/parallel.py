@@ -26,8 +26,8 @@ def map_in_processes(
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in order, behind a progress bar.
 
-    `function` is at the top level of a module, or a `functools.partial` of such a one; what it raises is raised
-    here. There is a process for each core, or fewer for few items; one worker is this process itself.
+    `function` is at the top level of a module, or a `functools.partial` of one that is. What it raises is raised
+    here. There is a process for each core, or fewer for few items; a single worker is this process itself.
     """
     count = workers or min(usable_cores(), len(items) // ITEMS_FOR_A_PROCESS)
     if count <= 1:

@@ -75,7 +75,7 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
 def read_yaml(path: Path, missing: str) -> object:
     """Return the content of a YAML file; InputError, with the text `missing`, if there is none.
 
-    DVC reads params.yaml with the same library: 1e-4 is a number for both, for PyYAML text.
+    DVC reads params.yaml with the same library: 1e-4 is a number for both, but text for PyYAML.
     """
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

@@ -79,8 +79,8 @@ class Row:
 def experiment_table(commits: int = 1, revision: str | None = None, reports: Sequence[str] = ()) -> list[Row]:
     """Return the rows of DVC's table: the workspace first, then each commit followed by its experiments.
 
-    It has so many `commits` (all of the branch if negative) back from `revision`, or from the current one. The
-    values in `reports`, JSON files in git, are added to the rows.
+    It goes back `commits` commits (negative: all of the branch) from `revision` or the current one. The values in
+    `reports`, JSON files in git, are added to the rows.
     """
     if revision and try_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
         raise InputError(f"{revision}: no such commit")

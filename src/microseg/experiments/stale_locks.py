@@ -37,8 +37,8 @@ def clear_stale_locks(project: Path | None = None) -> list[Path]:
     """Remove stale locks and copies from a project (default: this one), unless DVC is running; return their paths.
 
     DVC empties and rewrites its record of readers and writers (`rwlock`) at each change, and refuses every command
-    if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). Without running processes it is not
-    needed. A `dvc.lock` cut short is put back as committed; DVC's run cache has what was done since.
+    if it was killed half-way (https://github.com/treeverse/dvc/issues/7615). Without commands nothing needs it.
+    A `dvc.lock` that was cut short is put back as committed; DVC's run cache has what was done since.
     """
     root = (project or project_root()).resolve()
     found = list(_stale_paths(root))

@@ -41,7 +41,10 @@ class Ending(NamedTuple):
 
 
 class CheckpointFolder:
-    """The checkpoints of trainings that differ in their number of epochs, which `shared_epochs` maps to Ending."""
+    """The checkpoints of trainings that differ in their number of epochs.
+
+    `shared_epochs` returns for that number how many first epochs such a training shares with longer ones.
+    """
 
     def __init__(
         self,
@@ -165,7 +168,7 @@ def checkpoint_root() -> Path:
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, which allows to train in it; wait until it is free.
 
-    Who waits then finds its work partly or completely done. The lock of a killed process is free at once, even
+    A process that waits finds its work partly or completely done. The lock of a killed one is free at once, even
     while its data loader workers are still running: it closes itself in every fork of the process that holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)

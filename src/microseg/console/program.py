@@ -14,6 +14,7 @@ from microseg.common.files import is_utf8
 
 COMMANDS = {
     "segment": "segment micrographs and measure the material",
+    "measure": "measure masks that were drawn or corrected",
     "next": "list the micrographs to correct next",
     "sweep": "run the experiments of a grid that do not exist yet",
     "preset": "print the settings of a file as options of dvc exp run",

@@ -1,9 +1,9 @@
 """`microseg segment`: measure the material in a folder of micrographs with a trained model."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,21 @@ def define(parser: argparse.ArgumentParser) -> None:
         "Segment every micrograph of a folder with a trained model, measure the islands, and write masks, tables "
         "and a report. Pixel sizes come from --pixel-size, else from --scales, else from the image headers."
     )
+    add_folders(parser)
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="the folder of a trained model, or URL#revision of a repository that has one",
+    )
+    add_measurement_options(parser)
+    _add_prediction_options(parser.add_argument_group("prediction"))
+    add_run_options(parser.add_argument_group("run"))
+    parser.set_defaults(run=_segment)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the micrographs and the results."""
     parser.add_argument(
         "folder",
         type=Path,
@@ -19,37 +34,14 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="the micrographs: PNG, TIFF, JPEG or BMP; each sub-folder is a specimen",
     )
     parser.add_argument(
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="the folder of a trained model, or URL#revision of a repository that has one",
-    )
-    parser.add_argument(
         "--output", required=True, type=Path, metavar="OUT", help="folder for the results, new or empty"
     )
+
+
+def add_measurement_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how micrographs are measured, whatever their masks come from."""
     _add_scale_options(parser.add_argument_group("scale and specimens"))
-    _add_measurement_options(parser.add_argument_group("measurement"))
-    _add_prediction_options(parser.add_argument_group("prediction"))
-    _add_run_options(parser.add_argument_group("run"))
-    parser.set_defaults(run=_segment)
-
-
-def _add_scale_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--pixel-size", metavar="LENGTH", help="side of a pixel for all micrographs, such as 0.05um"
-    )
-    group.add_argument(
-        "--scales", type=Path, metavar="TABLE", help="a table with the columns image, pixel_size and unit"
-    )
-    group.add_argument(
-        "--fields",
-        type=Path,
-        metavar="TABLE",
-        help="a table with the columns image, specimen and any others (default: all of one specimen)",
-    )
-
-
-def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
+    group = parser.add_argument_group("measurement")
     group.add_argument(
         "--crop-bottom",
         default="0",
@@ -75,15 +67,30 @@ def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
         metavar="AREA",
         help="exclude smaller islands, such as 0.1um2 or 20px (default: %(default)s)",
     )
+
+
+def _add_scale_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pixel-size", metavar="LENGTH", help="side of a pixel for all micrographs, such as 0.05um"
+    )
+    group.add_argument(
+        "--scales", type=Path, metavar="TABLE", help="a table with the columns image, pixel_size and unit"
+    )
+    group.add_argument(
+        "--fields",
+        type=Path,
+        metavar="TABLE",
+        help="a table with the columns image, specimen and any others (default: all of one specimen)",
+    )
+
+
+def _add_prediction_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--method",
         choices=("sigmoid", "morphology"),
         default="sigmoid",
         help="masks from logits: a threshold, or one with opening and closing (default: %(default)s)",
     )
-
-
-def _add_prediction_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tile-size",
         type=int,
@@ -101,6 +108,7 @@ def _add_prediction_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="resample micrographs to the pixel size the model was trained at",
     )
+    group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
 
 
 class _RenamedOption(argparse.Action):
@@ -114,7 +122,8 @@ class _RenamedOption(argparse.Action):
         parser.error(f"{self.option_strings[0]} is called {self.const} now")
 
 
-def _add_run_options(group: argparse._ArgumentGroup) -> None:
+def add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of what is written, and of interrupted runs."""
     group.add_argument("--metrics", type=Path, metavar="FILE", help="also write the summary here, for dvc metrics")
     group.add_argument(
         "--outlines",
@@ -122,7 +131,6 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         help="also write outlines, as coco (CVAT, Label Studio), labelme, geojson (QuPath) or imagej, or several "
         "with commas",
     )
-    group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
     group.add_argument(
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read, and list them"
     )
@@ -131,29 +139,39 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _segment(parsed: argparse.Namespace) -> int:
+    from microseg.measurement.settings import check_tile_size
+
+    settings = {name: getattr(parsed, name) for name in ("method", "tta", "resample", "probability")}
+    if parsed.tile_size is not None:
+        settings["tile_size"] = check_tile_size(parsed.tile_size)
+    return measure(parsed, settings, model=parsed.model)
+
+
+def measure(parsed: argparse.Namespace, settings: Mapping[str, Any], **source: Any) -> int:
+    """Run the command and print its results.
+
+    Args:
+        parsed: the options that commands have in common.
+        settings: further ones, as `Settings` takes them.
+        source: where masks come from, as `Request` takes it.
+    """
     from microseg.common.files import check_writable, write_json
     from microseg.measurement.outlines import parse_formats
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
-    from microseg.measurement.settings import Request, Settings, check_tile_size, parse_area, parse_crop
+    from microseg.measurement.settings import Request, Settings, parse_area, parse_crop
     from microseg.micrographs.pixel_size import parse_pixel_size
 
-    settings = Settings(
-        method=parsed.method,
-        direction=parsed.direction,
-        min_area=parse_area(parsed.min_area),
-        crop_bottom=parse_crop(parsed.crop_bottom),
-        valid_area=parsed.valid_area,
-        tile_size=None if parsed.tile_size is None else check_tile_size(parsed.tile_size),
-        tta=parsed.tta,
-        resample=parsed.resample,
-        probability=parsed.probability,
-    )
     request = Request(
         folder=parsed.folder,
-        model=parsed.model,
         output=parsed.output,
-        settings=settings,
+        settings=Settings(
+            direction=parsed.direction,
+            min_area=parse_area(parsed.min_area),
+            crop_bottom=parse_crop(parsed.crop_bottom),
+            valid_area=parsed.valid_area,
+            **settings,
+        ),
         pixel_size=parse_pixel_size(parsed.pixel_size) if parsed.pixel_size is not None else None,
         scales=parsed.scales,
         fields=parsed.fields,
@@ -161,6 +179,7 @@ def _segment(parsed: argparse.Namespace) -> int:
         skip_unreadable=parsed.skip_unreadable,
         resume=parsed.resume and not parsed.restart,
         restart=parsed.restart,
+        **source,
     )
     if parsed.metrics:
         check_writable(parsed.metrics)

@@ -40,12 +40,12 @@ def label_islands(mask: Mask, smallest_area: float) -> tuple[Mask, NDArray[np.in
     return labels > 0, labels
 
 
-def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
+def island_table(labels: Labels, logits: Logits | None = None) -> pd.DataFrame:
     """Measure every island.
 
     Args:
         labels: (height, width), 0 in the background and 1, 2, ... in the islands.
-        logits: raw network output, the same shape.
+        logits: raw network output, the same shape; None where masks are not from a network.
 
     Returns:
         A row for each island with the columns COLUMNS, lengths and areas in pixels: area; diameter of the circle
@@ -65,7 +65,7 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
             *("label", "area", "equivalent_diameter_area", "perimeter_crofton", "orientation"),
             *("axis_major_length", "axis_minor_length", "centroid"),
         ),
-        extra_properties=(feret_diameters, mean_probability),
+        extra_properties=(feret_diameters, *([] if logits is None else [mean_probability])),
     )
     largest, smallest = found["feret_diameters-0"], found["feret_diameters-1"]
     shape = np.where(found["area"] < SPECK_AREA, np.nan, 1.0)
@@ -83,7 +83,7 @@ def island_table(labels: Labels, logits: Logits) -> pd.DataFrame:
             # scikit-image measures from the row axis, which points down.
             "orientation_deg": np.where(long, shape * (np.degrees(found["orientation"]) - 90) % 180, np.nan),
             "nearest_um": _nearest_distances(np.column_stack([found["centroid-0"], found["centroid-1"]])),
-            "mean_probability": found["mean_probability"],
+            "mean_probability": found.get("mean_probability", np.nan),
             "touches_border": touched_sides(labels)[found["label"] - 1].any(axis=1),
         }
     )

@@ -71,20 +71,21 @@ def write_probability(path: Path, logits: Logits) -> None:
     imwrite(path, rescaled(logits, np.uint16), compression="zlib", predictor=True)
 
 
-def thumbnails(micrograph: NDArray[np.uint8], mask: Mask, logits: Logits, width: int) -> dict[str, str]:
-    """Return the thumbnails of the report as data URLs: micrograph, outline (else transparent) and probability.
+def thumbnails(micrograph: NDArray[np.uint8], mask: Mask, logits: Logits | None, width: int) -> dict[str, str]:
+    """Return the thumbnails of the report as data URLs: micrograph, outline (else transparent), any probability.
 
     Each is at most `width` pixels wide, and no larger than the original.
     """
     factor = max(1, -(-mask.shape[1] // width))
-    probability = _reduce(rescaled(logits, np.uint8), factor)
     # A palette of two colours: transparent, and that of outlines.
     outline = Image.fromarray(_outlines(mask, factor).astype(np.uint8), mode="P")
     outline.putpalette([0, 0, 0, *OUTLINE])
-    return {
-        "micrograph": _data_url(Image.fromarray(_reduce(micrograph, factor)), "JPEG", quality=THUMBNAIL_QUALITY),
-        "outline": _data_url(outline, "PNG", transparency=0, optimize=True),
-        "probability": _data_url(Image.fromarray(probability), "JPEG", quality=THUMBNAIL_QUALITY),
+    greys = {"micrograph": micrograph}
+    if logits is not None:
+        greys["probability"] = rescaled(logits, np.uint8)
+    jpegs = {name: Image.fromarray(_reduce(grey, factor)) for name, grey in greys.items()}
+    return {name: _data_url(image, "JPEG", quality=THUMBNAIL_QUALITY) for name, image in jpegs.items()} | {
+        "outline": _data_url(outline, "PNG", transparency=0, optimize=True)
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from microseg.common.files import output_file
+from microseg.measurement.correction import CHANGES
 from microseg.measurement.formatting import (
     column_name,
     label_of,
@@ -21,6 +22,7 @@ from microseg.measurement.formatting import (
     with_interval,
     with_subscripts,
 )
+from microseg.measurement.model import UsedModel
 from microseg.measurement.report_figures import (
     FEWEST_FOR_A_HISTOGRAM,
     ISLAND_COLUMNS,
@@ -30,7 +32,10 @@ from microseg.measurement.report_figures import (
 )
 from microseg.measurement.report_tables import (
     MOST_ROWS_A_QUANTITY,
+    changes_tables,
+    corrected_table,
     differences_table,
+    few_fields_table,
     fields_table,
     measured_table,
     quantities_table,
@@ -87,9 +92,16 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
         "specimens_named": specimens_named(results),
         "measured": measured_table(results),
         "headlines": headlines(results),
-        "model_error": _model_error(results.model_error),
+        "model_error": _model_error(results),
         "warnings": _warnings(results),
-        "compared_with_training": results.model.statistics is not None,
+        "predicted": results.model is not None,
+        "compared_with_training": bool(results.model and results.model.statistics),
+        "few_fields": few_fields_table(results),
+        "corrected": corrected_table(results),
+        "changes": changes_tables(results),
+        "count": count,
+        "earlier": results.request.compare_with,
+        "changed": None if results.changes is None else results.changes[list(CHANGES)].sum().to_dict(),
         "quantities": quantities_table(results),
         "one_row_a_specimen": len(results.sensitivity) > MOST_ROWS_A_QUANTITY,
         "differences": differences_table(results),
@@ -109,13 +121,37 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
 
 def headlines(results: Results) -> list[dict[str, str]]:
     """Return the headline of each specimen: {"specimen": its name, "text": its area fraction in a sentence}."""
-    rows = {quantity: group.to_dict("records") for quantity, group in results.specimens.groupby("quantity")}
-    column = column_name("number_per_mm2", scaled=results.intake.scaled)
-    unit = label_of(column, scaled=results.intake.scaled).unit
-    return [
-        {"specimen": row["specimen"], "text": headline(row, f"{number(counts['high'], 2)} {unit}")}
-        for row, counts in zip(rows["area_fraction"], rows[column], strict=True)
-    ]
+    scaled = results.intake.scaled
+    if results.corrected is not None:
+        groups = results.corrected.groupby("specimen", sort=False)
+        texts = {name: _corrected_headline(group.to_dict("records"), scaled=scaled) for name, group in groups}
+    else:
+        rows = {quantity: group.to_dict("records") for quantity, group in results.specimens.groupby("quantity")}
+        column = column_name("number_per_mm2", scaled=scaled)
+        unit = label_of(column, scaled=scaled).unit
+        texts = {
+            row["specimen"]: headline(row, f"{number(counts['high'], 2)} {unit}")
+            for row, counts in zip(rows["area_fraction"], rows[column], strict=True)
+        }
+        for row in results.few_fields.to_dict("records"):
+            if not row["reason"]:
+                interval = with_interval(*(100 * row[name] for name in ("area_fraction", "low", "high")))
+                texts[row["specimen"]] += f". Where it was looked at, A_A = {interval} % (95 %)"
+    return [{"specimen": str(specimen), "text": text} for specimen, text in texts.items()]
+
+
+def _corrected_headline(rows: list[dict[Any, Any]], *, scaled: bool) -> str:
+    """Return A_A and N_A of a specimen, corrected by a random sample of its fields, as a sentence."""
+    fields, corrected = rows[0]["fields"], rows[0]["corrected_fields"]
+    if math.isnan(rows[0]["mean"]):
+        return f"{corrected} of {fields} fields corrected: too few, or too much alike, for a corrected result"
+    values = []
+    for symbol, row in zip(("A_A", "N_A"), rows, strict=True):
+        label = label_of(row["quantity"], scaled=scaled)
+        values.append(f"{symbol} = {label.interval(row['mean'], row['low'], row['high'])} {label.unit}")
+    alone = with_interval(*(100 * rows[0][f"uncorrected_{name}"] for name in ("mean", "low", "high")))
+    text = f"Corrected: {', '.join(values)} (95 %, n = {fields} fields, {corrected} of them corrected at random)"
+    return f"{text}; uncorrected A_A = {alone} %"
 
 
 def headline(row: Mapping[Any, Any], most_islands: str) -> str:
@@ -140,8 +176,11 @@ def headline(row: Mapping[Any, Any], most_islands: str) -> str:
     return f"{text}; enough fields for 5 %"
 
 
-def _model_error(error: dict[str, Any] | None) -> str:
+def _model_error(results: Results) -> str:
     """Say how far the model was off in its evaluation, or that this is not known."""
+    error = results.model_error
+    if results.model is None:
+        return "Masks were given: the interval above does not include errors of their outlines."
     if error is None:
         return (
             "The error of the model is not known: its folder has no evaluation that compares area fractions. "
@@ -249,31 +288,38 @@ def _fields(results: Results) -> list[dict[str, Any]]:
 
 def _details(results: Results) -> list[tuple[str, str]]:
     """Return how the results were made, as terms and their descriptions."""
-    settings, model, size = results.request.settings, results.model.card, results.model.pixel_size
-    tiles = (
-        f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
-    )
-    directions = {"x": "rows", "y": "columns", "both": "rows and columns"}
+    settings, directions = results.request.settings, {"x": "rows", "y": "columns", "both": "rows and columns"}
     sizes = sorted(set(results.intake.pixel_sizes.values()), key=attrgetter("micrometres", "source"))
     pixel_sizes = [*map(_per_pixel, sizes[:4]), *([f"and {len(sizes) - 4} more"] if len(sizes) > 4 else [])]
+    masks = [("Masks", f"given, {results.request.masks}")]
     return [
         ("Program", results.provenance()["program"]),
-        (
-            "Model",
-            f"{results.model.source}, weights {model.weights_sha256[:12]}, epoch {model.epoch}, trained on "
-            f"{len(model.training_micrographs)} micrographs, validation IoU {number(model.validation_iou)} "
-            f"on {len(model.validation_micrographs)} others",
-        ),
-        *([("Foreground of its annotations", ", ".join(model.foreground))] if model.foreground else []),
-        ("Prediction", f"{tiles}{', averaged over the eight flips and rotations' if settings.tta else ''}"),
-        ("Environment", "{device}, {precision}".format_map(results.model.environment)),
-        ("From probabilities to masks", _method(settings)),
+        *(_model_details(results.model, settings) if results.model else masks),
         ("Smallest island", _smallest_area(settings) if settings.min_area.number else "one pixel"),
         ("Islands", "pixels that touch at a side or a corner belong to the same island"),
         ("Test lines", directions[settings.direction]),
         ("Pixel size", "; ".join(pixel_sizes) or "not known"),
+        ("Digests", "those of all inputs are in provenance.json"),
+    ]
+
+
+def _model_details(used: UsedModel, settings: Settings) -> list[tuple[str, str]]:
+    model, size = used.card, used.pixel_size
+    tiles = (
+        f"tiles of {settings.tile_size} pixels" if settings.tile_size else "whole micrographs, mosaics in tiles"
+    )
+    return [
+        (
+            "Model",
+            f"{used.source}, weights {model.weights_sha256[:12]}, epoch {model.epoch}, trained on "
+            f"{len(model.training_micrographs)} micrographs, validation IoU {number(model.validation_iou)} "
+            f"on {len(model.validation_micrographs)} others",
+        ),
+        *([("Foreground of its annotations", ", ".join(model.foreground))] if model.foreground else []),
         ("Pixel size of the training", _per_pixel(size) if size else "not known, so another would not be noticed"),
-        ("Digests", "those of all inputs and of the weights are in provenance.json"),
+        ("Prediction", f"{tiles}{', averaged over the eight flips and rotations' if settings.tta else ''}"),
+        ("Environment", "{device}, {precision}".format_map(used.environment)),
+        ("From probabilities to masks", _method(settings)),
     ]
 
 

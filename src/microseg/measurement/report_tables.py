@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from microseg.measurement.formatting import Label, label_of, number, percent
+from microseg.measurement.correction import CHANGES
+from microseg.measurement.formatting import Label, column_name, label_of, number, percent, with_subscripts
 from microseg.measurement.results import Results
-from microseg.measurement.specimens import ACCURACIES
+from microseg.measurement.specimens import ACCURACIES, summarize
 
 MOST_ROWS_A_QUANTITY = 4
 """More specimens have one row each, without standard deviations and numbers of fields."""
+
+
+INTERVAL = ("mean", "low", "high")
 
 
 class Table(NamedTuple):
@@ -20,8 +24,8 @@ class Table(NamedTuple):
     rows: list[list[Any]]
     left: int = 1
     """How many columns, the first ones, are aligned left."""
-    value: int | None = None
-    """The column of values with intervals, which wrap on a narrow page."""
+    values: tuple[int, ...] = ()
+    """The columns of values with intervals, which wrap on a narrow page."""
 
 
 def measured_table(results: Results) -> Table:
@@ -77,7 +81,7 @@ def quantities_table(results: Results) -> Table:
                 ]
             )
     header = ["Quantity", *["Specimen"][:several], "Mean (95 % interval)", "s", "%RA", "Fields", *goals]
-    return Table(header, _without_repetition(rows), 1 + several, 1 + several)
+    return Table(header, _without_repetition(rows), 1 + several, (1 + several,))
 
 
 def differences_table(results: Results) -> Table:
@@ -95,13 +99,70 @@ def differences_table(results: Results) -> Table:
             ]
         )
     header = ["Quantity", "Specimens", "Difference (95 % interval)", "p"]
-    return Table(header, _without_repetition(rows), 2, 2)
+    return Table(header, _without_repetition(rows), 2, (2,))
 
 
 def _without_repetition(rows: list[list[Any]]) -> list[list[Any]]:
     """Return rows whose first cell is empty where it is that of the row above."""
     above = [None, *(first for first, *_ in rows)]
     return [["" if first == last else first, *rest] for last, (first, *rest) in zip(above, rows, strict=False)]
+
+
+def few_fields_table(results: Results) -> Table:
+    """Return the intervals of specimens with one or two fields, or why they have none."""
+    scaled, rows = results.intake.scaled, []
+    label = label_of("area_fraction", scaled=scaled)
+    for row in results.few_fields.to_dict("records"):
+        value, area = f"no interval: {row['reason']}", number(None)
+        if not row["reason"]:
+            value = f"{label.interval(row['area_fraction'], row['low'], row['high'])} %"
+            needed = row[column_name("area_for_10_percent_um2", scaled=scaled)]
+            area = f"{number(needed / 1e6, 2)} mm" if scaled else f"{number(needed, 2)} px"
+        rows.append([row["specimen"], row["fields"], value, f"{area}\N{SUPERSCRIPT TWO}"])
+    return Table(["Specimen", "Fields", f"{label.name} (95 % interval)", "Area for \N{PLUS-MINUS SIGN}10 %"], rows)
+
+
+def corrected_table(results: Results) -> Table:
+    """Return the quantities that the random sample of corrections corrects, beside the uncorrected ones."""
+    rows: list[list[Any]] = []
+    several = len(results.sensitivity) > 1
+    table = (
+        pd.DataFrame() if results.corrected is None else results.corrected.sort_values("quantity", kind="stable")
+    )
+    for row in table.to_dict("records"):
+        label = label_of(row["quantity"], scaled=results.intake.scaled)
+        ends = [[row[f"{prefix}{name}"] for name in INTERVAL] for prefix in ("", "uncorrected_")]
+        more = row["corrections_to_halve"]
+        counts = (row["fields"], row["corrected_fields"], number(None) if pd.isna(more) else more)
+        values = (label.interval(*one) for one in ends)
+        rows.append([_in_unit(label), *[row["specimen"]][:several], *values, *counts])
+    names = ["Quantity", *["Specimen"][:several], "Corrected", "Uncorrected"]
+    wide = (1 + several, 2 + several)
+    return Table(
+        [*names, "Fields", "Corrected fields", "More to halve it"], _without_repetition(rows), 1 + several, wide
+    )
+
+
+def changes_tables(results: Results) -> list[Table]:
+    """Return what a correction changed: the quantities of each specimen, and the fields that it changed."""
+    if results.earlier is None or results.changes is None:
+        return []
+    scaled, several, rows = results.intake.scaled, len(results.sensitivity) > 1, []
+    earlier = results.earlier.fields.reset_index()
+    for quantity in results.shown_quantities:
+        label = label_of(column_name(quantity, scaled=scaled), scaled=scaled)
+        for specimen, group in results.counted.groupby("specimen", sort=False):
+            before = earlier[earlier["image"].isin(group["image"])]
+            found = [summarize(fields, quantity, scaled=scaled) for fields in (before, group)]
+            values = (label.interval(*(one[name] for name in INTERVAL)) for one in found)
+            rows.append([_in_unit(label), *[specimen][:several], *values])
+    names = ["Quantity", *["Specimen"][:several], "Before", "After"]
+    quantities = Table(names, _without_repetition(rows), 1 + several, (1 + several, 2 + several))
+    columns = ["image", *CHANGES, "area_fraction_before", "area_fraction_after"]
+    changed = results.changes[results.changes[list(CHANGES[:-1])].any(axis=1)]
+    fields = [[*row[:-2], *map(percent, row[-2:])] for row in changed[columns].itertuples(index=False)]
+    names = [*map(str.capitalize, columns[:-2]), with_subscripts("A_A before"), "after"]
+    return [quantities, Table(names, fields)]
 
 
 def sensitivity_table(results: Results) -> Table:
@@ -143,3 +204,7 @@ def specimens_named(results: Results) -> bool:
 
 def _with_unit(label: Label) -> Markup:
     return label.name + "\n" + label.unit
+
+
+def _in_unit(label: Label) -> Markup:
+    return label.name + (f", {label.unit}" if label.unit else "")

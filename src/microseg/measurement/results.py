@@ -1,8 +1,9 @@
 """The results of a run, as the tables and summaries it writes."""
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from microseg.common.errors import InputError
+from microseg.measurement.correction import Earlier, corrected_table
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
 from microseg.measurement.model import UsedModel, unlike_evaluation
@@ -47,20 +49,32 @@ class Results:
 
     request: Request
     intake: Intake
-    model: UsedModel
+    model: UsedModel | None
+    """None where masks were given."""
     records: list[Record]
     """One for each micrograph, ordered by name."""
+    earlier: Earlier | None = None
+    """The run that the masks are corrections of, where the user names one."""
+    changes: pd.DataFrame | None = None
+    """What was changed since, in each micrograph."""
+    few_fields: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Intervals of the area fraction of specimens with one or two fields."""
 
     @property
-    def quantities(self) -> tuple[str, ...]:
-        """The quantities to show, by their columns.
+    def shown_quantities(self) -> tuple[str, ...]:
+        """Those of QUANTITIES that are shown.
 
         The number without specks only where there are some, and N_L along a direction only beside that of both.
         """
         hidden = {f"interceptions_{self.request.settings.direction}_per_mm"}
         if not self.counted["specks"].any():
             hidden.add("number_without_specks_per_mm2")
-        return tuple(column_name(one, scaled=self.intake.scaled) for one in QUANTITIES if one not in hidden)
+        return tuple(one for one in QUANTITIES if one not in hidden)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The columns of `shown_quantities`."""
+        return tuple(column_name(one, scaled=self.intake.scaled) for one in self.shown_quantities)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
@@ -116,8 +130,22 @@ class Results:
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables to write, by name."""
-        tables = {"fields": self.fields, "specimens": self.specimens, "differences": self.differences}
-        return {name: table for name, table in tables.items() if not table.empty}
+        tables = {
+            "fields": self.fields,
+            "specimens": self.specimens,
+            "differences": self.differences,
+            "few_fields": self.few_fields,
+            "changes": self.changes,
+            "corrected": self.corrected,
+        }
+        return {name: table for name, table in tables.items() if table is not None and not table.empty}
+
+    @cached_property
+    def corrected(self) -> pd.DataFrame | None:
+        """The specimens of the earlier run, corrected by the random sample of their fields that was measured."""
+        if self.earlier is None or not self.request.random_sample:
+            return None
+        return corrected_table(self.earlier, self.fields, scaled=self.intake.scaled)
 
     @property
     def counted(self) -> pd.DataFrame:
@@ -142,7 +170,7 @@ class Results:
 
         With `dataset`, what it was measured on, and `unlike_this_run`, what was otherwise there.
         """
-        evaluation, settings = self.model.evaluation or {}, self.request.settings
+        evaluation, settings = (self.model and self.model.evaluation) or {}, self.request.settings
         error = evaluation.get(settings.method, {}).get("area_fraction_error")
         if not isinstance(error, dict):
             return None
@@ -167,14 +195,16 @@ class Results:
             "ignored": self.intake.ignored,
             "specimens": specimens,
             "model_error": self.model_error,
+            "corrected": None if self.corrected is None else json.loads(self.corrected.to_json(orient="records")),
         }
 
     def provenance(self) -> dict[str, Any]:
         """Return the content of provenance.json: everything the results depend on."""
         return {
             "program": f"microseg {version('microseg')}",
-            "model": {"source": self.model.source, **asdict(self.model.card)},
-            "environment": self.model.environment,
+            "model": self.model and {"source": self.model.source, **asdict(self.model.card)},
+            "environment": self.model and self.model.environment,
+            "masks": self.request.masks and self.request.masks.as_posix(),
             "settings": asdict(self.request.settings),
             "inputs": [
                 {

@@ -1,29 +1,25 @@
 """A run of `microseg segment`: from a folder of micrographs to a folder of results."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from microseg.common.files import write_json
 from microseg.common.progress import progress
 from microseg.common.tables import as_text
+from microseg.measurement.correction import change_table, read_earlier
 from microseg.measurement.formatting import column_name
-from microseg.measurement.intake import InputImage, Intake, examine_folder
+from microseg.measurement.intake import InputImage, examine_folder
 from microseg.measurement.islands import COLUMNS as ISLAND_COLUMNS
-from microseg.measurement.model import UsedModel, evaluated_settings, open_model, read_evaluation, scale_factor
+from microseg.measurement.mask_sources import GivenMasks, MaskSource, PredictedMasks
 from microseg.measurement.outlines import write_outlines
 from microseg.measurement.partial_output import IMAGE_FOLDERS, PartialOutput, check_output, resume_advice
 from microseg.measurement.report import write_report
 from microseg.measurement.results import Results, refuse_measured_columns
-from microseg.measurement.segmentation import Record, RunContext
+from microseg.measurement.segmentation import Record, RunContext, few_fields_table
 from microseg.measurement.settings import Request
-from microseg.network.image_statistics import read_image_statistics
-
-if TYPE_CHECKING:
-    from microseg.measurement.predictor import Predictor
 
 
 def run(request: Request) -> Results:
@@ -46,27 +42,23 @@ def run(request: Request) -> Results:
 def _run(request: Request, partial_output: PartialOutput) -> Results:
     intake = examine_folder(request)
     refuse_measured_columns(request, intake)
-    with open_model(request.model) as folder:
-        # Importing torch takes seconds; mistakes up to here are reported without it.
-        from microseg.measurement.predictor import Predictor
-
-        predictor = Predictor(folder, request.settings)
-        known = read_image_statistics(folder), read_evaluation(folder)
-        model = UsedModel(request.model, predictor.card, predictor.environment, *known)
-    request = replace(request, settings=evaluated_settings(request.settings, model.card, model.evaluation))
-    model_um = model.pixel_size.micrometres if model.pixel_size else None
-    factors = {
-        one.name: scale_factor(
-            model_um, one.name, intake.pixel_size_um(one.name), resample=request.settings.resample
-        )
-        for one in intake.images
-    }
-    plan = _plan(request, intake, model)
+    source: MaskSource
+    if request.masks is None:
+        source = PredictedMasks(request, intake)
+    else:
+        source = GivenMasks(request, request.masks, intake)
+    request, intake = source.request, source.intake
+    earlier = read_earlier(request.compare_with, request, intake) if request.compare_with else None
     folders = [name for name in IMAGE_FOLDERS if name != "probability" or request.settings.probability]
     with resume_advice(partial_output):
-        partial_output.begin(plan, folders, resume=request.resume)
-        context = RunContext(request.settings, intake, model.statistics, partial_output)
-        results = Results(request, intake, model, list(_records(context, predictor, factors)))
+        partial_output.begin(_plan(source), folders, resume=request.resume)
+        context = RunContext(request.settings, intake, partial_output)
+        results = Results(request, intake, source.model, list(_records(context, source)), earlier)
+        results = replace(results, few_fields=few_fields_table(context, results.counted))
+        if earlier is not None:
+            stems, scaled = [one.stem for one in intake.images], intake.scaled
+            changes = change_table(earlier, results.fields, stems, partial_output.folder, scaled=scaled)
+            results = replace(results, changes=changes)
         if request.outlines:
             write_outlines(partial_output.folder, intake.images, request.outlines)
         _write_tables(partial_output, results)
@@ -74,36 +66,28 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
     return results
 
 
-def _plan(request: Request, intake: Intake, model: UsedModel) -> dict[str, object]:
+def _plan(source: MaskSource) -> dict[str, object]:
     """Return everything the results depend on: an interrupted run resumes only with the same."""
+    intake = source.intake
     return {
         "version": version("microseg"),
-        "environment": model.environment,
-        "model": asdict(model.card),
-        "image statistics of the training": model.statistics and asdict(model.statistics),
-        **asdict(request.settings),
+        **source.plan,
+        **asdict(source.request.settings),
         "valid areas": {image.name: image.valid_area for image in intake.images},
         "micrographs": {image.name: image.sha256 for image in intake.images},
         "pixel sizes": {name: size.micrometres for name, size in intake.pixel_sizes.items()},
     }
 
 
-def _records(context: RunContext, predictor: "Predictor", factors: Mapping[str, float]) -> Iterator[Record]:
+def _records(context: RunContext, source: MaskSource) -> Iterator[Record]:
     """Yield the record of every micrograph, in order; those that an interrupted run has left are read."""
 
     def record_of(image: InputImage) -> Record:
-        record = context.partial_output.read_record(image.stem)
-        if record is None:
-            micrograph = context.read(image)
-            logits = predictor.logits(micrograph.grey, factors[image.name], micrograph.valid)
-            record = context.measure(image, micrograph, logits)
-        return record
+        return context.partial_output.read_record(image.stem) or source.measure(context, image)
 
     images = context.intake.images
-    largest = max(image.height * image.width * max(1.0, factors[image.name]) ** 2 for image in images)
-    # A thread takes a micrograph from its file to its record, so that cores keep predicting while others write.
-    with predictor.share_cores(largest) as threads:
-        yield from progress(_in_threads(record_of, images, threads), "segmenting", total=len(images))
+    with source.threads() as threads:
+        yield from progress(_in_threads(record_of, images, threads), "measuring", total=len(images))
 
 
 def _in_threads(

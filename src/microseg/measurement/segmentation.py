@@ -1,7 +1,8 @@
 """One micrograph of a run: from its logits to a mask, islands, measurements, images and its record."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from microseg.evaluation.intervals import FEWEST_UNITS
 from microseg.measurement.formatting import to_units
 from microseg.measurement.intake import InputImage, Intake
+from microseg.measurement.integral_range import fraction_interval
 from microseg.measurement.islands import COLUMNS, island_table, label_islands
 from microseg.measurement.model import out_of_range, seen_in_training
 from microseg.measurement.output_images import (
@@ -24,7 +27,7 @@ from microseg.measurement.partial_output import PartialOutput
 from microseg.measurement.settings import METHODS, PROBABILITIES, Method, Settings
 from microseg.measurement.stereology import Labels, Mask, measure_field
 from microseg.micrographs.conversion import read_grey, to_8_bit
-from microseg.micrographs.images import pixel_digest, write_mask
+from microseg.micrographs.images import pixel_digest, read_mask, write_mask
 from microseg.micrographs.valid_area import ValidArea, bounding_box, valid_area
 from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics
 from microseg.prediction.logits import LARGEST, Logits, mean_entropy, row_chunks
@@ -46,80 +49,10 @@ class Micrograph(NamedTuple):
     bar: NDArray[np.uint8]
     """The bar that was cut off below, perhaps without a row."""
     valid: ValidArea | None
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What the micrographs of a run have in common, and the work on each of them."""
-
-    settings: Settings
-    intake: Intake
-    training_statistics: ImageStatistics | None
-    """Statistics of the model's training micrographs, where its folder has them."""
-    partial_output: PartialOutput
-
-    def read(self, image: InputImage) -> Micrograph:
-        """Read a micrograph from its file."""
-        scale = None if image.depth is None else self.intake.scales[image.depth]
-        stored, rows = read_grey(image.path), image.height - image.bar
-        grey = to_8_bit(stored, scale)
-        valid = valid_area(stored[:rows], self.settings.valid_area, image.name)
-        return Micrograph(grey[:rows], grey[rows:], valid)
-
-    def measure(self, image: InputImage, micrograph: Micrograph, logits: Logits) -> Record:
-        """Segment and measure a micrograph, write its images and its record, and return the record."""
-        pixel_size_um = self.intake.pixel_size_um(image.name)
-        # Before the labels of a mosaic take their memory.
-        digest = pixel_digest(micrograph.grey)
-        warnings = self._training_warnings(micrograph, logits, digest)
-        smallest_area = self.settings.min_area.pixels(pixel_size_um)
-        found = segment(logits, self.settings, smallest_area, micrograph.valid)
-        path = partial(self.partial_output.image_path, image.stem)
-        write_mask(path("masks", ".png"), found.mask)
-        write_overlay(path("overlays", ".jpg"), micrograph.grey, found.mask, pixel_size_um)
-        write_labels(path("labels", ".tif"), found.labels, pixel_size_um)
-        if self.settings.probability:
-            write_probability(path("probability", ".tif"), logits)
-        values = to_units(found.field, pixel_size_um)
-        record = {
-            "image": image.name,
-            # JSON has no NaN: quantities that are not defined have no key.
-            "values": {name: value for name, value in values.items() if not math.isnan(value)},
-            "sensitivity": found.sensitivity,
-            "digest": digest,
-            "warnings": [*image.warnings, *_island_warnings(found.field), *warnings],
-            "thumbnails": thumbnails(micrograph.grey, found.mask, logits, self._thumbnail_width),
-            "bar": bar_thumbnail(micrograph.bar, self._thumbnail_width) if image.bar else None,
-        }
-        islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, pixel_size_um))
-        islands.insert(0, "image", image.name)
-        self.partial_output.write_record(image.stem, record, islands.to_csv(header=False, index=False))
-        return record
-
-    def _training_warnings(self, micrograph: Micrograph, logits: Logits, digest: str) -> list[str]:
-        if self.training_statistics is None:
-            return []
-        grey, _, valid = micrograph
-        if valid is not None:
-            box = bounding_box(valid)
-            grey, valid, logits = grey[box], valid[box], logits[box]
-        statistics = image_statistics(grey, valid) | {ENTROPY: mean_entropy(logits)}
-        return seen_in_training(digest, self.training_statistics) + out_of_range(
-            statistics, self.training_statistics
-        )
-
-    @property
-    def _thumbnail_width(self) -> int:
-        fields = len(self.intake.images)
-        return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
-
-
-def _island_warnings(field: dict[str, float]) -> list[str]:
-    if not field["islands"]:
-        return ["no island was found"]
-    if math.isnan(field["number_per_mm2"]):
-        return ["an island reaches across the field, so that N_A and mean area of the specimen are not defined"]
-    return []
+    smallest_area: float
+    """Islands of fewer pixels are excluded."""
+    digest: str
+    """Digest of its pixels."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +66,123 @@ class Segmentation:
     islands: pd.DataFrame
     """The table of `island_table`."""
     sensitivity: dict[str, float]
-    """The area fraction at other probabilities and by both methods, small islands included."""
+    """The area fraction at other probabilities and by both methods, small islands included; needs logits."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the micrographs of a run have in common: how they are read, and where their results go."""
+
+    settings: Settings
+    intake: Intake
+    partial_output: PartialOutput
+
+    def read(self, image: InputImage) -> Micrograph:
+        """Read a micrograph from its file."""
+        scale = None if image.depth is None else self.intake.scales[image.depth]
+        stored, rows = read_grey(image.path), image.height - image.bar
+        grey = to_8_bit(stored, scale)
+        valid = valid_area(stored[:rows], self.settings.valid_area, image.name)
+        smallest_area = self.settings.min_area.pixels(self.intake.pixel_size_um(image.name))
+        # The digest here, before the labels of a mosaic take their memory.
+        return Micrograph(grey[:rows], grey[rows:], valid, smallest_area, pixel_digest(grey[:rows]))
+
+    def record(
+        self,
+        image: InputImage,
+        micrograph: Micrograph,
+        found: Segmentation,
+        logits: Logits | None = None,
+        warnings: Sequence[str] = (),
+    ) -> Record:
+        """Write the images and the record of a micrograph, and return the record.
+
+        Args:
+            image: its file.
+            micrograph: as `read` returns it.
+            found: its islands.
+            logits: raw network output, (height, width), if they come from a network.
+            warnings: what is to be said of it, beside what its file and its islands say.
+        """
+        pixel_size_um = self.intake.pixel_size_um(image.name)
+        path = partial(self.partial_output.image_path, image.stem)
+        write_mask(path("masks", ".png"), found.mask)
+        write_overlay(path("overlays", ".jpg"), micrograph.grey, found.mask, pixel_size_um)
+        write_labels(path("labels", ".tif"), found.labels, pixel_size_um)
+        if self.settings.probability and logits is not None:
+            write_probability(path("probability", ".tif"), logits)
+        values = to_units(found.field, pixel_size_um)
+        record = {
+            "image": image.name,
+            # JSON has no NaN: quantities that are not defined have no key.
+            "values": {name: value for name, value in values.items() if not math.isnan(value)},
+            "sensitivity": found.sensitivity,
+            "digest": micrograph.digest,
+            "warnings": [*image.warnings, *_island_warnings(found.field), *warnings],
+            "thumbnails": thumbnails(micrograph.grey, found.mask, logits, self._thumbnail_width),
+            "bar": bar_thumbnail(micrograph.bar, self._thumbnail_width) if image.bar else None,
+        }
+        islands = pd.DataFrame(to_units({column: found.islands[column] for column in COLUMNS}, pixel_size_um))
+        islands.insert(0, "image", image.name)
+        self.partial_output.write_record(image.stem, record, islands.to_csv(header=False, index=False))
+        return record
+
+    @property
+    def _thumbnail_width(self) -> int:
+        fields = len(self.intake.images)
+        return next((width for most, width in THUMBNAIL_WIDTHS if fields <= most), SMALLEST_THUMBNAIL)
+
+
+def few_fields_table(context: RunContext, fields: pd.DataFrame) -> pd.DataFrame:
+    """Return intervals of the area fraction of the specimens with one or two fields, by their integral range.
+
+    Args:
+        context: the run, whose masks are written.
+        fields: the table of fields, each of them once.
+
+    Returns:
+        A row for each: `specimen`, `fields`, `area_fraction`, `low`, `high`, the integral range, the area of
+        fields for a relative accuracy of 10 %, and in `reason` why there is no interval.
+    """
+    images, rows = {image.name: image for image in context.intake.images}, []
+    for specimen, group in fields.groupby("specimen", sort=False):
+        if len(group) >= FEWEST_UNITS:
+            continue
+        here = [images[name] for name in group["image"]]
+        masks = [read_mask(context.partial_output.image_path(one.stem, "masks", ".png")) for one in here]
+        valid = [context.read(one).valid for one in here]
+        shown = [np.ones_like(mask) if one is None else one for mask, one in zip(masks, valid, strict=True)]
+        sizes = {context.intake.pixel_size_um(one.name) for one in here}
+        found = fraction_interval(masks, shown) if len(sizes) == 1 else "fields of different pixel sizes"
+        values = {"specimen": specimen, "fields": len(group), "reason": found if isinstance(found, str) else ""}
+        if not isinstance(found, str):
+            values |= {"area_fraction": found.fraction, "low": found.low, "high": found.high}
+            values |= {
+                "integral_range_um2": found.integral_range_px2,
+                "area_for_10_percent_um2": found.area_for(0.1),
+            }
+        rows.append(to_units(values, context.intake.pixel_size_um(here[0].name)))
+    return pd.DataFrame(rows)
+
+
+def _island_warnings(field: dict[str, float]) -> list[str]:
+    if not field["islands"]:
+        return ["no island was found"]
+    if math.isnan(field["number_per_mm2"]):
+        return ["an island reaches across the field, so that N_A and mean area of the specimen are not defined"]
+    return []
+
+
+def training_warnings(micrograph: Micrograph, logits: Logits, statistics: ImageStatistics | None) -> list[str]:
+    """Return where a micrograph differs from those of the training, whose statistics may be known."""
+    if statistics is None:
+        return []
+    grey, valid = micrograph.grey, micrograph.valid
+    if valid is not None:
+        box = bounding_box(valid)
+        grey, valid, logits = grey[box], valid[box], logits[box]
+    found = image_statistics(grey, valid) | {ENTROPY: mean_entropy(logits)}
+    return seen_in_training(micrograph.digest, statistics) + out_of_range(found, statistics)
 
 
 def segment(
@@ -148,18 +197,34 @@ def segment(
         valid: (height, width), where the micrograph shows the specimen; None for everywhere.
     """
     # All is measured in the box around the valid area, and per valid area.
-    box, specimen, part = (slice(None), slice(None)), 1.0, logits
     if valid is not None:
         box = bounding_box(valid)
-        specimen = float(valid[box].mean())
-        part = np.where(valid[box], logits[box], -LARGEST).astype(logits.dtype)
-    sensitivity = {name: value / specimen for name, value in area_fractions(part, settings).items()}
+        logits = np.where(valid[box], logits[box], -LARGEST).astype(logits.dtype)
     # The mask with small islands is not kept: the labels of a mosaic need its memory.
-    mask, labels = label_islands(_mask(part, settings, settings.method), smallest_area)
-    field, islands = measure_field(mask, labels, settings.direction, specimen), island_table(labels, part)
+    found = _measured(_mask(logits, settings, settings.method), logits, settings, smallest_area, valid)
+    specimen = 1.0 if valid is None else float(valid[box].mean())
+    sensitivity = {name: value / specimen for name, value in area_fractions(logits, settings).items()}
+    return replace(found, sensitivity=sensitivity)
+
+
+def measure_mask(
+    mask: Mask, settings: Settings, smallest_area: float, valid: ValidArea | None = None
+) -> Segmentation:
+    """Measure the islands of a mask, (height, width); arguments as for `segment`."""
+    part = mask if valid is None else (mask & valid)[bounding_box(valid)]
+    return _measured(part, None, settings, smallest_area, valid)
+
+
+def _measured(
+    mask: Mask, logits: Logits | None, settings: Settings, smallest_area: float, valid: ValidArea | None
+) -> Segmentation:
+    """Measure the islands of a mask in the box around the valid area."""
+    specimen = 1.0 if valid is None else float(valid[bounding_box(valid)].mean())
+    mask, labels = label_islands(mask, smallest_area)
+    field, islands = measure_field(mask, labels, settings.direction, specimen), island_table(labels, logits)
     if valid is not None:
-        mask, labels = (_in_whole(one, valid.shape, box) for one in (mask, labels))
-    return Segmentation(mask, labels, field, islands, sensitivity)
+        mask, labels = (_in_whole(one, valid.shape, bounding_box(valid)) for one in (mask, labels))
+    return Segmentation(mask, labels, field, islands, {})
 
 
 def _in_whole(part: NDArray[Any], shape: tuple[int, ...], box: tuple[slice, slice]) -> NDArray[Any]:

@@ -75,8 +75,9 @@ def _uncertainty(request: Request, intake: Intake) -> Iterator[tuple[str, float]
     images, model_um = intake.images, statistics.pixel_size_um if statistics else None
     # Refuses another magnification before the first one is predicted.
     factors = [scale_factor(model_um, one.name, intake.pixel_size_um(one.name), resample=False) for one in images]
-    context = RunContext(request.settings, intake, statistics, PartialOutput(request.output))
+    context = RunContext(request.settings, intake, PartialOutput(request.output))
     for image, factor in zip(progress(images, "measuring uncertainty"), factors, strict=True):
-        grey, _, valid = context.read(image)
-        specimen = 1.0 if valid is None else float(valid.mean())
-        yield image.name, mean_entropy(predictor.logits(grey, factor, valid)) / specimen
+        micrograph = context.read(image)
+        specimen = 1.0 if micrograph.valid is None else float(micrograph.valid.mean())
+        logits = predictor.logits(micrograph.grey, factor, micrograph.valid)
+        yield image.name, mean_entropy(logits) / specimen

@@ -74,7 +74,7 @@ class Request:
     folder: Path
     """The micrographs."""
     model: str
-    """A model's folder, or URL#revision of a repository."""
+    """A model's folder, or URL#revision of a repository; "" where masks are given."""
     output: Path
     settings: Settings = Settings()
     pixel_size: PixelSize | None = None
@@ -84,6 +84,16 @@ class Request:
     """A table of the specimen of each micrograph."""
     outlines: tuple[str, ...] = ()
     """Formats of `measurement.outlines` to write the outlines of islands in."""
+    masks: Path | None = None
+    """Masks or outlines to measure instead of those of a model, in a form that `sources.any_form` reads."""
+    foreground: tuple[str, ...] | None = None
+    """Values or classes of these that are foreground."""
+    mask_suffix: str = ""
+    """What the names of masks have behind those of the micrographs."""
+    compare_with: Path | None = None
+    """The results of an earlier run, of which the masks are corrections."""
+    random_sample: bool = False
+    """Whether the corrected micrographs are a simple random sample of those of the earlier run."""
     skip_unreadable: bool = False
     resume: bool = False
     """Whether to continue an interrupted run."""

@@ -14,7 +14,7 @@ from microseg.micrographs.folders import walk_files
 from microseg.micrographs.line_map import LineMap
 from microseg.sources.coco import coco_lines
 from microseg.sources.labelme import is_labelme, labelme_lines
-from microseg.sources.mask_folder import find_masks, mask_of
+from microseg.sources.mask_folder import NONZERO, find_masks, mask_of
 from microseg.sources.outlines import read_json
 from microseg.sources.pairing import Micrographs
 
@@ -51,7 +51,7 @@ def read_masks(
     Args:
         source: a folder of masks or of numbered islands, of JSON files with outlines, or such a file.
         micrographs: the micrographs.
-        foreground: the values or classes that are foreground, None if there is only one.
+        foreground: the values or classes that are foreground; None for all values but 0, or the only class.
         suffix: what the names of masks have behind that of the micrograph; "" for nothing.
 
     Raises:
@@ -61,7 +61,7 @@ def read_masks(
         raise InputError(f"{source}: no such file or folder; give the masks or outlines")
     files = [one for one in walk_files(source) if one.suffix in SUFFIXES] if source.is_dir() else [source]
     if not files:
-        paths, chosen = find_masks(source, micrographs, foreground, suffix)
+        paths, chosen = find_masks(source, micrographs, foreground or [NONZERO], suffix)
         return {name: partial(mask_of, micrographs, chosen, name, path) for name, path in paths.items()}
     lines = list(json_lines({file: read_json(file) for file in files}, micrographs, foreground))
     with tempfile.TemporaryDirectory(prefix="microseg-") as folder:

@@ -1,0 +1,191 @@
+"""What the correction of masks changed since an earlier run, and what it says of the model's error.
+
+If the corrected micrographs are a random sample of those of the earlier run, the difference estimator corrects the
+means of all of them (`difference_estimator`). Whether they are random nobody can prove. They are not where the
+list of `microseg next` names other reasons for them, or where they rank higher in uncertainty, the change of the
+area fraction between two thresholds, than one random sample in a hundred (Mann and Whitney's test).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import mannwhitneyu
+from tifffile import imread
+
+from microseg.common.errors import InputError
+from microseg.common.tables import read_table
+from microseg.evaluation.intervals import FRACTION, NOT_NEGATIVE
+from microseg.measurement.difference_estimator import difference_estimate
+from microseg.measurement.formatting import column_name
+from microseg.measurement.intake import Intake
+from microseg.measurement.settings import PROBABILITIES, Request
+from microseg.measurement.stereology import QUANTITIES, Labels, island_areas
+
+NEXT, REASON, RANDOM = "next.csv", "reason", "random"
+"""The list of `microseg next` among the results, its column, and what this says of micrographs drawn at random."""
+LEAST_CHANCE = 0.01
+TABLES = ("fields", "specimens")
+CHANGES = ("added", "removed", "redrawn", "unchanged")
+ESTIMATED = {"area_fraction": FRACTION, "number_per_mm2": NOT_NEGATIVE}
+"""The quantities that are corrected, with their bounds."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The results of an earlier run of `microseg segment` or `microseg measure`."""
+
+    folder: Path
+    fields: pd.DataFrame
+    """Its table of fields, by image."""
+    specimens: pd.DataFrame
+    """Its table of specimens."""
+
+
+def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
+    """Read the results that the masks of a run are corrections of.
+
+    Raises:
+        InputError: they are no such results, are of other micrographs or were measured in another way, the masks
+            are corrections of another model's results, or the corrected micrographs are no random sample.
+    """
+    try:
+        made = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        inputs = {one["image"]: one for one in made["inputs"]}
+        settings, model = made["settings"], _weights(made)
+        tables = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in TABLES)
+        fields, specimens = tables
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"--compare-with {folder}: no results of microseg segment or measure; give such a folder"
+        ) from None
+    earlier = Earlier(folder, fields.set_index("image"), specimens)
+    images = [image.name for image in intake.images]
+    for image in intake.images:
+        then = inputs.get(image.name, {})
+        if then.get("sha256") != image.sha256:
+            raise InputError(f"--compare-with {folder}: {image.name} is not among its micrographs, or another one")
+        now = {"cropped_bottom_px": image.bar, "pixel_size_um": intake.pixel_size_um(image.name)}
+        other = [name for name, value in now.items() if then.get(name) != value]
+        other += [
+            name for name in ("direction", "min_area", "valid_area") if settings[name] != _json(request)[name]
+        ]
+        other += ["specimen"] if earlier.fields["specimen"][image.name] != intake.specimens[image.name] else []
+        if other:
+            raise InputError(
+                f"--compare-with {folder}: {image.name} was measured there with another {other[0]}; give the same "
+                "options as there"
+            )
+    own = (request.masks or folder).resolve().parent / "provenance.json"
+    if own.is_file() and _weights(json.loads(own.read_text(encoding="utf-8"))) != model:
+        raise InputError(f"{request.masks}: corrections of another model's results than --compare-with {folder}")
+    if request.random_sample:
+        _refuse_if_not_random(earlier, images)
+    return earlier
+
+
+def _weights(provenance: dict[str, Any]) -> str | None:
+    return (provenance["model"] or {}).get("weights_sha256")
+
+
+def _json(request: Request) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(request.settings)))
+    return settings
+
+
+def _refuse_if_not_random(earlier: Earlier, images: Sequence[str]) -> None:
+    advice = "correct a random sample, or omit --random-sample"
+    listed = earlier.folder / NEXT
+    if listed.is_file():
+        header, rows = read_table(listed)
+        reasons = {row[header.index("image")]: row[header.index(REASON)] for _, row in rows}
+        chosen = [image for image in images if RANDOM not in reasons.get(image, "")]
+        if chosen:
+            raise InputError(f"{chosen[0]}: {listed} does not list it as random ({len(chosen)} like it); {advice}")
+    low, high = (f"area_fraction_{PROBABILITIES[place]:g}" for place in (0, -1))
+    if low not in earlier.fields or len(images) == len(earlier.fields):
+        return
+    uncertainty = (earlier.fields[low] - earlier.fields[high]).abs()
+    corrected = earlier.fields.index.isin(images)
+    test = mannwhitneyu(uncertainty[corrected], uncertainty[~corrected], alternative="greater")
+    if test.pvalue < LEAST_CHANCE:
+        raise InputError(
+            f"--random-sample: the {len(images)} corrected micrographs are those the network was least certain "
+            f"of, as fewer than one in {1 / LEAST_CHANCE:.0f} random samples are; {advice}"
+        )
+
+
+def change_table(
+    earlier: Earlier, fields: pd.DataFrame, stems: Sequence[str], results: Path, *, scaled: bool
+) -> pd.DataFrame:
+    """Return what changed in each micrograph.
+
+    Args:
+        earlier: the earlier run.
+        fields: the table of fields of this run.
+        stems: what the results of each are named after.
+        results: the folder of this run's results, with labels/.
+        scaled: whether lengths are in micrometres or in pixels.
+
+    Returns:
+        A row for each micrograph: `image`, `specimen`, how many islands were added, removed (neither overlaps an
+        island of the other run), redrawn and unchanged, and what was measured in it before and after.
+    """
+    labels = ((imread(one / "labels" / f"{stem}.tif") for one in (earlier.folder, results)) for stem in stems)
+    table = pd.concat(
+        [fields[["image", "specimen"]], pd.DataFrame([count_changes(*pair) for pair in labels])], axis=1
+    )
+    before = earlier.fields.loc[fields["image"]].reset_index()
+    for quantity in ("islands", *(column_name(one, scaled=scaled) for one in QUANTITIES)):
+        if quantity in before and quantity in fields:
+            table[f"{quantity}_before"], table[f"{quantity}_after"] = before[quantity], fields[quantity]
+    return table
+
+
+def count_changes(before: Labels, after: Labels) -> dict[str, int]:
+    """Return how many islands were added, removed, redrawn and left unchanged.
+
+    Args:
+        before: numbered islands, (height, width), 0 in the background.
+        after: those after the correction, which are counted as redrawn or unchanged if they overlap earlier ones.
+    """
+    areas = [island_areas(labels.astype(np.int64)) for labels in (before, after)]
+    both = (before > 0) & (after > 0)
+    pairs, overlaps = np.unique(np.stack([before[both], after[both]]).astype(int), axis=1, return_counts=True)
+    unchanged = int(((overlaps == areas[0][pairs[0] - 1]) & (overlaps == areas[1][pairs[1] - 1])).sum())
+    kept_before, kept_after = (len(np.unique(numbers)) for numbers in pairs)
+    counts = (len(areas[1]) - kept_after, len(areas[0]) - kept_before, kept_after - unchanged, unchanged)
+    return dict(zip(CHANGES, counts, strict=True))
+
+
+def corrected_table(earlier: Earlier, fields: pd.DataFrame, *, scaled: bool) -> pd.DataFrame:
+    """Return the quantities of each specimen of the earlier run, corrected by the difference estimator.
+
+    Args:
+        earlier: the earlier run.
+        fields: the table of fields of this run, a random sample of the earlier ones.
+        scaled: whether lengths are in micrometres or in pixels.
+
+    Returns:
+        A row for each specimen and quantity: `specimen`, `quantity`, the number of `fields` and how many of them
+        are `corrected_fields`, `mean`, `low`, `high` (NaN where there is no estimate), `corrections_to_halve` and
+        the `uncorrected_mean`, `_low` and `_high` of the earlier run.
+    """
+    after, rows = fields.set_index("image"), []
+    for specimen, before in earlier.fields.groupby("specimen", sort=False):
+        for quantity, bounds in ESTIMATED.items():
+            column, area = (column_name(one, scaled=scaled) for one in (quantity, "area_um2"))
+            differences = after[column].reindex(before.index) - before[column]
+            found = difference_estimate(before[column], differences, areas=before[area], bounds=bounds)
+            row = {"specimen": specimen, "quantity": column, "fields": len(before)}
+            row |= {"corrected_fields": int(differences.notna().sum())}
+            names = ("mean", "low", "high", "corrections_to_halve")
+            row |= dict(zip(names, astuple(found) if found else [math.nan] * 4, strict=True))
+            known = earlier.specimens.query("specimen == @specimen and quantity == @column").iloc[0]
+            rows.append(row | {f"uncorrected_{name}": known[name] for name in ("mean", "low", "high")})
+    return pd.DataFrame(rows).astype({"corrections_to_halve": "Int64"})

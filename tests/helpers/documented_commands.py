@@ -50,6 +50,7 @@ RUN_ELSEWHERE = {
     r"microseg compare .*": _PAIRED,
     r"microseg review .*": "tests/experiments/test_review.py::test_nothing_changed",
     r"microseg segment .*": f"{_PARTS}::test_new_micrographs_are_measured",
+    r"microseg measure .*": "tests/console/test_measure_command.py::test_corrected_masks_are_compared",
     r"microseg next .*": "tests/measurement/test_next_micrographs.py::test_the_command_lists_them",
     r"microseg agreement .*": "tests/installation/test_wheel.py::test_the_points_that_annotators_agree_upon",
     r"dvc exp run .*\$\(microseg preset presets/\w+\.yaml\)(?!.*published).*": (

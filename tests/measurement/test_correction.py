@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from microseg.measurement.settings import Area, Request, Settings
 
 from drawn_micrographs import write_disks
 
+NEXT = Path("no such list")
 NAMES = [f"{number}.png" for number in range(12)]
 
 
@@ -74,7 +76,7 @@ def test_changes_are_in_a_table_and_in_the_report(correct, tmp_path):
 
 
 def test_a_random_sample_corrects_all_fields_by_hand(correct, segmented, tmp_path):
-    results = correct({"1.png": 1, "4.png": 2, "6.png": 1, "10.png": 3}, random_sample=True)
+    results = correct({"1.png": 1, "4.png": 2, "6.png": 1, "10.png": 3}, random_sample=NEXT)
     row = results.corrected.set_index("quantity").loc["area_fraction"]
     # Disks of equal size are predicted right. Squares of 16 pixels: 7 in 4 fields.
     predicted = segmented.fields["area_fraction"].mean()
@@ -89,7 +91,7 @@ def test_a_random_sample_corrects_all_fields_by_hand(correct, segmented, tmp_pat
 
 
 def test_too_few_corrections_give_no_corrected_result(correct):
-    assert correct({"1.png": 1, "4.png": 2}, random_sample=True).corrected["mean"].isna().all()
+    assert correct({"1.png": 1, "4.png": 2}, random_sample=NEXT).corrected["mean"].isna().all()
 
 
 def test_the_least_certain_micrographs_are_no_random_sample(correct, tmp_path):
@@ -97,17 +99,18 @@ def test_the_least_certain_micrographs_are_no_random_sample(correct, tmp_path):
     table["area_fraction_0.4"] = table["area_fraction_0.6"] + table.index / 100
     table.to_csv(tmp_path / "predicted/fields.csv", index=False)
     with pytest.raises(InputError, match=r"--random-sample: the 5 corrected .* the network was least certain of"):
-        correct({f"{number}.png": 1 for number in range(7, 12)}, random_sample=True)
+        correct({f"{number}.png": 1 for number in range(7, 12)}, random_sample=NEXT)
     shutil.rmtree(tmp_path / "edited")
-    correct({f"{number}.png": number % 3 for number in (0, 3, 7, 9, 11)}, random_sample=True)
+    correct({f"{number}.png": number % 3 for number in (0, 3, 7, 9, 11)}, random_sample=NEXT)
 
 
 def test_the_list_of_what_to_correct_next_says_which_are_random(correct, tmp_path):
     lines = ["image,reason", *(f"{number}.png,{'random' if number < 3 else 'uncertain'}" for number in range(6))]
-    (tmp_path / "predicted/next.csv").write_text("\n".join(lines))
-    correct({f"{number}.png": number for number in range(3)}, random_sample=True)
-    with pytest.raises(InputError, match=r"4\.png: .*next\.csv does not list it as random \(1 like it\)"):
-        correct({"4.png": 1}, random_sample=True)
+    (tmp_path / "next.csv").write_text("\n".join(lines))
+    listed = tmp_path / "next.csv"
+    correct({f"{number}.png": number for number in (0, 1, 2, 8)}, random_sample=listed)
+    with pytest.raises(InputError, match=r"4\.png: .*next\.csv lists it as uncertain, not as random; correct a"):
+        correct({"4.png": 1}, random_sample=listed)
 
 
 def refused(correct, message, **options):
@@ -118,7 +121,7 @@ def refused(correct, message, **options):
 def test_what_cannot_be_compared_is_refused(correct, tmp_path):
     refused(correct, "steel: no results of microseg segment or measure", compare_with=tmp_path / "steel")
     other = Settings(min_area=Area(5, in_pixels=True))
-    refused(correct, r"1\.png was measured there with another min_area; give the same options", settings=other)
+    refused(correct, r"1\.png was measured there with another min_area; give the options of then", settings=other)
     cropped = Settings(crop_bottom=3)
     refused(correct, r"1\.png was measured there with another cropped_bottom_px", settings=cropped)
     made = tmp_path / "predicted/provenance.json"

@@ -24,7 +24,7 @@ def measure(tmp_path):
         Image.fromarray(grey).save(tmp_path / "heat42" / name)
 
     def measured(masks, **options):
-        given = {name: options.pop(name) for name in ("crop_bottom", "min_area") if name in options}
+        given = {name: options.pop(name) for name in ("crop_bottom", "valid_area") if name in options}
         out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
         return run(Request(tmp_path / "heat42", "", out, Settings(**given), masks=masks, **options))
 
@@ -144,3 +144,13 @@ def test_values_of_several_classes_can_be_chosen(measure, tmp_path):
     save(tmp_path / "edited/a_mask.png", classes)
     results = measure(tmp_path / "edited", foreground=("2",), mask_suffix="_mask")
     assert results.fields["area_fraction"].tolist() == [22 / 600]
+
+
+def test_only_the_valid_area_of_a_mask_is_measured(measure, tmp_path):
+    save(tmp_path / "edited/a.png", two_islands())
+    valid = np.zeros((HEIGHT, WIDTH), np.uint8)
+    valid[:, 12:] = 255  # half of the square, and not the island at the side
+    save(tmp_path / "valid/a.png", valid)
+    save(tmp_path / "valid/b.png", valid)
+    (row,) = measure(tmp_path / "edited", valid_area=str(tmp_path / "valid")).fields.to_dict("records")
+    assert (row["islands"], row["area_px2"], row["area_fraction"]) == (1, 360, 8 / 360)

@@ -39,8 +39,12 @@ def define(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--random-sample",
-        action="store_true",
-        help="the micrographs with masks are a random sample of those of --compare-with: correct the means of all",
+        nargs="?",
+        const=Path("next.csv"),
+        type=Path,
+        metavar="LIST",
+        help="the micrographs with masks are a random sample of those of --compare-with, such as the one in this "
+        "list of microseg next (default: %(const)s, if there is one): correct the means of all",
     )
     add_measurement_options(parser)
     add_run_options(parser.add_argument_group("run"))
@@ -48,7 +52,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(parsed: argparse.Namespace) -> int:
-    if parsed.random_sample and parsed.compare_with is None:
+    if parsed.random_sample is not None and parsed.compare_with is None:
         parsed.refuse("--random-sample needs --compare-with, the results of all micrographs")
     source = {name: getattr(parsed, name) for name in ("masks", "mask_suffix", "compare_with", "random_sample")}
     foreground = None if parsed.foreground is None else tuple(parsed.foreground)

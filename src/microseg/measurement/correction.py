@@ -2,7 +2,7 @@
 
 If the corrected micrographs are a random sample of those of the earlier run, the difference estimator corrects the
 means of all of them (`difference_estimator`). Whether they are random nobody can prove. They are not where the
-list of `microseg next` names other reasons for them, or where they rank higher in uncertainty, the change of the
+list of `microseg next` names another reason for one of them, or where they rank higher in uncertainty, the change of the
 area fraction between two thresholds, than one random sample in a hundred (Mann and Whitney's test).
 """
 
@@ -27,10 +27,11 @@ from microseg.measurement.intake import Intake
 from microseg.measurement.settings import PROBABILITIES, Request
 from microseg.measurement.stereology import QUANTITIES, Labels, island_areas
 
-NEXT, REASON, RANDOM = "next.csv", "reason", "random"
-"""The list of `microseg next` among the results, its column, and what this says of micrographs drawn at random."""
+RANDOM = "random"
+"""What the column `reason` of the list of `microseg next` says of micrographs that it has drawn."""
 LEAST_CHANCE = 0.01
-TABLES = ("fields", "specimens")
+NEEDED = PROVENANCE, FIELDS, SPECIMENS, LABELS = "provenance.json", "fields.csv", "specimens.csv", "labels"
+"""Files and folders of the results that are read."""
 CHANGES = ("added", "removed", "redrawn", "unchanged")
 ESTIMATED = {"area_fraction": FRACTION, "number_per_mm2": NOT_NEGATIVE}
 """The quantities that are corrected, with their bounds."""
@@ -54,69 +55,63 @@ def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
         InputError: they are no such results, are of other micrographs or were measured in another way, the masks
             are corrections of another model's results, or the corrected micrographs are no random sample.
     """
-    try:
-        made = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        inputs = {one["image"]: one for one in made["inputs"]}
-        settings, model = made["settings"], _weights(made)
-        tables = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in TABLES)
-        fields, specimens = tables
-    except (OSError, ValueError, KeyError, TypeError):
+    option = f"--compare-with {folder}"
+    missing = [name for name in NEEDED if not (folder / name).exists()]
+    if missing:
         raise InputError(
-            f"--compare-with {folder}: no results of microseg segment or measure; give such a folder"
-        ) from None
-    earlier = Earlier(folder, fields.set_index("image"), specimens)
-    images = [image.name for image in intake.images]
+            f"{option}: no results of microseg segment or measure, as {missing[0]} is missing; give such"
+        )
+    made = _provenance(folder)
+    fields = pd.read_csv(folder / FIELDS, keep_default_na=False, na_values=[""]).set_index("image")
+    earlier = Earlier(folder, fields, pd.read_csv(folder / SPECIMENS, keep_default_na=False, na_values=[""]))
+    settings = json.loads(json.dumps(asdict(request.settings)))
+    inputs = {one["image"]: one for one in made["inputs"]}
     for image in intake.images:
         then = inputs.get(image.name, {})
         if then.get("sha256") != image.sha256:
-            raise InputError(f"--compare-with {folder}: {image.name} is not among its micrographs, or another one")
-        now = {"cropped_bottom_px": image.bar, "pixel_size_um": intake.pixel_size_um(image.name)}
+            raise InputError(f"{option}: {image.name} is not among its micrographs, or another one")
+        then |= {"specimen": fields["specimen"][image.name], **made["settings"]}
+        now = {name: settings[name] for name in ("direction", "min_area", "valid_area")}
+        now |= {"cropped_bottom_px": image.bar, "pixel_size_um": intake.pixel_size_um(image.name)}
+        now |= {"specimen": intake.specimens[image.name]}
         other = [name for name, value in now.items() if then.get(name) != value]
-        other += [
-            name for name in ("direction", "min_area", "valid_area") if settings[name] != _json(request)[name]
-        ]
-        other += ["specimen"] if earlier.fields["specimen"][image.name] != intake.specimens[image.name] else []
         if other:
             raise InputError(
-                f"--compare-with {folder}: {image.name} was measured there with another {other[0]}; give the same "
-                "options as there"
+                f"{option}: {image.name} was measured there with another {other[0]}; give the options of then"
             )
-    own = (request.masks or folder).resolve().parent / "provenance.json"
-    if own.is_file() and _weights(json.loads(own.read_text(encoding="utf-8"))) != model:
-        raise InputError(f"{request.masks}: corrections of another model's results than --compare-with {folder}")
-    if request.random_sample:
-        _refuse_if_not_random(earlier, images)
+    given = request.masks.resolve().parent if request.masks else folder
+    models = [_provenance(one)["model"] for one in (given, folder) if (one / PROVENANCE).exists()]
+    if len({one["weights_sha256"] for one in models if one}) > 1:
+        raise InputError(f"{request.masks}: corrections of another model's results than those in {folder}")
+    if request.random_sample is not None:
+        _refuse_if_not_random(earlier, [image.name for image in intake.images], request.random_sample)
     return earlier
 
 
-def _weights(provenance: dict[str, Any]) -> str | None:
-    return (provenance["model"] or {}).get("weights_sha256")
+def _provenance(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    return content
 
 
-def _json(request: Request) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(request.settings)))
-    return settings
-
-
-def _refuse_if_not_random(earlier: Earlier, images: Sequence[str]) -> None:
+def _refuse_if_not_random(earlier: Earlier, images: Sequence[str], listed: Path) -> None:
     advice = "correct a random sample, or omit --random-sample"
-    listed = earlier.folder / NEXT
+    reasons = {}
     if listed.is_file():
         header, rows = read_table(listed)
-        reasons = {row[header.index("image")]: row[header.index(REASON)] for _, row in rows}
-        chosen = [image for image in images if RANDOM not in reasons.get(image, "")]
-        if chosen:
-            raise InputError(f"{chosen[0]}: {listed} does not list it as random ({len(chosen)} like it); {advice}")
-    low, high = (f"area_fraction_{PROBABILITIES[place]:g}" for place in (0, -1))
-    if low not in earlier.fields or len(images) == len(earlier.fields):
+        reasons = {row[header.index("image")]: row[header.index("reason")] for _, row in rows}
+    chosen = [image for image in images if reasons.get(image, RANDOM) != RANDOM]
+    if chosen:
+        raise InputError(f"{chosen[0]}: {listed} lists it as {reasons[chosen[0]]}, not as {RANDOM}; {advice}")
+    low, high = (f"area_fraction_{probability:g}" for probability in (min(PROBABILITIES), max(PROBABILITIES)))
+    corrected = earlier.fields.index.isin(images)
+    if low not in earlier.fields or corrected.all():
         return
     uncertainty = (earlier.fields[low] - earlier.fields[high]).abs()
-    corrected = earlier.fields.index.isin(images)
     test = mannwhitneyu(uncertainty[corrected], uncertainty[~corrected], alternative="greater")
     if test.pvalue < LEAST_CHANCE:
         raise InputError(
             f"--random-sample: the {len(images)} corrected micrographs are those the network was least certain "
-            f"of, as fewer than one in {1 / LEAST_CHANCE:.0f} random samples are; {advice}"
+            f"of, as hardly any random sample is; {advice}"
         )
 
 
@@ -136,7 +131,7 @@ def change_table(
         A row for each micrograph: `image`, `specimen`, how many islands were added, removed (neither overlaps an
         island of the other run), redrawn and unchanged, and what was measured in it before and after.
     """
-    labels = ((imread(one / "labels" / f"{stem}.tif") for one in (earlier.folder, results)) for stem in stems)
+    labels = ((imread(one / LABELS / f"{stem}.tif") for one in (earlier.folder, results)) for stem in stems)
     table = pd.concat(
         [fields[["image", "specimen"]], pd.DataFrame([count_changes(*pair) for pair in labels])], axis=1
     )

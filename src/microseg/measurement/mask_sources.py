@@ -1,7 +1,6 @@
 """Where the masks of a run come from: a model's network, or the user who drew or corrected them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,14 +55,10 @@ class PredictedMasks:
         found = segment(logits, context.settings, micrograph.smallest_area, micrograph.valid)
         return context.record(image, micrograph, found, logits, warnings)
 
-    @contextmanager
-    def threads(self) -> Iterator[int]:
+    def threads(self) -> AbstractContextManager[int]:
         """Share the cores: each thread takes a micrograph from its file to its record, while others predict."""
-        largest = max(
-            one.height * one.width * max(1.0, self._factors[one.name]) ** 2 for one in self.intake.images
-        )
-        with self._predictor.share_cores(largest) as threads:
-            yield threads
+        factors = ((one, max(1.0, self._factors[one.name])) for one in self.intake.images)
+        return self._predictor.share_cores(max(one.height * one.width * factor**2 for one, factor in factors))
 
 
 class GivenMasks:
@@ -73,7 +68,8 @@ class GivenMasks:
 
     def __init__(self, request: Request, masks: Path, intake: Intake) -> None:
         sizes = {one.name: (one.height, one.width) for one in intake.images}
-        new_names = {name: f"{number}.png" for number, name in enumerate(sizes)}
+        # No picture that is not there is called so.
+        new_names = {one.name: f"{number}-{one.sha256}.png" for number, one in enumerate(intake.images)}
         bars = {one.name: one.bar for one in intake.images}
         micrographs = Micrographs(sizes, new_names, bars, are_given=True)
         self._masks = read_masks(masks, micrographs, request.foreground, request.mask_suffix)
@@ -89,10 +85,9 @@ class GivenMasks:
         found = measure_mask(mask, context.settings, micrograph.smallest_area, micrograph.valid)
         return context.record(image, micrograph, found)
 
-    @contextmanager
-    def threads(self) -> Iterator[int]:
-        """Yield one: there is nothing to wait for."""
-        yield 1
+    def threads(self) -> AbstractContextManager[int]:
+        """Measure one micrograph after the other."""
+        return nullcontext(1)
 
 
 MaskSource = PredictedMasks | GivenMasks

@@ -143,7 +143,7 @@ class Results:
     @cached_property
     def corrected(self) -> pd.DataFrame | None:
         """The specimens of the earlier run, corrected by the random sample of their fields that was measured."""
-        if self.earlier is None or not self.request.random_sample:
+        if self.earlier is None or self.request.random_sample is None:
             return None
         return corrected_table(self.earlier, self.fields, scaled=self.intake.scaled)
 

@@ -92,8 +92,9 @@ class Request:
     """What the names of masks have behind those of the micrographs."""
     compare_with: Path | None = None
     """The results of an earlier run, of which the masks are corrections."""
-    random_sample: bool = False
-    """Whether the corrected micrographs are a simple random sample of those of the earlier run."""
+    random_sample: Path | None = None
+    """Says that the masks are of a simple random sample of the micrographs of the earlier run, in which this list of
+    `microseg next`, if there is one, may not contradict."""
     skip_unreadable: bool = False
     resume: bool = False
     """Whether to continue an interrupted run."""

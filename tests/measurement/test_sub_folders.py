@@ -45,7 +45,7 @@ def test_an_interrupted_run_of_sub_folders_is_resumed(request_for, tmp_path, mon
         patch.setattr("microseg.measurement.run._write_tables", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(request)
-    monkeypatch.setattr("microseg.measurement.segmentation.RunContext.read", None)  # nothing is done again
+    monkeypatch.setattr("microseg.measurement.segmentation.RunContext.record", None)  # nothing is done again
     results = run(request_for(folder=tmp_path / "batch", resume=True))
     assert [record["values"]["islands"] for record in results.records] == [6, 6]
 

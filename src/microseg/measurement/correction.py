@@ -2,8 +2,8 @@
 
 If the corrected micrographs are a random sample of those of the earlier run, the difference estimator corrects the
 means of all of them (`difference_estimator`). Whether they are random nobody can prove. They are not where the
-list of `microseg next` names another reason for one of them, or where they rank higher in uncertainty, the change of the
-area fraction between two thresholds, than one random sample in a hundred (Mann and Whitney's test).
+list of `microseg next` gives another reason for one of them, or where they rank higher in uncertainty, the change
+of the area fraction between two thresholds, than one random sample in a hundred (Mann and Whitney's test).
 """
 
 import json

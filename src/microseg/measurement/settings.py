@@ -93,8 +93,8 @@ class Request:
     compare_with: Path | None = None
     """The results of an earlier run, of which the masks are corrections."""
     random_sample: Path | None = None
-    """Says that the masks are of a simple random sample of the micrographs of the earlier run, in which this list of
-    `microseg next`, if there is one, may not contradict."""
+    """That the masks are of a simple random sample of its micrographs: the list of `microseg next`, which has to
+    agree where there is one."""
     skip_unreadable: bool = False
     resume: bool = False
     """Whether to continue an interrupted run."""

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from tifffile import imwrite
 
-from microseg.measurement.intake import InputImage
 from microseg.measurement.islands import label_islands
 from microseg.measurement.outlines import FORMATS, write_outlines
 
@@ -52,20 +52,7 @@ def write_outlines_of(folder, masks, bar=0):
         (folder / "results/labels").mkdir(parents=True, exist_ok=True)
         imwrite(folder / f"results/labels/{number}.tif", labels.astype(np.uint16))
         path, (height, width) = folder / f"micrographs/{number}.png", mask.shape
-        images.append(
-            InputImage(
-                name=path.name,
-                path=path,
-                height=height + bar,
-                width=width,
-                depth=None,
-                bar=bar,
-                pixel_size=None,
-                magnification=None,
-                sha256="",
-                valid_area=None,
-            )
-        )
+        images.append(SimpleNamespace(name=path.name, stem=path.stem, path=path, height=height + bar, width=width))
     write_outlines(folder / "results", images, FORMATS)
 
 

@@ -112,7 +112,7 @@ def test_the_information_bar_is_cut_off_also_if_the_annotated_image_had_none(sou
             {"imageHeight": 36},
             "are cut off, set download.crop_bottom to 4 or more",
         ),
-        ([SQUARE], {"imagePath": "b.png"}, r"imagePath means b\.png, the file's own name a\.png"),
+        ([SQUARE], {"imagePath": "b.png"}, r"the image in it means b\.png, the file's own name a\.png"),
         ([{"label": 3, "points": []}], {}, r"shapes\.0\.label: .*save it with LabelMe again"),
         ([SQUARE | {"points": [[1, 2, 3]]}], {}, r"shapes\.0\.points\.0: "),
         ([], {}, "images: holds no annotation"),

@@ -89,7 +89,7 @@ def check_annotations(
         repeated: the names of each picture that has several.
     """
     issues = [*unusable]
-    issues += [issue for mask in masks for issue in _misplaced(mask, sizes)]
+    issues += [issue for mask in masks for issue in find_misplaced(mask, sizes)]
     usable = _usable(masks, issues)
     shapes = measure_shapes([polygon for mask in usable for polygon in mask.polygons])
     issues += _odd_shapes(usable, shapes)
@@ -103,7 +103,7 @@ def check_annotations(
     return CheckedAnnotations(usable, shapes, issues)
 
 
-def _misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
+def find_misplaced(mask: ImageMask, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
     """Find polygons without an image, or completely outside of it."""
     name = mask.img_name
     if name not in sizes:

@@ -139,12 +139,12 @@ def _roi(name: str, island: Any) -> bytes:
     """Return an island as ImageJ saves it: one outline as its wand traces it, several as a composite selection."""
     from roifile import ROI_TYPE, ImagejRoi
 
-    rings = [ring for polygon in shapely.get_parts(island) for ring in rings(polygon)]
-    roi = ImagejRoi.frompoints(rings[0].astype(int), name=name)
+    outlines = [ring for polygon in shapely.get_parts(island) for ring in rings(polygon)]
+    roi = ImagejRoi.frompoints(outlines[0].astype(int), name=name)
     roi.roitype = ROI_TYPE.TRACED
-    if len(rings) > 1:
+    if len(outlines) > 1:
         # The segments of a path as java.awt.geom.PathIterator numbers them: go to a point, draw a line, close.
-        path = [[0, *ring[0], *np.insert(ring[1:], 0, 1, axis=1).ravel(), 4] for ring in rings]
+        path = [[0, *ring[0], *np.insert(ring[1:], 0, 1, axis=1).ravel(), 4] for ring in outlines]
         left, top, right, bottom = shapely.bounds(island).astype(int).tolist()
         roi = ImagejRoi(roitype=ROI_TYPE.RECT, name=name, left=left, top=top, right=right, bottom=bottom)
         roi.multi_coordinates = np.concatenate(path).astype(np.float32)

@@ -24,17 +24,16 @@ from microseg.micrographs.headers import read_header
 from microseg.micrographs.images import repeated_images, write_micrograph
 from microseg.micrographs.line_map import LineMap, write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN, PIXEL_SIZE_COLUMN, SPECIMEN_COLUMN
-from microseg.sources.any_form import json_lines
-from microseg.sources.labelme import is_labelme
+from microseg.sources.any_form import SUFFIXES, outline_lines, read_outlines
 from microseg.sources.mask_folder import mask_lines
-from microseg.sources.outlines import read_json
+from microseg.sources.outlines import OutlineFile
 from microseg.sources.pairing import Micrographs
 
 log = logging.getLogger(__name__)
 
 IMAGES, METADATA = "images", "metadata.csv"
-TABLE, JSON, JSON_FOLDER, MASKS = "annotations.csv", "annotations.json", "annotations", "masks"
-CONTENT = (IMAGES, TABLE, JSON, JSON_FOLDER, MASKS, METADATA)
+TABLE, JSON, ANNOTATIONS, MASKS = "annotations.csv", "annotations.json", "annotations", "masks"
+CONTENT = (IMAGES, TABLE, JSON, ANNOTATIONS, MASKS, METADATA)
 """What is read in a folder."""
 
 Lines = Iterator[tuple[str, str]]
@@ -85,9 +84,9 @@ def write_folder(
 
     Args:
         target: the raw dataset to write.
-        source: a folder with images/ and annotations in one of four forms: annotations.csv in the published
-            dialect or with commas or tabs, a COCO instance file, files of LabelMe, or a folder masks/. Or a folder
-            with several of these.
+        source: a folder with images/ and annotations in one form: annotations.csv in the published dialect or with
+            commas or tabs, a COCO instance file, files of LabelMe, QuPath or ImageJ, or a folder masks/. Or a
+            folder with several of these.
         crop_bottom: rows to cut off at the bottom of every micrograph, the microscope's information bar. Polygons
             that reach into it then lie partly outside the micrograph; parse_csv reports them.
         foreground: the classes that are foreground, None if there is only one.
@@ -187,13 +186,13 @@ def _annotation_lines(
 ) -> tuple[Path, Lines]:
     """Return the file or folder of the annotations, and their lines."""
     forms = [source / name for name in (TABLE, MASKS) if (source / name).exists()]
-    contents = _json_contents(source)
+    contents = _outline_files(source)
     forms += [path if path.parent == source else path.parent for path in list(contents)[:1]]
     if len(forms) != 1:
         found = " and ".join(form.name for form in forms) or "none"
         raise InputError(
-            f"{source}: one of {TABLE}, {JSON} (COCO), {MASKS}/ and JSON files of LabelMe (in {IMAGES}/ or "
-            f"{JSON_FOLDER}/) is needed, found {found}"
+            f"{source}: one of {TABLE}, {JSON} (COCO), {MASKS}/ and {ANNOTATIONS}/ (files of LabelMe, QuPath or "
+            f"ImageJ) is needed, found {found}"
         )
     form = forms[0]
     if form.name == TABLE:
@@ -202,19 +201,19 @@ def _annotation_lines(
         return form, table_lines(form, micrographs.new_names)
     if form.name == MASKS:
         return form, mask_lines(form, micrographs, foreground, mask_suffix)
-    return form if len(contents) > 1 else next(iter(contents)), json_lines(contents, micrographs, foreground)
+    return form if len(contents) > 1 else next(iter(contents)), outline_lines(contents, micrographs, foreground)
 
 
-def _json_contents(source: Path) -> dict[Path, Any]:
-    """Return the content of every JSON file of annotations; others beside the images belong to the microscope."""
+def _outline_files(source: Path) -> dict[Path, Any]:
+    """Return the content of every file with outlines; other JSON beside the images belongs to the microscope."""
     files = [source / JSON] if (source / JSON).exists() else []
-    if (source / JSON_FOLDER).is_dir():
-        files += [file for file in walk_files(source / JSON_FOLDER) if file.suffix.lower() == ".json"]
-    contents = {file: read_json(file) for file in files}
+    if (source / ANNOTATIONS).is_dir():
+        files += [file for file in walk_files(source / ANNOTATIONS) if file.suffix.lower() in SUFFIXES]
+    contents = {file: read_outlines(file) for file in files}
     beside = {
         file: content
         for file in walk_files(source / IMAGES)
-        if file.suffix.lower() == ".json" and is_labelme(content := read_json(file))
+        if file.suffix.lower() in (".json", ".geojson") and isinstance(content := read_outlines(file), OutlineFile)
     }
     return contents | beside
 

@@ -7,10 +7,18 @@ from pathlib import Path
 from microseg.common.errors import InputError
 from microseg.measurement.intake import InputImage, Intake
 from microseg.measurement.model import UsedModel, evaluated_settings, open_model, read_evaluation, scale_factor
-from microseg.measurement.segmentation import Record, RunContext, measure_mask, segment, training_warnings
+from microseg.measurement.segmentation import (
+    Micrograph,
+    Record,
+    RunContext,
+    measure_mask,
+    segment,
+    training_warnings,
+)
 from microseg.measurement.settings import Request
 from microseg.micrographs.images import pixel_digest
 from microseg.network.image_statistics import read_image_statistics
+from microseg.prediction.logits import Logits
 from microseg.sources.any_form import read_masks
 from microseg.sources.pairing import Micrographs
 
@@ -50,10 +58,14 @@ class PredictedMasks:
     def measure(self, context: RunContext, image: InputImage) -> Record:
         """Segment and measure a micrograph."""
         micrograph = context.read(image)
-        logits = self._predictor.logits(micrograph.grey, self._factors[image.name], micrograph.valid)
+        logits = self.logits(image, micrograph)
         warnings = training_warnings(micrograph, logits, self.model.statistics)
         found = segment(logits, context.settings, micrograph.smallest_area, micrograph.valid)
         return context.record(image, micrograph, found, logits, warnings)
+
+    def logits(self, image: InputImage, micrograph: Micrograph) -> Logits:
+        """Return the logits of a micrograph, (height, width)."""
+        return self._predictor.logits(micrograph.grey, self._factors[image.name], micrograph.valid)
 
     def threads(self) -> AbstractContextManager[int]:
         """Share the cores: each thread takes a micrograph from its file to its record, while others predict."""

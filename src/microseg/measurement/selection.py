@@ -13,11 +13,11 @@ from microseg.common.files import write_csv
 from microseg.common.progress import progress
 from microseg.common.randomness import generator
 from microseg.measurement.intake import Intake, examine_folder
-from microseg.measurement.model import open_model, scale_factor
+from microseg.measurement.mask_sources import PredictedMasks
 from microseg.measurement.partial_output import PartialOutput
 from microseg.measurement.segmentation import RunContext
 from microseg.measurement.settings import Request
-from microseg.network.image_statistics import read_image_statistics
+from microseg.prediction.logits import mean_entropy
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,9 @@ def write_next(request: Request, count: int, sample: int, seed: int) -> list[Sel
 
 def _uncertainty(request: Request, intake: Intake) -> Iterator[tuple[str, float]]:
     """Yield the uncertainty of every micrograph, where it shows the specimen."""
-    with open_model(request.model) as folder:
-        # Importing torch takes seconds; mistakes up to here are reported without it.
-        from microseg.measurement.predictor import Predictor
-        from microseg.prediction.logits import mean_entropy
-
-        predictor, statistics = Predictor(folder, request.settings), read_image_statistics(folder)
-    images, model_um = intake.images, statistics.pixel_size_um if statistics else None
-    # Refuses another magnification before the first one is predicted.
-    factors = [scale_factor(model_um, one.name, intake.pixel_size_um(one.name), resample=False) for one in images]
-    context = RunContext(request.settings, intake, PartialOutput(request.output))
-    for image, factor in zip(progress(images, "measuring uncertainty"), factors, strict=True):
+    source = PredictedMasks(request, intake)
+    context = RunContext(source.request.settings, intake, PartialOutput(request.output))
+    for image in progress(intake.images, "measuring uncertainty"):
         micrograph = context.read(image)
         specimen = 1.0 if micrograph.valid is None else float(micrograph.valid.mean())
-        logits = predictor.logits(micrograph.grey, factor, micrograph.valid)
-        yield image.name, mean_entropy(logits) / specimen
+        yield image.name, mean_entropy(source.logits(image, micrograph)) / specimen

@@ -19,7 +19,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="EDITED",
-        help="a folder of masks, of numbered islands, or of files of LabelMe or GeoJSON; or a file of COCO",
+        help="a folder of masks, of numbered islands, or of files of LabelMe, QuPath or ImageJ; or a file of COCO",
     )
     group.add_argument(
         "--foreground",

@@ -195,7 +195,7 @@ def test_an_outline_that_crosses_itself_is_refused_in_every_form(tmp_path, ring)
 
 def test_loops_without_a_pixel_center_and_slits_do_not_matter(tmp_path):
     loop = [[2, 2], [12, 2], [12, 12], [6.1, 12], [6.4, 12.3], [6.4, 11.9], [2, 12], [2, 2]]
-    slit = [[2, 2], [5, 5], [8, 5], [8, 8], [5, 8], [5, 5], [2, 2], [2, 12], [12, 12], [12, 2]]
+    slit = [[2, 2], [5, 5], [8, 5], [8, 8], [5, 8], [5, 5], [2, 2], [2, 12], [12, 12], [12, 2], [2, 2]]
     assert read_given(write_geojson(tmp_path, feature([loop])))["a.png"].sum() == 100
     assert read_given(write_geojson(tmp_path, feature([slit])))["a.png"].sum() == 91
 
@@ -213,9 +213,9 @@ def test_loops_without_a_pixel_center_and_slits_do_not_matter(tmp_path):
             r"the image in it means b\.png, the file",
         ),
         (feature([[2, 2], [4, 4]], "LineString"), r"features\.0: has no polygon"),
-        (feature([[[2], [4], [5]]]), r"features\.0\.geometry\.Polygon\.coordinates\.0\.0: .*export it again"),
+        (feature([[[2], [4], [5]]]), r"features\.0: .*Expected two or three coordinates.*; export it again"),
         ({"type": "Feature"}, r"features\.0\.geometry: Field required; export it again"),
-        ([feature([[[0.1, 0.1], [0.5, 0.1], [0.5, 0.9]]])], "fractions of the width and"),
+        ([feature([[[0.1, 0.1], [0.5, 0.1], [0.5, 0.9], [0.1, 0.1]]])], "fractions of the width and"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, content, complaint):

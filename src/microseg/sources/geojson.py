@@ -1,44 +1,22 @@
-"""Reading GeoJSON as QuPath exports it, one file for each micrograph: features with (multi)polygons.
+"""Reading GeoJSON as QuPath exports it, one file for each micrograph: features with polygons or multipolygons.
 
 The file is a FeatureCollection, a list of features, or one feature, whose class is the name of its classification:
 https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. The format knows no size; that in
 the files of `microseg segment` is checked.
 """
 
+import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import numpy as np
-from pydantic import Discriminator, Field, Tag, ValidationError
+import shapely
+from pydantic import ValidationError
 
+from microseg.annotations.polygonize import rings
 from microseg.common.errors import InputError
 from microseg.sources.outlines import Model, Outline, OutlineFile, Shape, complaint
 
 UNCLASSIFIED = "unclassified"
-
-_Rings = list[list[Annotated[list[float], Field(min_length=2)]]]
-
-
-class _Polygon(Model):
-    type: Literal["Polygon"]
-    coordinates: _Rings
-
-
-class _MultiPolygon(Model):
-    type: Literal["MultiPolygon"]
-    coordinates: list[_Rings]
-
-
-class _WithoutArea(Model):
-    type: str
-
-
-_Geometry = Annotated[
-    Annotated[_Polygon, Tag("Polygon")]
-    | Annotated[_MultiPolygon, Tag("MultiPolygon")]
-    | Annotated[_WithoutArea, Tag("")],
-    Discriminator(lambda value: kind if (kind := value.get("type")) in ("Polygon", "MultiPolygon") else ""),
-]
 
 
 class _Classification(Model):
@@ -50,7 +28,7 @@ class _Properties(Model):
 
 
 class _Feature(Model):
-    geometry: _Geometry
+    geometry: dict[str, Any]
     properties: _Properties | None = None
 
 
@@ -79,14 +57,15 @@ def read_geojson(path: Path, content: Any) -> OutlineFile:
     for number, feature in enumerate(file.features):
         classification = (feature.properties or _Properties()).classification or _Classification()
         place = f"{path.as_posix()}, features.{number}"
-        shapes.append(Shape(place, "", classification.name, _outlines(feature.geometry), has_rings=True))
+        shapes.append(Shape(place, "", classification.name, _outlines(place, feature.geometry), has_rings=True))
     size = (file.height, file.width) if file.height is not None and file.width is not None else None
     return OutlineFile(path, file.image, size, shapes)
 
 
-def _outlines(geometry: _Polygon | _MultiPolygon | _WithoutArea) -> tuple[Outline, ...]:
-    """Return all rings of a geometry, without further coordinates such as z."""
-    if isinstance(geometry, _WithoutArea):
-        return ()
-    polygons = [geometry.coordinates] if isinstance(geometry, _Polygon) else geometry.coordinates
-    return tuple(np.array([point[:2] for point in ring]) for rings in polygons for ring in rings)
+def _outlines(place: str, geometry: dict[str, Any]) -> tuple[Outline, ...]:
+    """Return all rings of a geometry; none of points and lines."""
+    try:
+        parts = shapely.get_parts(shapely.from_geojson(json.dumps(geometry)))
+    except shapely.errors.ShapelyError as error:
+        raise InputError(f"{place}: {error}; export it again") from None
+    return tuple(ring for part in parts for ring in rings(part))

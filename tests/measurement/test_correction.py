@@ -133,3 +133,14 @@ def test_what_cannot_be_compared_is_refused(correct, tmp_path):
     write_disks(tmp_path / "steel", ["0.png", "1.png"], count=5)
     refused(correct, r"predicted: 1\.png is not among its micrographs, or another one")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_specimen_may_be_called_by_a_number(request_for, tmp_path):
+    write_disks(tmp_path / "batch", ["42/a.png", "42/b.png"])
+    predicted = run(request_for(folder=tmp_path / "batch", output=tmp_path / "predicted")).request
+    given = {"masks": predicted.output / "masks", "compare_with": predicted.output}
+    changes = run(Request(predicted.folder, "", tmp_path / "out", **given)).changes
+    assert changes[["image", "specimen", "unchanged"]].to_numpy().tolist() == [
+        ["42/a.png", "42", 6],
+        ["42/b.png", "42", 6],
+    ]

@@ -19,18 +19,19 @@ from scipy.stats import mannwhitneyu
 from tifffile import imread
 
 from microseg.common.errors import InputError
-from microseg.common.tables import read_table
+from microseg.common.tables import as_text, read_table
 from microseg.evaluation.intervals import FRACTION, NOT_NEGATIVE
 from microseg.measurement.difference_estimator import difference_estimate
 from microseg.measurement.formatting import column_name
 from microseg.measurement.intake import Intake
 from microseg.measurement.settings import PROBABILITIES, Request
+from microseg.measurement.specimens import summarize
 from microseg.measurement.stereology import QUANTITIES, Labels, island_areas
 
 RANDOM = "random"
 """What the column `reason` of the list of `microseg next` says of micrographs that it has drawn."""
 LEAST_CHANCE = 0.01
-NEEDED = PROVENANCE, FIELDS, SPECIMENS, LABELS = "provenance.json", "fields.csv", "specimens.csv", "labels"
+NEEDED = PROVENANCE, FIELDS, LABELS = "provenance.json", "fields.csv", "labels"
 """Files and folders of the results that are read."""
 CHANGES = ("added", "removed", "redrawn", "unchanged")
 ESTIMATED = {"area_fraction": FRACTION, "number_per_mm2": NOT_NEGATIVE}
@@ -44,8 +45,6 @@ class Earlier:
     folder: Path
     fields: pd.DataFrame
     """Its table of fields, by image."""
-    specimens: pd.DataFrame
-    """Its table of specimens."""
 
 
 def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
@@ -62,8 +61,8 @@ def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
             f"{option}: no results of microseg segment or measure, as {missing[0]} is missing; give such"
         )
     made = _provenance(folder)
-    fields = pd.read_csv(folder / FIELDS, keep_default_na=False, na_values=[""]).set_index("image")
-    earlier = Earlier(folder, fields, pd.read_csv(folder / SPECIMENS, keep_default_na=False, na_values=[""]))
+    names = {"image": str, "specimen": str}
+    fields = pd.read_csv(folder / FIELDS, dtype=names, keep_default_na=False, na_values=[""]).set_index("image")
     settings = json.loads(json.dumps(asdict(request.settings)))
     inputs = {one["image"]: one for one in made["inputs"]}
     for image in intake.images:
@@ -73,7 +72,7 @@ def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
         then |= {"specimen": fields["specimen"][image.name], **made["settings"]}
         now = {name: settings[name] for name in ("direction", "min_area", "valid_area")}
         now |= {"cropped_bottom_px": image.bar, "pixel_size_um": intake.pixel_size_um(image.name)}
-        now |= {"specimen": intake.specimens[image.name]}
+        now |= {"specimen": as_text(intake.specimens[image.name])}
         other = [name for name, value in now.items() if then.get(name) != value]
         if other:
             raise InputError(
@@ -84,8 +83,8 @@ def read_earlier(folder: Path, request: Request, intake: Intake) -> Earlier:
     if len({one["weights_sha256"] for one in models if one}) > 1:
         raise InputError(f"{request.masks}: corrections of another model's results than those in {folder}")
     if request.random_sample is not None:
-        _refuse_if_not_random(earlier, [image.name for image in intake.images], request.random_sample)
-    return earlier
+        _refuse_if_not_random(fields, [image.name for image in intake.images], request.random_sample)
+    return Earlier(folder, fields)
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_if_not_random(earlier: Earlier, images: Sequence[str], listed: Path) -> None:
+def _refuse_if_not_random(fields: pd.DataFrame, images: Sequence[str], listed: Path) -> None:
     advice = "correct a random sample, or omit --random-sample"
     reasons = {}
     if listed.is_file():
@@ -103,10 +102,10 @@ def _refuse_if_not_random(earlier: Earlier, images: Sequence[str], listed: Path)
     if chosen:
         raise InputError(f"{chosen[0]}: {listed} lists it as {reasons[chosen[0]]}, not as {RANDOM}; {advice}")
     low, high = (f"area_fraction_{probability:g}" for probability in (min(PROBABILITIES), max(PROBABILITIES)))
-    corrected = earlier.fields.index.isin(images)
-    if low not in earlier.fields or corrected.all():
+    corrected = fields.index.isin(images)
+    if low not in fields or corrected.all():
         return
-    uncertainty = (earlier.fields[low] - earlier.fields[high]).abs()
+    uncertainty = (fields[low] - fields[high]).abs()
     test = mannwhitneyu(uncertainty[corrected], uncertainty[~corrected], alternative="greater")
     if test.pvalue < LEAST_CHANCE:
         raise InputError(
@@ -118,7 +117,7 @@ def _refuse_if_not_random(earlier: Earlier, images: Sequence[str], listed: Path)
 def change_table(
     earlier: Earlier, fields: pd.DataFrame, stems: Sequence[str], results: Path, *, scaled: bool
 ) -> pd.DataFrame:
-    """Return what changed in each micrograph.
+    """Return a row for each micrograph: the changes of its islands, and what was measured before and after.
 
     Args:
         earlier: the earlier run.
@@ -126,15 +125,10 @@ def change_table(
         stems: what the results of each are named after.
         results: the folder of this run's results, with labels/.
         scaled: whether lengths are in micrometres or in pixels.
-
-    Returns:
-        A row for each micrograph: `image`, `specimen`, how many islands were added, removed (neither overlaps an
-        island of the other run), redrawn and unchanged, and what was measured in it before and after.
     """
     labels = ((imread(one / LABELS / f"{stem}.tif") for one in (earlier.folder, results)) for stem in stems)
-    table = pd.concat(
-        [fields[["image", "specimen"]], pd.DataFrame([count_changes(*pair) for pair in labels])], axis=1
-    )
+    counts = pd.DataFrame([count_changes(*pair) for pair in labels])
+    table = pd.concat([fields[["image", "specimen"]], counts], axis=1)
     before = earlier.fields.loc[fields["image"]].reset_index()
     for quantity in ("islands", *(column_name(one, scaled=scaled) for one in QUANTITIES)):
         if quantity in before and quantity in fields:
@@ -159,7 +153,7 @@ def count_changes(before: Labels, after: Labels) -> dict[str, int]:
 
 
 def corrected_table(earlier: Earlier, fields: pd.DataFrame, *, scaled: bool) -> pd.DataFrame:
-    """Return the quantities of each specimen of the earlier run, corrected by the difference estimator.
+    """Return A_A and N_A of each specimen of the earlier run, corrected by the difference estimator.
 
     Args:
         earlier: the earlier run.
@@ -167,9 +161,8 @@ def corrected_table(earlier: Earlier, fields: pd.DataFrame, *, scaled: bool) -> 
         scaled: whether lengths are in micrometres or in pixels.
 
     Returns:
-        A row for each specimen and quantity: `specimen`, `quantity`, the number of `fields` and how many of them
-        are `corrected_fields`, `mean`, `low`, `high` (NaN where there is no estimate), `corrections_to_halve` and
-        the `uncorrected_mean`, `_low` and `_high` of the earlier run.
+        A row for each specimen and quantity, with NaN where there is no estimate; `uncorrected_mean`, `_low` and
+        `_high` are those of the earlier run.
     """
     after, rows = fields.set_index("image"), []
     for specimen, before in earlier.fields.groupby("specimen", sort=False):
@@ -177,10 +170,10 @@ def corrected_table(earlier: Earlier, fields: pd.DataFrame, *, scaled: bool) -> 
             column, area = (column_name(one, scaled=scaled) for one in (quantity, "area_um2"))
             differences = after[column].reindex(before.index) - before[column]
             found = difference_estimate(before[column], differences, areas=before[area], bounds=bounds)
+            mean, low, high, more = astuple(found) if found else [math.nan] * 4
             row = {"specimen": specimen, "quantity": column, "fields": len(before)}
-            row |= {"corrected_fields": int(differences.notna().sum())}
-            names = ("mean", "low", "high", "corrections_to_halve")
-            row |= dict(zip(names, astuple(found) if found else [math.nan] * 4, strict=True))
-            known = earlier.specimens.query("specimen == @specimen and quantity == @column").iloc[0]
-            rows.append(row | {f"uncorrected_{name}": known[name] for name in ("mean", "low", "high")})
+            row |= {"corrected_fields": int(differences.notna().sum()), "mean": mean, "low": low, "high": high}
+            alone = summarize(before, quantity, scaled=scaled)
+            row |= {f"uncorrected_{name}": alone[name] for name in ("mean", "low", "high")}
+            rows.append(row | {"corrections_to_halve": more})
     return pd.DataFrame(rows).astype({"corrections_to_halve": "Int64"})

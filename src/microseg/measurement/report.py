@@ -1,7 +1,7 @@
 """The report of a run: one self-contained, printable page for readers who have never heard of a U-Net."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +22,7 @@ from microseg.measurement.formatting import (
     with_interval,
     with_subscripts,
 )
+from microseg.measurement.intake import InputImage
 from microseg.measurement.model import UsedModel
 from microseg.measurement.report_figures import (
     FEWEST_FOR_A_HISTOGRAM,
@@ -43,6 +44,7 @@ from microseg.measurement.report_tables import (
     specimens_named,
 )
 from microseg.measurement.results import Results
+from microseg.measurement.segmentation import Record
 from microseg.measurement.settings import Settings
 from microseg.measurement.specimens import FEWEST_FOR_A_HEADLINE, sampling_warnings
 from microseg.measurement.stereology import SPECK_AREA
@@ -73,7 +75,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["symbols"] = with_subscripts
+    environment.filters |= {"symbols": with_subscripts, "percent": percent, "scale_bar": scale_bar}
     return environment
 
 
@@ -85,7 +87,7 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
     table = pd.read_csv(islands, usecols=columns, dtype={"touches_border": bool})
     table = table[~table["image"].isin(results.repeated)]
     table["specimen"] = table["image"].map(results.intake.specimens)
-    count = len(results.records)
+    count, images = len(results.records), list(zip(results.intake.images, results.records, strict=True))
     return {
         "title": f"{results.request.folder.resolve().name}: {count} field{'s' if count != 1 else ''} measured",
         "specimens": len(results.sensitivity),
@@ -112,10 +114,11 @@ def _context(results: Results, islands: Path) -> dict[str, Any]:
         "fewest_for_a_histogram": FEWEST_FOR_A_HISTOGRAM,
         "distributions": [(name, svg_url(figure)) for name, figure in distribution_figures(table, scaled=scaled)],
         "grid_width": next(width for most, width in GRID_WIDTHS if count <= most),
-        "fields": _fields(results),
+        "results": results,
+        "fields": images,
         "fields_table": fields_table(results),
         "details": _details(results),
-        "bars": _bars(results),
+        "bars": _bars(images),
     }
 
 
@@ -268,24 +271,6 @@ def _smallest_area(settings: Settings) -> str:
     return f"{settings.min_area.number:g} {unit}\N{SUPERSCRIPT TWO}"
 
 
-def _fields(results: Results) -> list[dict[str, Any]]:
-    return [
-        {
-            "image": image.name,
-            "stem": image.stem,
-            "specimen": results.intake.specimens[image.name],
-            "fraction": percent(record["values"]["area_fraction"]),
-            "islands": record["values"]["islands"],
-            "warnings": results.warnings[image.name],
-            "thumbnails": record["thumbnails"],
-            "scale_bar": scale_bar(image.width * size)
-            if (size := results.intake.pixel_size_um(image.name))
-            else None,
-        }
-        for image, record in zip(results.intake.images, results.records, strict=True)
-    ]
-
-
 def _details(results: Results) -> list[tuple[str, str]]:
     """Return how the results were made, as terms and their descriptions."""
     settings, directions = results.request.settings, {"x": "rows", "y": "columns", "both": "rows and columns"}
@@ -327,10 +312,10 @@ def _per_pixel(size: PixelSize) -> str:
     return f"{number(size.micrometres, 4)} \N{MICRO SIGN}m per pixel ({size.source})"
 
 
-def _bars(results: Results) -> list[tuple[int, dict[str, Any]]]:
+def _bars(fields: Iterable[tuple[InputImage, Record]]) -> list[tuple[int, dict[str, Any]]]:
     """Return for each height of an information bar how often it was cut off, with an example."""
     found: dict[int, dict[str, Any]] = {}
-    for image, record in zip(results.intake.images, results.records, strict=True):
+    for image, record in fields:
         if image.bar:
             one = found.setdefault(image.bar, {"image": image.name, "thumbnail": record["bar"], "count": 0})
             one["count"] += 1

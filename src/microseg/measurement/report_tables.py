@@ -1,19 +1,18 @@
 """The tables of the report, from those that a run writes."""
 
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
 from microseg.measurement.correction import CHANGES
-from microseg.measurement.formatting import Label, column_name, label_of, number, percent, with_subscripts
+from microseg.measurement.formatting import SQUARED, Label, column_name, label_of, number, percent, with_subscripts
 from microseg.measurement.results import Results
 from microseg.measurement.specimens import ACCURACIES, summarize
 
 MOST_ROWS_A_QUANTITY = 4
 """More specimens have one row each, without standard deviations and numbers of fields."""
-
-
 INTERVAL = ("mean", "low", "high")
 
 
@@ -37,7 +36,7 @@ def measured_table(results: Results) -> Table:
         sizes: dict[str, Any] = {"px": 1}
         if results.intake.scaled:
             sizes = {"\N{MICRO SIGN}m": group["pixel_size_um"], **sizes}
-            one["Area in all"] = f"{number(group['area_um2'].sum() / 1e6)} mm\N{SUPERSCRIPT TWO}"
+            one["Area in all"] = f"{number(group['area_um2'].sum() / 1e6)} mm{SQUARED}"
         for unit, size in sizes.items():
             sides = zip(group["width_px"] * size, group["height_px"] * size, strict=True)
             texts = [f"{width:.4g} \N{MULTIPLICATION SIGN} {height:.4g} {unit}" for width, height in sorted(sides)]
@@ -117,30 +116,27 @@ def few_fields_table(results: Results) -> Table:
         if not row["reason"]:
             value = f"{label.interval(row['area_fraction'], row['low'], row['high'])} %"
             needed = row[column_name("area_for_10_percent_um2", scaled=scaled)]
-            area = f"{number(needed / 1e6, 2)} mm" if scaled else f"{number(needed, 2)} px"
-        rows.append([row["specimen"], row["fields"], value, f"{area}\N{SUPERSCRIPT TWO}"])
-    return Table(["Specimen", "Fields", f"{label.name} (95 % interval)", "Area for \N{PLUS-MINUS SIGN}10 %"], rows)
+            area = f"{number(needed / 1e6, 2)} mm{SQUARED}" if scaled else f"{number(needed, 2)} px{SQUARED}"
+        rows.append([row["specimen"], row["fields"], value, area])
+    header = ["Specimen", "Fields", label.name + " (95 % interval)", "Area for \N{PLUS-MINUS SIGN}10 %"]
+    return Table(header, rows, 1, (2,))
 
 
 def corrected_table(results: Results) -> Table:
     """Return the quantities that the random sample of corrections corrects, beside the uncorrected ones."""
     rows: list[list[Any]] = []
     several = len(results.sensitivity) > 1
-    table = (
-        pd.DataFrame() if results.corrected is None else results.corrected.sort_values("quantity", kind="stable")
-    )
-    for row in table.to_dict("records"):
+    table = pd.DataFrame() if results.corrected is None else results.corrected
+    for row in sorted(table.to_dict("records"), key=itemgetter("quantity")):
         label = label_of(row["quantity"], scaled=results.intake.scaled)
         ends = [[row[f"{prefix}{name}"] for name in INTERVAL] for prefix in ("", "uncorrected_")]
         more = row["corrections_to_halve"]
         counts = (row["fields"], row["corrected_fields"], number(None) if pd.isna(more) else more)
         values = (label.interval(*one) for one in ends)
         rows.append([_in_unit(label), *[row["specimen"]][:several], *values, *counts])
-    names = ["Quantity", *["Specimen"][:several], "Corrected", "Uncorrected"]
+    header = ["Quantity", *["Specimen"][:several], "Corrected", "Uncorrected", "Fields", "Of these corrected"]
     wide = (1 + several, 2 + several)
-    return Table(
-        [*names, "Fields", "Corrected fields", "More to halve it"], _without_repetition(rows), 1 + several, wide
-    )
+    return Table([*header, "More to halve it"], _without_repetition(rows), 1 + several, wide)
 
 
 def changes_tables(results: Results) -> list[Table]:

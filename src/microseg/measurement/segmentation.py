@@ -97,12 +97,7 @@ class RunContext:
     ) -> Record:
         """Write the images and the record of a micrograph, and return the record.
 
-        Args:
-            image: its file.
-            micrograph: as `read` returns it.
-            found: its islands.
-            logits: raw network output, (height, width), if they come from a network.
-            warnings: what is to be said of it, beside what its file and its islands say.
+        With the logits, (height, width), if its islands come from a network, and what there is to say of it.
         """
         pixel_size_um = self.intake.pixel_size_um(image.name)
         path = partial(self.partial_output.image_path, image.stem)
@@ -134,15 +129,10 @@ class RunContext:
 
 
 def few_fields_table(context: RunContext, fields: pd.DataFrame) -> pd.DataFrame:
-    """Return intervals of the area fraction of the specimens with one or two fields, by their integral range.
+    """Return intervals of the area fraction by the integral range for the specimens with one or two fields.
 
-    Args:
-        context: the run, whose masks are written.
-        fields: the table of fields, each of them once.
-
-    Returns:
-        A row for each: `specimen`, `fields`, `area_fraction`, `low`, `high`, the integral range, the area of
-        fields for a relative accuracy of 10 %, and in `reason` why there is no interval.
+    From the masks that the run has written; `fields` is the table of fields, each of them once. `reason` says why
+    a specimen has no interval, and is empty where it has one.
     """
     images, rows = {image.name: image for image in context.intake.images}, []
     for specimen, group in fields.groupby("specimen", sort=False):
@@ -150,18 +140,16 @@ def few_fields_table(context: RunContext, fields: pd.DataFrame) -> pd.DataFrame:
             continue
         here = [images[name] for name in group["image"]]
         masks = [read_mask(context.partial_output.image_path(one.stem, "masks", ".png")) for one in here]
-        valid = [context.read(one).valid for one in here]
+        valid = [context.read(one).valid if one.valid_area else None for one in here]
         shown = [np.ones_like(mask) if one is None else one for mask, one in zip(masks, valid, strict=True)]
-        sizes = {context.intake.pixel_size_um(one.name) for one in here}
-        found = fraction_interval(masks, shown) if len(sizes) == 1 else "fields of different pixel sizes"
-        values = {"specimen": specimen, "fields": len(group), "reason": found if isinstance(found, str) else ""}
+        size, *others = dict.fromkeys(context.intake.pixel_size_um(one.name) for one in here)
+        found = "fields of different pixel sizes" if others else fraction_interval(masks, shown)
+        row = {"specimen": specimen, "fields": len(group), "reason": found}
         if not isinstance(found, str):
-            values |= {"area_fraction": found.fraction, "low": found.low, "high": found.high}
-            values |= {
-                "integral_range_um2": found.integral_range_px2,
-                "area_for_10_percent_um2": found.area_for(0.1),
-            }
-        rows.append(to_units(values, context.intake.pixel_size_um(here[0].name)))
+            row |= {"reason": "", "area_fraction": found.fraction, "low": found.low, "high": found.high}
+            row |= {"integral_range_um2": found.integral_range_px2}
+            row |= {"area_for_10_percent_um2": found.area_for(0.1)}
+        rows.append(to_units(row, size))
     return pd.DataFrame(rows)
 
 

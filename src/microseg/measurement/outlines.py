@@ -23,6 +23,7 @@ from tifffile import imread
 
 from microseg.annotations.polygonize import inset, rings, trace_islands, without_holes
 from microseg.common.errors import InputError
+from microseg.common.files import remove
 from microseg.common.parallel import map_in_processes
 from microseg.measurement.intake import InputImage
 
@@ -42,6 +43,7 @@ def write_outlines(results: Path, images: Sequence[InputImage], formats: Sequenc
         images: the micrographs.
         formats: some of `FORMATS`.
     """
+    remove(results / FOLDER)  # what an interrupted run has left
     work = partial(_write_outlines_of, results, formats)
     annotations = list(map_in_processes(work, images, "writing outlines"))
     if COCO in formats:

@@ -3,9 +3,10 @@
 python benchmarks/corrections.py FOLDER    # FOLDER/images, FOLDER/masks and FOLDER/metadata.csv, such as UHCS
 
 The annotation stands for the corrector. Of 24 micrographs of ultrahigh-carbon steel, those of two published folds
-are the test set. A network is trained on two of the others, then on more and more of the rest: those that the
-network so far is least sure of, as `microseg next` orders them, or those of a random order. Every training starts
-anew and has the same number of steps. The foreground is the network of proeutectoid cementite, label 1.
+are the test set. A network is trained on two of the others, then fine-tuned on more and more of the rest: those
+that it is least sure of, as `microseg next` orders them, or those of a random order. Fine-tuned for as many steps
+without any correction, it shows what the steps alone bring. The foreground is the network of proeutectoid
+cementite, label 1.
 """
 
 import argparse
@@ -24,7 +25,7 @@ FIRST = 2
 """Micrographs that the first network is trained on."""
 CORRECTED = (0, 3, 7, 14)
 SEEDS = (1, 2, 3)
-ORDERS = {"uncertain": "the most uncertain first", "random": "at random"}
+ORDERS = {"uncertain": "the most uncertain first", "random": "at random", "none": "none, as many steps"}
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("seed", "order", "corrected", "mean_iou", "rank_correlation", "seconds")
 
@@ -42,6 +43,8 @@ SETTINGS = {
     "accelerator": "cpu",
 }
 CROPS_IN_AN_EPOCH = 96
+FIRST_EPOCHS = 20
+"""The first network is trained for as long as two rounds of corrections."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,15 @@ def read_data(folder: Path, work: Path) -> Data:
 class Model:
     """A network trained on the micrographs `names`."""
 
-    def __init__(self, data: Data, names: Sequence[str], seed: int, work: Path, steps: float) -> None:
+    def __init__(
+        self,
+        data: Data,
+        names: Sequence[str],
+        seed: int,
+        work: Path,
+        steps: float,
+        start_from: "Model | None" = None,
+    ) -> None:
         from microseg.common.params_file import read_params
         from microseg.network.devices import start
         from microseg.network.inputs import MaskedMicrographs
@@ -83,12 +94,16 @@ class Model:
 
         crops = max(1, round(CROPS_IN_AN_EPOCH * steps / len(names)))
         default = read_params(ROOT / "params.yaml").train
-        self.params = default.model_validate(default.model_dump() | SETTINGS | {"crops_per_micrograph": crops})
+        settings = SETTINGS | {"crops_per_micrograph": crops} | ({} if start_from else {"epochs": FIRST_EPOCHS})
+        self.params = default.model_validate(default.model_dump() | settings)
         self.data = data
         micrographs = MaskedMicrographs(data.images, data.masks, tuple(sorted(names)))
         cache = PixelCache(micrographs, work, self.params.downsample)
         # Nothing is chosen by the validation, which the loop does not do without.
-        loop = TrainingLoop(start("cpu", "bf16"), micrographs, micrographs, self.params, seed, cache, WHOLE)
+        weights = start_from.network.state_dict() if start_from else {}
+        loop = TrainingLoop(
+            start("cpu", "bf16"), micrographs, micrographs, self.params, seed, cache, WHOLE, weights
+        )
         for _ in loop.epochs(self.params.epochs, None):
             pass
         self.network = build_network(self.params)
@@ -126,36 +141,36 @@ def learning_curves(data: Data, seed: int, work: Path, steps: float) -> Iterator
     from microseg.evaluation.scores import rank_correlation
 
     shuffled = [str(name) for name in np.random.default_rng(seed).permutation(data.others)]
-    done: dict[tuple[str, ...], tuple[Model, float]] = {}
+    begin = time.perf_counter()
+    first = Model(data, shuffled[:FIRST], seed, work, steps)
     for order in ORDERS:
-        known, rest = shuffled[:FIRST], shuffled[FIRST:]
+        model, known, rest = first, shuffled[:FIRST], shuffled[FIRST:]
         for corrected, following in zip(CORRECTED, (*CORRECTED[1:], None), strict=True):
-            # None and all corrected are the same for either order.
-            key = tuple(sorted(known))
-            begin = time.perf_counter()
-            if key not in done:
-                done[key] = Model(data, known, seed, work, steps), time.perf_counter() - begin
-            model, seconds = done[key]
             iou, uncertainty = model.measure(rest)
             score = float(np.mean(model.measure(data.test)[0]))
-            yield (seed, order, corrected, score, rank_correlation(uncertainty, iou), round(seconds, 1))
-            if following is not None:
-                if order == "uncertain":
-                    rest = [rest[place] for place in np.argsort(uncertainty)[::-1]]
+            seconds = round(time.perf_counter() - begin, 1)
+            yield (seed, order, corrected, score, rank_correlation(uncertainty, iou), seconds)
+            if following is None:
+                break
+            if order == "uncertain":
+                rest = [rest[place] for place in np.argsort(uncertainty)[::-1]]
+            if order != "none":
                 count = following - corrected
                 known, rest = known + rest[:count], rest[count:]
+            begin = time.perf_counter()
+            model = Model(data, known, seed + following, work, steps, model)
 
 
 def plot(rows: Sequence[tuple[object, ...]], path: Path) -> None:
-    """Draw the mean of the seeds of either order, and a point for each seed."""
+    """Draw the mean of the seeds of each order, and a point for each seed."""
     from matplotlib.figure import Figure
 
-    from microseg.plotting import BLUE, COLUMN, COLUMN_DOTS_PER_INCH, VERMILION, column_style, save_figure
+    from microseg.plotting import BLUE, COLUMN, COLUMN_DOTS_PER_INCH, SKY, VERMILION, column_style, save_figure
 
     with column_style():
         figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
         axes = figure.subplots()
-        for (order, label), color, marker in zip(ORDERS.items(), (VERMILION, BLUE), "os", strict=True):
+        for (order, label), color, marker in zip(ORDERS.items(), (VERMILION, BLUE, SKY), "os^", strict=True):
             own = [row for row in rows if row[1] == order]
             numbers = sorted({row[2] for row in own})
             means = [np.mean([row[3] for row in own if row[2] == number]) for number in numbers]

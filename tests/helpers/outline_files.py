@@ -44,7 +44,7 @@ def awkward_masks():
     ]
 
 
-def write_outlines_of(folder, masks, bar=0):
+def write_outlines_of(folder, masks, bar=0, label="island"):
     """Write the outlines of masks 0, 1, ... in all formats, each of a micrograph with `bar` rows more."""
     images = []
     for number, mask in enumerate(masks):
@@ -53,7 +53,7 @@ def write_outlines_of(folder, masks, bar=0):
         imwrite(folder / f"results/labels/{number}.tif", labels.astype(np.uint16))
         path, (height, width) = folder / f"micrographs/{number}.png", mask.shape
         images.append(SimpleNamespace(name=path.name, stem=path.stem, path=path, height=height + bar, width=width))
-    write_outlines(folder / "results", images, FORMATS)
+    write_outlines(folder / "results", images, FORMATS, label)
 
 
 def fill_like_labelme(shape, size):

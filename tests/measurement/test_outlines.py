@@ -117,6 +117,16 @@ def test_the_real_imagej_fills_the_rois_to_the_masks(folder, tmp_path):
         assert np.array_equal(np.asarray(Image.open(tmp_path / f"{number}.png")) == 255, whole(MASKS[number]))
 
 
+def test_the_class_has_the_name_of_the_foreground(tmp_path):
+    write_outlines_of(tmp_path, MASKS[:1], label="MA")
+    outlines = tmp_path / "results/outlines"
+    assert COCO(outlines / "coco.json").cats[1]["name"] == "MA"
+    shapes = json.loads((outlines / "labelme/0.json").read_text())["shapes"]
+    assert {shape["label"] for shape in shapes} == {"MA"}
+    features = json.loads((outlines / "geojson/0.geojson").read_text())["features"]
+    assert {one["properties"]["classification"]["name"] for one in features} == {"MA"}
+
+
 def test_a_run_writes_the_formats_that_were_asked_for(request_for):
     request = request_for(outlines=("coco", "geojson"), crop_bottom=32)
     run(request)

@@ -130,6 +130,13 @@ def test_the_foreground_is_a_name_of_qupath_s_classifications(tmp_path):
         read_given(file)
 
 
+def test_selections_and_features_without_any_classification_are_foreground(tmp_path):
+    roiwrite(tmp_path / "a.zip", ImagejRoi.frompoints([(10, 10), (20, 10), (20, 20), (10, 20)], name="one"))
+    write_geojson(tmp_path, feature([square(2, 2, 4)])).rename(tmp_path / "b.geojson")
+    found = read_given(tmp_path, ("a.png", "b.png"), foreground=["MA"])
+    assert {name: mask.sum() for name, mask in found.items()} == {"a.png": 100, "b.png": 16}
+
+
 POLYGON = ImagejRoi.frompoints([(10, 10), (20, 10), (20, 20), (10, 20)])
 FLOATS = ImagejRoi.frompoints([(10.4, 10.4), (20.4, 10.4), (20.4, 20.4), (10.4, 20.4)])
 RECTANGLE = ImagejRoi(roitype=ROI_TYPE.RECT, left=10, top=5, right=14, bottom=8)

@@ -29,35 +29,40 @@ from microseg.measurement.intake import InputImage
 
 FOLDER = "outlines"
 LABEL = "island"
-"""The name of the only class."""
+"""The name of the only class, where the foreground has none."""
 
 Islands = Mapping[int, Any]
 """The shapely geometry of each island by its number: a Polygon, or a MultiPolygon."""
 
 
-def write_outlines(results: Path, images: Sequence[InputImage], formats: Sequence[str]) -> None:
+def write_outlines(
+    results: Path, images: Sequence[InputImage], formats: Sequence[str], label: str = LABEL
+) -> None:
     """Write the outlines of all micrographs of a run into the folder outlines/ of its results.
 
     Args:
         results: the folder of the results, with labels/.
         images: the micrographs.
         formats: some of `FORMATS`.
+        label: the name of the class, by which `download.foreground` finds corrected outlines again.
     """
     remove(results / FOLDER)  # what an interrupted run has left
-    work = partial(_write_outlines_of, results, formats)
+    work = partial(_write_outlines_of, results, formats, label)
     annotations = list(map_in_processes(work, images, "writing outlines"))
     if COCO in formats:
-        (results / FOLDER / f"{COCO}.json").write_bytes(_json(_coco(images, annotations)))
+        (results / FOLDER / f"{COCO}.json").write_bytes(_json(_coco(images, annotations, label)))
 
 
-def _write_outlines_of(results: Path, formats: Sequence[str], image: InputImage) -> list[dict[str, Any]]:
+def _write_outlines_of(
+    results: Path, formats: Sequence[str], label: str, image: InputImage
+) -> list[dict[str, Any]]:
     """Write the files of one micrograph; return its annotations for the one file of COCO, without their ids."""
     islands = trace_islands(imread(results / "labels" / f"{image.stem}.tif"))
     for name, (suffix, content) in WRITERS.items():
         path = results / FOLDER / name / f"{image.stem}{suffix}"
         if name in formats:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content(islands, image, path))
+            path.write_bytes(content(islands, label, image, path))
     return list(_coco_annotations(islands)) if COCO in formats else []
 
 
@@ -74,7 +79,9 @@ def _coco_annotations(islands: Islands) -> Iterator[dict[str, Any]]:
         }
 
 
-def _coco(images: Sequence[InputImage], annotations: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+def _coco(
+    images: Sequence[InputImage], annotations: Sequence[Sequence[dict[str, Any]]], label: str
+) -> dict[str, Any]:
     pairs = [(image, one) for image, ones in enumerate(annotations, 1) for one in ones]
     return {
         "images": [
@@ -82,14 +89,14 @@ def _coco(images: Sequence[InputImage], annotations: Sequence[Sequence[dict[str,
             for number, image in enumerate(images, 1)
         ],
         "annotations": [{"id": number, "image_id": image, **one} for number, (image, one) in enumerate(pairs, 1)],
-        "categories": [{"id": 1, "name": LABEL, "supercategory": ""}],
+        "categories": [{"id": 1, "name": label, "supercategory": ""}],
     }
 
 
-def _labelme(islands: Islands, image: InputImage, path: Path) -> bytes:
+def _labelme(islands: Islands, label: str, image: InputImage, path: Path) -> bytes:
     shapes = [
         {
-            "label": LABEL,
+            "label": label,
             "points": inset(piece).tolist(),
             "group_id": number,
             "description": "",
@@ -112,12 +119,12 @@ def _seen_from(folder: Path, image: Path) -> str:
         return image.name
 
 
-def _geojson(islands: Islands, image: InputImage, _: Path) -> bytes:
+def _geojson(islands: Islands, label: str, image: InputImage, _: Path) -> bytes:
     features = [
         {
             "type": "Feature",
             "geometry": json.loads(shapely.to_geojson(island)),
-            "properties": {"objectType": "annotation", "name": str(number), "classification": {"name": LABEL}},
+            "properties": {"objectType": "annotation", "name": str(number), "classification": {"name": label}},
         }
         for number, island in islands.items()
     ]
@@ -129,7 +136,7 @@ def _json(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode()
 
 
-def _imagej(islands: Islands, _: InputImage, __: Path) -> bytes:
+def _imagej(islands: Islands, *_: object) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, island in islands.items():
@@ -156,7 +163,7 @@ def _roi(name: str, island: Any) -> bytes:
 
 
 COCO = "coco"
-WRITERS: dict[str, tuple[str, Callable[[Islands, InputImage, Path], bytes]]] = {
+WRITERS: dict[str, tuple[str, Callable[[Islands, str, InputImage, Path], bytes]]] = {
     "labelme": (".json", _labelme),
     "geojson": (".geojson", _geojson),
     "imagej": (".zip", _imagej),

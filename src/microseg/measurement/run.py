@@ -60,7 +60,8 @@ def _run(request: Request, partial_output: PartialOutput) -> Results:
             changes = change_table(earlier, results.fields, stems, partial_output.folder, scaled=scaled)
             results = replace(results, changes=changes)
         if request.outlines:
-            write_outlines(partial_output.folder, intake.images, request.outlines)
+            classes = source.model.card.foreground if source.model else request.foreground
+            write_outlines(partial_output.folder, intake.images, request.outlines, *(classes or ())[:1])
         _write_tables(partial_output, results)
         partial_output.finish()
     return results

@@ -1,8 +1,8 @@
 """Reading GeoJSON as QuPath exports it, one file for each micrograph: features with polygons or multipolygons.
 
 The file is a FeatureCollection, a list of features, or one feature, whose class is the name of its classification:
-https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. The format knows no size; that in
-the files of `microseg segment` is checked.
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Without any classification there
+are no classes. The format knows no size; that in the files of `microseg segment` is checked.
 """
 
 import json
@@ -31,6 +31,11 @@ class _Feature(Model):
     geometry: dict[str, Any]
     properties: _Properties | None = None
 
+    @property
+    def label(self) -> str | None:
+        classification = self.properties and self.properties.classification
+        return classification.name if classification else None
+
 
 class _Collection(Model):
     features: list[_Feature]
@@ -53,11 +58,12 @@ def read_geojson(path: Path, content: Any) -> OutlineFile:
         file = _Collection.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: {complaint(error)}; export it again") from None
+    without_class = UNCLASSIFIED if any(feature.label for feature in file.features) else None
     shapes = []
     for number, feature in enumerate(file.features):
-        classification = (feature.properties or _Properties()).classification or _Classification()
         place = f"{path.as_posix()}, features.{number}"
-        shapes.append(Shape(place, "", classification.name, _outlines(place, feature.geometry), has_rings=True))
+        outlines = _outlines(place, feature.geometry)
+        shapes.append(Shape(place, "", feature.label or without_class, outlines, has_rings=True))
     size = (file.height, file.width) if file.height is not None and file.width is not None else None
     return OutlineFile(path, file.image, size, shapes)
 

@@ -52,7 +52,7 @@ class Shape:
     Attributes:
         place: where the file holds it.
         image: the name of its micrograph in the user's folder; that of the file if there is no such micrograph.
-        label: the name of its class.
+        label: the name of its class; None where the annotations have no classes, and all are foreground.
         outlines: its polygons; none for a shape without area.
         mask: returns its mask (height, width) instead, or raises an InputError.
         has_rings: whether the format says that a polygon inside another one is a hole.
@@ -60,7 +60,7 @@ class Shape:
 
     place: str
     image: str
-    label: str
+    label: str | None
     outlines: tuple[Outline, ...] = ()
     mask: Callable[[], Mask] | None = None
     has_rings: bool = False
@@ -164,10 +164,11 @@ def shape_lines(
         )
     if not shapes:
         raise InputError(f"{path}: holds no annotation; outline some islands")
-    labels = sorted({shape.label for shape in shapes})
+    labels = sorted({shape.label for shape in shapes if shape.label is not None})
     classes = partial(_classes, shapes, labels, micrographs)
-    chosen = choose_classes(path, foreground, labels, classes, "annotation", micrographs.option("foreground"))
-    islands = [shape for shape in shapes if shape.label in chosen]
+    option = micrographs.option("foreground")
+    chosen = choose_classes(path, foreground, labels, classes, "annotation", option) if labels else ()
+    islands = [shape for shape in shapes if shape.label is None or shape.label in chosen]
     polygonized = map_in_processes(partial(_lines_of_shape, micrographs), islands, "polygonizing annotations")
     without_pixels: list[str] = []
     with_holes: list[str] = []

@@ -2,7 +2,7 @@
 
 ImageJ's coordinates begin at the outer corner of the top left pixel, and a pixel belongs to a selection if its
 center lies inside: https://imagej.net/ij/developer/source/ij/process/PolygonFiller.java.html. Selections have no
-class; the sets know no size.
+class, and the sets know no size.
 """
 
 import struct
@@ -17,7 +17,6 @@ from microseg.common.errors import InputError
 from microseg.sources.outlines import Outline, OutlineFile, Shape, ellipse
 
 SUFFIXES = frozenset({".zip", ".roi"})
-LABEL = "selection"
 
 
 def read_rois(path: Path, _: Any = None) -> OutlineFile:
@@ -32,7 +31,7 @@ def read_rois(path: Path, _: Any = None) -> OutlineFile:
     except damages as error:
         raise InputError(f"{path}: not a ROI set of ImageJ ({error}); save the selections again") from None
     shapes = [
-        Shape(f"{path.as_posix()}, {roi.name or number}", "", LABEL, one, has_rings=True)
+        Shape(f"{path.as_posix()}, {roi.name or number}", "", None, one, has_rings=True)
         for number, (roi, one) in enumerate(zip(rois, outlines, strict=True))
     ]
     return OutlineFile(path, None, None, shapes)

@@ -12,7 +12,7 @@ from microseg.annotations.quality import annotation_metrics, annotation_tables, 
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
-from microseg.micrographs.images import image_sizes, repeated_images
+from microseg.micrographs.images import image_sizes
 from microseg.micrographs.line_map import read_line_map
 from microseg.micrographs.metadata import read_metadata
 from microseg.plotting import save_figure
@@ -26,9 +26,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     about = arguments.raw / "metadata.csv"
     metadata = read_metadata(about) if about.is_file() else None
     sizes = image_sizes(arguments.raw / "images")
-    images = [mask.img_name for mask in masks if mask.img_name in sizes]
-    repeated = repeated_images(arguments.raw / "images", images)
-    checked = check_annotations(masks, unusable, sizes, metadata, repeated)
+    checked = check_annotations(masks, unusable, sizes, metadata)
     refuse_invalid(checked.issues, params.parse_csv.on_invalid, line_map)
     refuse_emptiness(checked.masks, line_map)
     metrics = annotation_metrics(checked)

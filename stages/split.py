@@ -6,12 +6,15 @@ import argparse
 import logging
 from functools import partial
 
+from microseg.annotations.issues import Issue, count, write_issues
 from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
+from microseg.common.errors import InputError
 from microseg.common.files import write_json
 from microseg.common.params import Params
 from microseg.micrographs.images import repeated_images
 from microseg.micrographs.metadata import group_name, values_of
+from microseg.micrographs.overlaps import look_at, overlap_message, overlapping_images
 from microseg.splits import (
     Fold,
     draw_beside,
@@ -24,13 +27,16 @@ from microseg.splits import (
     write_split,
 )
 
+REPEATED, OVERLAPPING = "repeated_image", "overlapping_image"
+
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
-    """Write the split and the sizes of training, validation and test set."""
+    """Write the split, the sizes of training, validation and test set, and what shows the same place."""
     masks = read_polygons(arguments.polygons)
     images = [mask.img_name for mask in masks]
     metadata = arguments.raw / "metadata.csv"
-    copies = repeated_images(arguments.raw / "images", images)
+    looks = look_at(arguments.raw / "images", images)
+    copies = repeated_images({image: look.digest for image, look in looks.items()})
     settings, seed = params.split, params.seed
     column = settings.from_column or settings.fold_column
     named = values_of(metadata, images, [column]) if column else {}
@@ -55,10 +61,25 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         rows = draw_beside(images_of_fold(groups, islands, fold, seed), groups, draw)
     else:
         rows = draw(groups, test_size=settings.test_size)
+    sides = {row.image: row.split for row in rows}
+    if settings.fold_column is not None:
+        sides = {image: value_of[image] for image in sides}
+    elif settings.folds is not None:  # what is on one side for this fold may be on two for another
+        sides = {row.image: row.group or row.image for row in rows}
+    pairs = overlapping_images(looks, sides)
+    if pairs and not settings.allow_overlap:
+        raise InputError(overlap_message(pairs))
+    issues = [
+        Issue(REPEATED, image, None, f"the same pixels as {first}; both stay in one split")
+        for first, *others in copies
+        for image in others
+    ]
+    issues += [Issue(OVERLAPPING, second, None, f"shows the same place as {first}") for first, second in pairs]
     sizes = split_sizes(rows)
     logging.info("split: %s", ", ".join(f"{size} {split}" for split, size in sizes.items()))
     write_split(arguments.split, rows)
-    write_json(arguments.metrics, sizes)
+    write_json(arguments.metrics, sizes | {"issues": count(issues, (REPEATED, OVERLAPPING))})
+    write_issues(arguments.findings, issues, lambda _: None)
 
 
 if __name__ == "__main__":
@@ -70,5 +91,6 @@ if __name__ == "__main__":
             "raw": "the raw dataset: its micrographs, and metadata.csv for the columns of the section split",
             "split": "the split to write, data/split.csv",
             "metrics": "the numbers of micrographs to write, reports/split.json",
+            "findings": "the list of issues to write, reports/split_issues.csv",
         },
     )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from microseg.annotations.masks import create_binary_mask
 from microseg.annotations.polygons import AnnotatedPolygon, ImageMask
-from microseg.micrographs.images import read_mask
+from microseg.micrographs.images import read_mask, write_micrograph
 from microseg.splits import read_split
 
 from dataset_forms import write_coco_form, write_csv_form, write_images
@@ -31,7 +31,8 @@ COMMANDS = {
     "parse_csv": "--raw raw --polygons polygons.jsonl --metrics annotations.json --findings issues.csv --plots p",
     "rasterize_masks": "--images raw/images --polygons polygons.jsonl --masks masks --metrics masks.json "
     "--findings overlaps.csv --plots q",
-    "split": "--polygons polygons.jsonl --raw raw --split split.csv --metrics split.json",
+    "split": "--polygons polygons.jsonl --raw raw --split split.csv --metrics split.json "
+    "--findings split_issues.csv",
 }
 INTAKE = ("download", "parse_csv", "rasterize_masks")
 
@@ -177,7 +178,6 @@ def test_a_picture_under_two_names_is_listed_and_stays_on_one_side(workplace):
     # The same pixels in a file of other bytes.
     Image.open(workplace / "mine/images/3.png").save(workplace / "mine/images/8.png", compress_level=9)
     assert run_stages(workplace, *INTAKE) is None
-    assert read_issues(workplace / "issues.csv") == [("repeated_image", "8.png", "")]
     for seed in range(3):
         set_params(workplace, {"seed": seed, "split.test_size": 4})
         assert run_stages(workplace, "split") is None
@@ -186,3 +186,31 @@ def test_a_picture_under_two_names_is_listed_and_stays_on_one_side(workplace):
         assert {name: row.group for name, row in split_of.items() if row.group} == dict.fromkeys(
             ("3.png", "8.png"), "3.png + 8.png"
         )
+        assert read_issues(workplace / "split_issues.csv") == [("repeated_image", "8.png", "")]
+        assert json.loads((workplace / "split.json").read_text())["issues"]["repeated_image"] == 1
+
+
+def test_micrographs_that_overlap_across_the_split_are_refused_or_listed(workplace):
+    names = [f"{number}.png" for number in range(6)]
+    shutil.rmtree(workplace / "mine")
+    (workplace / "mine/images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (96, 128), np.uint8) for _ in range(5)]
+    for name, picture in zip(names, [*pictures, np.rot90(pictures[0]).copy()], strict=True):
+        write_micrograph(workplace / "mine/images" / name, picture)
+    write_csv_form(workplace / "mine", [ImageMask(name, MASKS[0].polygons) for name in names])
+    parts = ("train", "train", "train", "train", "val", "test")
+    rows = [f"{name},{part},{number % 5}" for number, (name, part) in enumerate(zip(names, parts, strict=True))]
+    (workplace / "mine/metadata.csv").write_text("\n".join(["image_url,part,specimen", *rows]))
+    set_params(workplace, {"split.from_column": "part"})
+    complaint = run_stages(workplace, *INTAKE, "split")
+    assert complaint.startswith("split: error: 0.png and 5.png show the same place")
+    assert not (workplace / "split.csv").exists()
+    set_params(workplace, {"split.allow_overlap": True})
+    assert run_stages(workplace, "split") is None
+    assert read_issues(workplace / "split_issues.csv") == [("overlapping_image", "5.png", "")]
+    folds = {"split.allow_overlap": False, "split.from_column": None, "split.folds": 3, "split.test_size": 0}
+    set_params(workplace, folds)
+    assert "0.png and 5.png show the same place" in run_stages(workplace, "split")
+    set_params(workplace, {"split.group_by": ["specimen"]})
+    assert run_stages(workplace, "split") is None

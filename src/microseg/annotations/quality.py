@@ -19,7 +19,6 @@ KINDS = (
     OUTSIDE,
     "image_without_polygon",
     "image_without_metadata",
-    "repeated_image",
     "repeated_polygon",
     "out_of_bounds",
     "self_intersecting",
@@ -75,7 +74,6 @@ def check_annotations(
     unusable: Sequence[Issue],
     sizes: Mapping[str, tuple[int, int]],
     described: Collection[str] | None,
-    repeated: Sequence[Sequence[str]] = (),
 ) -> CheckedAnnotations:
     """Find all issues of the annotations.
 
@@ -86,7 +84,6 @@ def check_annotations(
         unusable: the other lines.
         sizes: height and width of every image.
         described: the images that metadata.csv names; None if there is no such table.
-        repeated: the names of each picture that has several.
     """
     issues = [*unusable]
     issues += [issue for mask in masks for issue in find_misplaced(mask, sizes)]
@@ -95,11 +92,6 @@ def check_annotations(
     issues += _odd_shapes(usable, shapes)
     issues += [issue for mask in usable for issue in _odd_positions(mask, *sizes[mask.img_name])]
     issues += _unpaired(masks, usable, sizes, described)
-    issues += [
-        Issue("repeated_image", image, None, f"the same pixels as {first}; both stay in one split")
-        for first, *others in repeated
-        for image in others
-    ]
     return CheckedAnnotations(usable, shapes, issues)
 
 

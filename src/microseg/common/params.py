@@ -99,6 +99,7 @@ class SplitParams(Section):
     fold: NonNegative
     fold_column: str | None
     from_column: str | None
+    allow_overlap: bool
 
     def problems(self) -> Iterator[str]:
         """Yield fractions of 1 and more, and methods of splitting that exclude each other."""

@@ -26,6 +26,7 @@ NO_EFFECT = {
         "download.manual_dir",
         "download.mirrors",
         "rasterize_masks.examples",
+        "split.allow_overlap",
         "predict.subset",
         "evaluate.examples",
     ),

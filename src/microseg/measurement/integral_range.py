@@ -10,7 +10,8 @@ the degrees of freedom of a spectral density at frequency 0 (Priestley, Spectral
 section 6.2): the number of discs with all the distances that were integrated over which the area holds.
 
 The structure is taken to be homogeneous over the specimen: one field says nothing of other places. In simulations
-(benchmarks/coverage_of_single_fields.py) the intervals contain the true value in 93 to 98 of 100 cases.
+(benchmarks/coverage_of_single_fields.py) the intervals contain the true value in 93 to 98 of 100 cases where most
+fields of the kind have one.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -80,11 +80,11 @@ def _digest_of_file(folder: Path, image: str) -> str:
     return pixel_digest(read_micrograph(folder / image))
 
 
-def repeated_images(folder: Path, images: Sequence[str]) -> list[list[str]]:
-    """Return the names of each picture that stands in a folder under several of the names `images`, sorted."""
+def repeated_images(digests: Mapping[str, str]) -> list[list[str]]:
+    """Return the names of each picture that stands under several, sorted; `digests` as of `pixel_digests`."""
     names: dict[str, list[str]] = {}
-    for image, digest in pixel_digests(folder, sorted(images)).items():
-        names.setdefault(digest, []).append(image)
+    for image in sorted(digests):
+        names.setdefault(digests[image], []).append(image)
     return [same for same in names.values() if len(same) > 1]
 
 

@@ -21,7 +21,7 @@ from microseg.micrographs.conversion import Scale, Scales, count_values, read_gr
 from microseg.micrographs.decoding import stored_size
 from microseg.micrographs.folders import ImageNames, list_images, walk_files
 from microseg.micrographs.headers import read_header
-from microseg.micrographs.images import repeated_images, write_micrograph
+from microseg.micrographs.images import pixel_digests, repeated_images, write_micrograph
 from microseg.micrographs.line_map import LineMap, write_line_map
 from microseg.micrographs.metadata import IMAGE_COLUMN, PIXEL_SIZE_COLUMN, SPECIMEN_COLUMN
 from microseg.sources.any_form import SUFFIXES, outline_lines, read_outlines
@@ -172,9 +172,9 @@ def _new_name(name: str, path: Path, taken: dict[str, Path]) -> str:
 
 
 def _refuse_copies(images: Path, contents: Sequence[_Content]) -> None:
-    """Refuse pictures that two folders have under different names; within a folder, parse_csv reports them."""
+    """Refuse pictures that two folders have under different names; within a folder, split reports them."""
     origins = {name: (content.folder, path) for content in contents for name, path in content.images}
-    for names in repeated_images(images, list(origins)):
+    for names in repeated_images(pixel_digests(images, list(origins))):
         (folder, path), *others = (origins[name] for name in names)
         for other_folder, other in others:
             if other_folder != folder:

@@ -24,7 +24,7 @@ def test_the_interval_is_that_of_the_mask_in_units_of_the_specimen(request_for, 
     assert row["area_for_10_percent_um2"] == pytest.approx(0.25 * found.area_for(0.1))
     page = (results.request.output / "report.html").read_text(encoding="utf-8")
     assert (
-        "n = 1 field: too few for a result, measure at least 5. Where it was looked at, A<sub>A</sub> = " in page
+        "n = 1 field: too few for a result, measure at least 5. Where measured, A<sub>A</sub> = " in page
     )
     assert "speaks of the place that was looked at" in page
 
@@ -36,4 +36,4 @@ def test_where_islands_are_few_the_reason_stands_in_place_of_an_interval(request
     assert row["reason"] == "fewer than about 10 independent islands"
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "no interval: fewer than about 10 independent islands" in page
-    assert "Where it was looked at" not in page
+    assert "Where measured" not in page

@@ -139,7 +139,7 @@ def headlines(results: Results) -> list[dict[str, str]]:
         for row in results.few_fields.to_dict("records"):
             if not row["reason"]:
                 interval = with_interval(*(100 * row[name] for name in ("area_fraction", "low", "high")))
-                texts[row["specimen"]] += f". Where it was looked at, A_A = {interval} % (95 %)"
+                texts[row["specimen"]] += f". Where measured, A_A = {interval} % (95 %)"
     return [{"specimen": str(specimen), "text": text} for specimen, text in texts.items()]
 
 

@@ -23,9 +23,7 @@ def test_the_interval_is_that_of_the_mask_in_units_of_the_specimen(request_for, 
     assert row["integral_range_um2"] == pytest.approx(0.25 * found.integral_range_px2)
     assert row["area_for_10_percent_um2"] == pytest.approx(0.25 * found.area_for(0.1))
     page = (results.request.output / "report.html").read_text(encoding="utf-8")
-    assert (
-        "n = 1 field: too few for a result, measure at least 5. Where measured, A<sub>A</sub> = " in page
-    )
+    assert "n = 1 field: too few for a result, measure at least 5. Where measured, A<sub>A</sub> = " in page
     assert "speaks of the place that was looked at" in page
 
 

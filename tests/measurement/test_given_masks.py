@@ -131,9 +131,18 @@ def test_masks_of_another_size_or_of_no_micrograph_are_refused(measure, tmp_path
 
 
 def test_outlines_of_a_picture_that_is_not_there_are_refused(measure, tmp_path):
-    for content in (LABELME | {"imagePath": "c.png"}, json.loads(json.dumps(COCO).replace("a.png", "c.png"))):
+    for content, message in (
+        (
+            LABELME | {"imagePath": "c.png"},
+            r"c\.json: there is no micrograph c\.png; put it there or remove the file",
+        ),
+        (
+            json.loads(json.dumps(COCO).replace("a.png", "c.png")),
+            r"c\.json, annotations\.0: c\.png is annotated, but there is no such image; correct or delete it",
+        ),
+    ):
         (tmp_path / "c.json").write_text(json.dumps(content))
-        with pytest.raises(InputError, match=r"there is no micrograph c\.png"):
+        with pytest.raises(InputError, match=message):
             measure(tmp_path / "c.json")
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         measure(tmp_path / "nowhere")

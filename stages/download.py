@@ -5,6 +5,7 @@ import bootstrap  # noqa: F401 (first: it decides which package is imported belo
 import argparse
 from pathlib import Path
 
+from microseg.annotations.review import copy_review
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder
 from microseg.common.params import DownloadParams, Params
@@ -14,6 +15,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     """Write the raw dataset of the chosen source."""
     with output_folder(arguments.output) as raw:
         write_dataset(raw, arguments.folder, params.download, params.seed)
+        copy_review(arguments.folder, raw)
 
 
 def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) -> None:
@@ -24,10 +26,11 @@ def write_dataset(raw: Path, folder: Path, download: DownloadParams, seed: int) 
 
             write_synthetic(raw, download.synthetic, seed)
         case "folder":
-            from microseg.sources.folder import write_folder
+            from microseg.sources.folder import annotated_folders, write_folder
             from microseg.sources.tracked import require_tracked
 
-            require_tracked(folder)
+            for one in dict.fromkeys([folder, *annotated_folders(folder)]):
+                require_tracked(one)
             write_folder(raw, folder, download.crop_bottom, download.foreground, download.mask_suffix)
         case "published":
             from microseg.sources.published import write_published

@@ -9,6 +9,7 @@ from microseg.annotations.figures import annotation_figures
 from microseg.annotations.issues import refuse_emptiness, refuse_invalid, write_issues
 from microseg.annotations.polygons import scan_annotations, write_polygons
 from microseg.annotations.quality import annotation_metrics, annotation_tables, check_annotations
+from microseg.annotations.review import reviewed
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.params import Params
@@ -23,6 +24,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     table = arguments.raw / "annotations.csv"
     line_map = read_line_map(table)
     masks, unusable = scan_annotations(table, line_map)
+    masks, line_map = reviewed(masks, unusable, table, line_map)
     about = arguments.raw / "metadata.csv"
     metadata = read_metadata(about) if about.is_file() else None
     sizes = image_sizes(arguments.raw / "images")

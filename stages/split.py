@@ -5,6 +5,7 @@ import bootstrap  # noqa: F401 (first: it decides which package is imported belo
 import argparse
 import logging
 from functools import partial
+from operator import attrgetter
 
 from microseg.annotations.issues import Issue, count, write_issues
 from microseg.annotations.polygons import read_polygons
@@ -13,10 +14,12 @@ from microseg.common.errors import InputError
 from microseg.common.files import write_json
 from microseg.common.params import Params
 from microseg.micrographs.images import repeated_images
-from microseg.micrographs.metadata import group_name, values_of
+from microseg.micrographs.metadata import corrected_images, group_name, values_of
 from microseg.micrographs.overlaps import look_at, overlap_message, overlapping_images
 from microseg.splits import (
+    TRAIN,
     Fold,
+    SplitRow,
     draw_beside,
     draw_split,
     fold_of_column,
@@ -44,6 +47,11 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     columns = settings.group_by
     values = values_of(metadata, images, columns) if columns else dict.fromkeys(images, ())
     groups = join_copies({image: group_name(values[image]) for image in images}, copies)
+    corrected = [] if column else corrected_images(metadata, images)
+    # A network that has drafted an annotation scores too well on it, and so it does on others of the group.
+    known = {groups[image] for image in corrected} - {""}
+    kept = [image for image in images if image in corrected or groups[image] in known]
+    drawn = {image: group for image, group in groups.items() if image not in kept}
     draw = partial(
         draw_split,
         sample_size=settings.sample_size,
@@ -58,14 +66,19 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     elif settings.folds is not None:
         islands = {mask.img_name: len(mask) for mask in masks}
         fold = Fold(settings.fold, settings.folds)
-        rows = draw_beside(images_of_fold(groups, islands, fold, seed), groups, draw)
+        rows = draw_beside(images_of_fold(drawn, islands, fold, seed), drawn, draw)
     else:
-        rows = draw(groups, test_size=settings.test_size)
+        rows = draw(drawn, test_size=settings.test_size)
+    rows = sorted([*rows, *(SplitRow(image, TRAIN, groups[image]) for image in kept)], key=attrgetter("image"))
+    if kept:
+        logging.info(
+            "split: %d micrographs with corrected predictions, or of their groups, are for training", len(kept)
+        )
     sides = {row.image: row.split for row in rows}
     if settings.fold_column is not None:
         sides = {image: value_of[image] for image in sides}
     elif settings.folds is not None:  # what is on one side for this fold may be on two for another
-        sides = {row.image: row.group or row.image for row in rows}
+        sides = {row.image: row.group or row.image for row in rows} | dict.fromkeys(kept, TRAIN)
     pairs = overlapping_images(looks, sides)
     if pairs and not settings.allow_overlap:
         raise InputError(overlap_message(pairs))

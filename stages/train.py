@@ -10,7 +10,7 @@ from pathlib import Path
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_json
 from microseg.common.params import Params
-from microseg.micrographs.metadata import common_pixel_size
+from microseg.micrographs.metadata import common_pixel_size, corrected_images
 from microseg.micrographs.pixel_size import PixelSize
 from microseg.splits import TRAIN, VALIDATION, evaluated_split, images_of, read_split
 
@@ -36,6 +36,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, split))))
         for split in (TRAIN, VALIDATION)
     )
+    corrected = corrected_images(arguments.metadata, training.names) * (params.train.corrected_weight - 1)
+    drawn = replace(training, names=tuple(sorted([*training.names, *corrected])))
     tested = evaluated_split(rows)
     seen = seen_micrographs(arguments.encoder_weights)
     seen.refuse(arguments.images, images_of(rows, tested), tested)
@@ -45,7 +47,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     outputs = TrainingOutputs(arguments.history, arguments.validation, arguments.crops)
     state = train(
         fabric,
-        training,
+        drawn,
         validation,
         params.train,
         params.train.seed,

@@ -1,15 +1,23 @@
 """Cross-validation: which experiments it runs, out-of-fold scores, and which annotations to check first."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from microseg.annotations.masks import create_binary_mask
+from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, parse_points
+from microseg.annotations.review import reviewed
 from microseg.common.errors import InputError
+from microseg.evaluation.islands import unmatched_islands
 from microseg.experiments import crossval
 from microseg.experiments.crossval import (
+    ISLANDS_HEADER,
+    IslandToCheck,
     fold_settings,
+    island_row,
     look_here_first,
     out_of_fold,
     out_of_fold_scores,
@@ -17,6 +25,7 @@ from microseg.experiments.crossval import (
 )
 from microseg.experiments.settings import build_grid
 from microseg.micrographs.images import write_mask, write_micrograph
+from microseg.micrographs.line_map import LineMap
 
 from pipeline_files import ROOT
 
@@ -112,9 +121,36 @@ def test_the_report_has_tables_and_figures(tmp_path, monkeypatch):
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
     assert "0 annotated islands have no predicted counterpart, 3 predicted ones" in report
     assert "| b.png | 0 | invented | 12 | 50 | 40 |" in report
+    with (tmp_path / "crossval" / "islands_to_check.csv").open(newline="") as file:
+        (row, *_) = csv.DictReader(file)
+    assert (row["island"], row["verdict"]) == ("", "")
+    drawn = np.array(parse_points(row["outline"], "the outline")).reshape(-1, 2)
+    assert drawn.min(axis=0).tolist() == [50, 40]
+    assert drawn.max(axis=0).tolist() == [52, 43]
     written = {path.name for path in (tmp_path / "crossval").iterdir()}
     assert written == {
         *("scores.csv", "micrographs.csv", "report.md"),
         *("look_here_first.csv", "look_here_first.png"),
         *("islands_to_check.csv", "islands_to_check.png"),
     }
+
+
+def test_the_islands_to_check_become_a_review(tmp_path):
+    ring = [(2, 2), (30, 2), (30, 30), (2, 30), (2, 3), (6, 3), (6, 26), (26, 26), (26, 6), (2, 6)]
+    annotated = ImageMask(
+        "a.png", [AnnotatedPolygon((3, 2), ring, 2), AnnotatedPolygon((42, 42), [(40, 40), (44, 40), (40, 44)], 3)]
+    )
+    seen = ImageMask("a.png", [AnnotatedPolygon((50, 9), [(48, 8), (52, 8), (52, 12), (48, 12)])])
+    truth, predicted = (create_binary_mask(one, 60, 60) for one in (annotated, seen))
+    islands = unmatched_islands(truth, predicted)
+    rows = [dict(zip(ISLANDS_HEADER, island_row(IslandToCheck("a.png", 0, one)), strict=True)) for one in islands]
+    for row, verdict in zip(rows, ["keep", "remove", "add"], strict=True):
+        row |= {"verdict": verdict, "by": "kim", "date": "2026-11-27"}
+    with (tmp_path / "review.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ISLANDS_HEADER)
+        writer.writeheader()
+        writer.writerows(rows)
+    table = tmp_path / "annotations.csv"
+    (mask,), _ = reviewed([annotated], [], table, LineMap(table))
+    expected = create_binary_mask(ImageMask("", [annotated[0], seen[0]]), 60, 60)
+    assert np.array_equal(create_binary_mask(mask, 60, 60), expected)

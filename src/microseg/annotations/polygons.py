@@ -181,7 +181,7 @@ def _parse_line(fields: list[str], line: int, source: str | None) -> tuple[str, 
         raise ValueError(f"{_shortened(name)} is not the name of an image file")
     if not point.strip() and not polygon.strip():
         return name, None
-    center, nodes = _parse_point(point, "the point"), parse_points(polygon, "the polygon")
+    center, nodes = parse_point(point, "the point"), parse_points(polygon, "the polygon")
     if len(nodes) < 2 * FEWEST_VERTICES:
         raise ValueError(f"the polygon has {len(nodes) // 2} vertices, it needs at least {FEWEST_VERTICES}")
     return name, AnnotatedPolygon(center, np.array(nodes).reshape(-1, 2), line, source)
@@ -198,7 +198,7 @@ _LIST_FIELD = re.compile(rf" *+\[ *+(?:{_POINT}(?: *+, *+{_POINT})*)? *+\] *+")
 _WITHOUT_PARENTHESES = str.maketrans("()", "  ")
 
 
-def _parse_point(text: str, what: str) -> list[float]:
+def parse_point(text: str, what: str) -> list[float]:
     """Return the two numbers of a point; ValueError, which calls the text `what`, if it is not a point."""
     if not _POINT_FIELD.fullmatch(text):
         raise ValueError(f"{what} {_shortened(text)} is not a pair of numbers such as (627, 319)")

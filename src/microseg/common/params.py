@@ -150,6 +150,7 @@ class TrainParams(Section):
     downsample: float = Field(ge=1)
     crop_size: Annotated[int, Field(ge=16)] | None
     crops_per_micrograph: Count
+    corrected_weight: Count
     foreground_oversampling: Fraction
     batch_size: Count
     accumulate_grad_batches: Count

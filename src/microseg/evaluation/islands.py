@@ -74,11 +74,13 @@ class UnmatchedIsland:
         kind: missed (annotated only) or invented (predicted only).
         area: its pixels, at least 1.
         place: rows and columns of its bounding box.
+        pixels: where in this box it is.
     """
 
     kind: Literal["missed", "invented"]
     area: int
     place: tuple[slice, ...]
+    pixels: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def unmatched_islands(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -
     for column, (kind, islands) in enumerate(kinds):
         areas, paired = np.bincount(islands.ravel()), set(labels.pairs[:, column].tolist())
         unmatched += [
-            UnmatchedIsland(kind, int(areas[label]), place)
+            UnmatchedIsland(kind, int(areas[label]), place, islands[place] == label)
             for label, place in enumerate(ndimage.find_objects(islands), start=1)
             if label not in paired
         ]

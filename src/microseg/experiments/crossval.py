@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import shapely
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from microseg.annotations.polygonize import annotation_line, polygonize
 from microseg.annotations.polygons import read_polygons
 from microseg.common.errors import InputError
 from microseg.common.files import output_folder, write_csv
@@ -33,7 +36,11 @@ MARGIN = 32
 """Pixels shown around an island."""
 
 COLUMNS = ("image", "method", "fold", "group", "iou", "islands_found", "islands_missed", "islands_invented")
-ISLANDS_HEADER = ("image", "fold", "kind", "area", "left", "top", "width", "height")
+ISLANDS_HEADER = (
+    *("image", "fold", "kind", "area", "left", "top", "width", "height"),
+    *("island", "verdict", "by", "date", "outline"),
+)
+"""The last five are those of a review: the verdict is still to be filled in."""
 
 
 @dataclass(frozen=True)
@@ -236,9 +243,14 @@ def _score_rows(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
 
 
 def island_row(one: IslandToCheck) -> tuple[object, ...]:
-    """Return a row of ISLANDS_HEADER, with the bounding box in pixels."""
+    """Return a row of ISLANDS_HEADER: where an island is, a point of it if it is missed, or its outline."""
     rows, columns = one.island.place
+    missed = one.island.kind == "missed"
+    pixels = one.island.pixels if missed else ndimage.binary_fill_holes(one.island.pixels)
+    nodes = max(polygonize(pixels), key=lambda piece: shapely.area(shapely.polygons(piece)))
+    _, point, outline = annotation_line("", nodes + np.array([columns.start, rows.start])).split(";")
     return (
         *(one.image, one.fold, one.island.kind, one.island.area),
         *(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
+        *(point if missed else "", "", "", "", "" if missed else outline),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from microseg.common.files import write_csv
+from microseg.common.tables import read_table
 
 LINE_MAP = "line_map.csv"
 HEADER = ("table", "line", "source")
@@ -40,14 +41,16 @@ class LineMap:
 
 
 def write_line_map(folder: Path, rows: Iterable[tuple[str, int | None, str]]) -> None:
-    """Write line_map.csv into a raw dataset.
+    """Write line_map.csv into a raw dataset, or add rows to it.
 
     Args:
         folder: the raw dataset.
         rows: name of a table, a line of it (None for the table as a whole), and the place in the user's own files.
     """
-    lines = ((table, "" if line is None else line, source) for table, line, source in rows)
-    write_csv(folder / LINE_MAP, HEADER, lines)
+    path = folder / LINE_MAP
+    known = [fields for _, fields in read_table(path)[1]] if path.is_file() else []
+    lines = [(table, "" if line is None else line, source) for table, line, source in rows]
+    write_csv(path, HEADER, [*known, *lines])
 
 
 def read_line_map(table: Path) -> LineMap:

@@ -17,6 +17,9 @@ SPECIMEN_COLUMN = "specimen"
 """Of a user's own folder: the sub-folder of the image."""
 PIXEL_SIZE_COLUMN = "um_per_pixel"
 """The side of a pixel in micrometres."""
+CORRECTED_COLUMN = "corrected"
+"""Whether the annotation started from a prediction, which somebody has corrected."""
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
 COMMON_SCALE = 0.1
 """Pixel sizes that differ by less than this fraction are taken for the same."""
@@ -63,6 +66,23 @@ def values_of(path: Path, images: Sequence[str], columns: Sequence[str]) -> dict
         if image not in metadata:
             raise InputError(f"{table}: no line for the annotated image {image}; add one")
     return {image: tuple(metadata[image][column] for column in columns) for image in images}
+
+
+def corrected_images(path: Path, images: Sequence[str]) -> list[str]:
+    """Return those of `images` whose annotations are corrected predictions by the metadata at `path`.
+
+    None are where there is no such table, or no such column.
+
+    Raises:
+        InputError: as for `read_metadata`, or a value is neither true nor false.
+    """
+    metadata = read_metadata(path) if path.is_file() else {}
+    texts = {image: metadata.get(image, {}).get(CORRECTED_COLUMN, "").strip() for image in images}
+    for image, text in texts.items():
+        if text.lower() not in TRUTHS:
+            place = f"{read_line_map(path).place()}, {CORRECTED_COLUMN} of {image}"
+            raise InputError(f"{place}: {text!r} is neither true nor false; write one of them")
+    return [image for image, text in texts.items() if TRUTHS[text.lower()]]
 
 
 def common_pixel_size(path: Path, images: Sequence[str]) -> PixelSize | None:

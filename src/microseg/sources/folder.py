@@ -28,13 +28,12 @@ from microseg.sources.any_form import SUFFIXES, outline_lines, read_outlines
 from microseg.sources.mask_folder import mask_lines
 from microseg.sources.outlines import OutlineFile
 from microseg.sources.pairing import Micrographs
+from microseg.sources.tracked import CONTENT
 
 log = logging.getLogger(__name__)
 
 IMAGES, METADATA = "images", "metadata.csv"
 TABLE, JSON, ANNOTATIONS, MASKS = "annotations.csv", "annotations.json", "annotations", "masks"
-CONTENT = (IMAGES, TABLE, JSON, ANNOTATIONS, MASKS, METADATA)
-"""What is read in a folder."""
 
 Lines = Iterator[tuple[str, str]]
 """Lines of annotations.csv below its header, each with its place in the user's files."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from microseg.common.errors import InputError
 from microseg.common.params_file import read_yaml
 
-CONTENT = ("images", "annotations.csv", "annotations.json", "annotations", "masks", "metadata.csv")
+CONTENT = ("images", "annotations.csv", "annotations.json", "annotations", "masks", "metadata.csv", "review.csv")
 """What the folder source reads."""
 
 

@@ -40,7 +40,7 @@ CODE = (
 
 WITHOUT_EFFECT = {
     *("epochs", "decay_fraction", "early_stopping_patience", "checkpoint", "checkpoint_epochs"),
-    *("pixel_size_um", "num_workers", "accelerator", "precision", "encoder_weights"),
+    *("pixel_size_um", "num_workers", "accelerator", "precision", "encoder_weights", "corrected_weight"),
 }
 """Parameters that affect no epoch, or that other arguments of `fingerprint` replace.
 

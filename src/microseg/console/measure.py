@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from microseg.console.segment import add_folders, add_measurement_options, add_run_options, measure
+from microseg.console.segment import add_common_options, measure
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,6 @@ def define(parser: argparse.ArgumentParser) -> None:
         "Measure the islands of given masks or outlines, and write the same masks, tables and report as segment. "
         "Micrographs without a mask are not measured."
     )
-    add_folders(parser)
     group = parser.add_argument_group("masks")
     group.add_argument(
         "--masks",
@@ -46,8 +45,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="the micrographs with masks are a random sample of those of --compare-with, such as the one in this "
         "list of microseg next (default: %(const)s, if there is one): correct the means of all",
     )
-    add_measurement_options(parser)
-    add_run_options(parser.add_argument_group("run"))
+    add_common_options(parser)
     parser.set_defaults(run=_measure, refuse=parser.error)
 
 

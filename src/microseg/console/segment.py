@@ -12,21 +12,19 @@ def define(parser: argparse.ArgumentParser) -> None:
         "Segment every micrograph of a folder with a trained model, measure the islands, and write masks, tables "
         "and a report. Pixel sizes come from --pixel-size, else from --scales, else from the image headers."
     )
-    add_folders(parser)
     parser.add_argument(
         "--model",
         required=True,
         metavar="MODEL",
         help="the folder of a trained model, or URL#revision of a repository that has one",
     )
-    add_measurement_options(parser)
     _add_prediction_options(parser.add_argument_group("prediction"))
-    add_run_options(parser.add_argument_group("run"))
+    add_common_options(parser)
     parser.set_defaults(run=_segment)
 
 
-def add_folders(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments for the micrographs and the results."""
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that do not depend on where masks come from."""
     parser.add_argument(
         "folder",
         type=Path,
@@ -37,11 +35,12 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
         "--output", required=True, type=Path, metavar="OUT", help="folder for the results, new or empty"
     )
 
-
-def add_measurement_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how micrographs are measured, whatever their masks come from."""
     _add_scale_options(parser.add_argument_group("scale and specimens"))
-    group = parser.add_argument_group("measurement")
+    _add_measurement_options(parser.add_argument_group("measurement"))
+    _add_run_options(parser.add_argument_group("run"))
+
+
+def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--crop-bottom",
         default="0",
@@ -122,8 +121,7 @@ class _RenamedOption(argparse.Action):
         parser.error(f"{self.option_strings[0]} is called {self.const} now")
 
 
-def add_run_options(group: argparse._ArgumentGroup) -> None:
-    """Add the options of what is written, and of interrupted runs."""
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--metrics", type=Path, metavar="FILE", help="also write the summary here, for dvc metrics")
     group.add_argument(
         "--outlines",

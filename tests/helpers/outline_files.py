@@ -44,8 +44,8 @@ def awkward_masks():
     ]
 
 
-def write_outlines_of(folder, masks, bar=0, label="island"):
-    """Write the outlines of masks 0, 1, ... in all formats, each of a micrograph with `bar` rows more."""
+def write_outlines_of(folder, masks, bar=0, label="island", formats=FORMATS):
+    """Write the outlines of masks 0, 1, ... in the given formats, each of a micrograph with `bar` rows more."""
     images = []
     for number, mask in enumerate(masks):
         _, labels = label_islands(mask, 0)
@@ -53,7 +53,7 @@ def write_outlines_of(folder, masks, bar=0, label="island"):
         imwrite(folder / f"results/labels/{number}.tif", labels.astype(np.uint16))
         path, (height, width) = folder / f"micrographs/{number}.png", mask.shape
         images.append(SimpleNamespace(name=path.name, stem=path.stem, path=path, height=height + bar, width=width))
-    write_outlines(folder / "results", images, FORMATS, label)
+    write_outlines(folder / "results", images, formats, label)
 
 
 def fill_like_labelme(shape, size):

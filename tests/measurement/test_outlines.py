@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from roifile import roiread
 
 from microseg.common.errors import InputError
-from microseg.measurement.outlines import parse_formats
+from microseg.measurement.outlines import FORMATS, parse_formats
 from microseg.measurement.run import run
 
 from outline_files import SIZE, awkward_masks, fill_like_labelme, run_imagej, write_outlines_of
@@ -115,6 +115,14 @@ def test_the_real_imagej_fills_the_rois_to_the_masks(folder, tmp_path):
     run_imagej(tmp_path, macro)
     for number in with_islands:
         assert np.array_equal(np.asarray(Image.open(tmp_path / f"{number}.png")) == 255, whole(MASKS[number]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_single_format_is_written_alone(tmp_path, name):
+    write_outlines_of(tmp_path, MASKS[:1], formats=(name,))
+    (tmp_path / "results/outlines/left_by_an_interrupted_run").mkdir()
+    write_outlines_of(tmp_path, MASKS[:1], formats=(name,))
+    assert [path.stem for path in (tmp_path / "results/outlines").iterdir()] == [name]
 
 
 def test_the_class_has_the_name_of_the_foreground(tmp_path):

@@ -47,6 +47,7 @@ def write_outlines(
         label: the name of the class, by which `download.foreground` finds corrected outlines again.
     """
     remove(results / FOLDER)  # what an interrupted run has left
+    (results / FOLDER).mkdir()
     work = partial(_write_outlines_of, results, formats, label)
     annotations = list(map_in_processes(work, images, "writing outlines"))
     if COCO in formats:

@@ -127,6 +127,11 @@ def test_who_and_when_are_needed(tmp_path, who, when, message):
         reviewed(annotated(), [], table, LineMap(table))
 
 
+def test_a_micrograph_declared_empty_has_no_island(review):
+    with pytest.raises(InputError, match=r"a\.png has no island at"):
+        review(("a.png", "(12, 12)", "remove", ""), masks=[ImageMask("a.png")])
+
+
 def test_a_table_without_the_columns_is_no_review(review):
     with pytest.raises(InputError, match=r"review\.csv, line 1: no column island; a review has image, island"):
         review(header=("image", "verdict"))

@@ -47,15 +47,8 @@ def copy_review(folder: Path, raw: Path) -> None:
         write_line_map(raw, [(REVIEW, None, (folder / REVIEW).as_posix())])
 
 
-def read_review(path: Path, first_line: int) -> list[Verdict]:
-    """Read the verdicts of a review; none if there is no such file.
-
-    The outlines count as lines of the table of annotations, from `first_line` on.
-
-    Raises:
-        InputError: the table has another header, or a verdict is unknown or incomplete, or its outline crosses
-            itself.
-    """
+def _read_review(path: Path, first_line: int) -> list[Verdict]:
+    """Read the verdicts; their outlines count as lines of the table of annotations, from `first_line` on."""
     if not path.is_file():
         return []
     line_map = read_line_map(path)
@@ -113,24 +106,17 @@ def reviewed(
 ) -> tuple[list[ImageMask], LineMap]:
     """Apply the review beside a table of annotations, if there is one, to what `scan_annotations` has read of it.
 
-    Raises:
-        InputError: as for `read_review` and `apply_review`.
-    """
-    lines = [polygon.line or 0 for mask in masks for polygon in mask.polygons] + [
-        one.line or 0 for one in unusable
-    ]
-    return apply_review(masks, read_review(table.with_name(REVIEW), max(lines, default=0) + 1), line_map)
-
-
-def apply_review(
-    masks: Sequence[ImageMask], verdicts: Sequence[Verdict], line_map: LineMap
-) -> tuple[list[ImageMask], LineMap]:
-    """Return the annotations after the review, and the map of their lines with those of the review.
+    Returns:
+        The annotations, and the map of their lines with those of the review.
 
     Raises:
-        InputError: a verdict is on a micrograph that is not annotated or an island that is not there, may be on
-            several, or there is another one on the island.
+        InputError: the review has other columns, or a verdict is unknown or incomplete, its outline crosses
+            itself, its micrograph is not annotated, its point is in no island or in several, or an earlier one is
+            on the same island.
     """
+    lines = [polygon.line or 0 for mask in masks for polygon in mask.polygons]
+    last_line = max([*lines, *(one.line or 0 for one in unusable)], default=0)
+    verdicts = _read_review(table.with_name(REVIEW), last_line + 1)
     polygons: dict[str, list[AnnotatedPolygon | None]] = {mask.img_name: [*mask.polygons] for mask in masks}
     decided: dict[tuple[str, int], str] = {}
     for one in verdicts:
@@ -147,15 +133,17 @@ def apply_review(
             raise InputError(f"{one.place}: {earlier} is a verdict on the same island; remove one of them")
         if one.verdict != "keep":
             polygons[one.image][number] = one.outline
-    reviewed = [ImageMask(name, [one for one in kept if one is not None]) for name, kept in polygons.items()]
-    lines = {one.outline.line: one.place for one in verdicts if one.outline and one.outline.line}
-    return reviewed, replace(line_map, lines={**line_map.lines, **lines})
+    places = {one.outline.line: one.place for one in verdicts if one.outline and one.outline.line}
+    return (
+        [ImageMask(name, [one for one in kept if one is not None]) for name, kept in polygons.items()],
+        replace(line_map, lines={**line_map.lines, **places}),
+    )
 
 
 def _find_island(mask: ImageMask, point: tuple[float, float], place: str) -> int:
     """Return the number of the polygon at a point, the first being 0."""
-    outlines = shapely.make_valid([shapely.polygons(polygon.nodes) for polygon in mask.polygons])
-    distances = shapely.distance(outlines, shapely.points(point))
+    outlines = [shapely.make_valid(shapely.polygons(polygon.nodes)) for polygon in mask.polygons]
+    distances = np.array([outline.distance(shapely.Point(point)) for outline in outlines])
     found = np.flatnonzero(distances <= min(TOLERANCE, distances.min(initial=np.inf)))
     named = [number for number in found.tolist() if mask[number].center == point]
     if len(found) > 1 and not named:

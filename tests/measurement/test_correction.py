@@ -90,6 +90,19 @@ def test_a_random_sample_corrects_all_fields_by_hand(correct, segmented, tmp_pat
     assert "(95 %, n = 12 fields, 4 of them corrected at random); uncorrected A<sub>A</sub> = " in page
 
 
+def test_number_per_area_is_not_corrected_where_an_island_reaches_across_a_field(correct, tmp_path):
+    (tmp_path / "edited").mkdir()
+    across = np.zeros((96, 128), np.uint8)
+    across[50] = 255
+    Image.fromarray(across).save(tmp_path / "edited/2.png")
+    table = correct({"1.png": 1, "4.png": 2, "6.png": 3}, random_sample=NEXT).corrected.set_index("quantity")
+    assert table["corrected_fields"].tolist() == [4, 4]
+    assert table["mean"].isna().tolist() == [False, True]
+    assert table["corrections_to_halve"].isna()["number_per_px2"]
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "% (95 %, n = 12 fields, 4 of them corrected at random)" in page
+
+
 def test_too_few_corrections_give_no_corrected_result(correct):
     assert correct({"1.png": 1, "4.png": 2}, random_sample=NEXT).corrected["mean"].isna().all()
 

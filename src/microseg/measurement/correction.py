@@ -169,10 +169,14 @@ def corrected_table(earlier: Earlier, fields: pd.DataFrame, *, scaled: bool) -> 
         for quantity, bounds in ESTIMATED.items():
             column, area = (column_name(one, scaled=scaled) for one in (quantity, "area_um2"))
             differences = after[column].reindex(before.index) - before[column]
-            found = difference_estimate(before[column], differences, areas=before[area], bounds=bounds)
+            here = before.index.isin(after.index)
+            found = None
+            # N_A is not defined where an island reaches across a field.
+            if before[column].notna().all() and differences[here].notna().all():
+                found = difference_estimate(before[column], differences, areas=before[area], bounds=bounds)
             mean, low, high, more = astuple(found) if found else [math.nan] * 4
             row = {"specimen": specimen, "quantity": column, "fields": len(before)}
-            row |= {"corrected_fields": int(differences.notna().sum()), "mean": mean, "low": low, "high": high}
+            row |= {"corrected_fields": int(here.sum()), "mean": mean, "low": low, "high": high}
             alone = summarize(before, quantity, scaled=scaled)
             row |= {f"uncorrected_{name}": alone[name] for name in ("mean", "low", "high")}
             rows.append(row | {"corrections_to_halve": more})

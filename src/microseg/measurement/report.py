@@ -151,7 +151,8 @@ def _corrected_headline(rows: list[dict[Any, Any]], *, scaled: bool) -> str:
     values = []
     for symbol, row in zip(("A_A", "N_A"), rows, strict=True):
         label = label_of(row["quantity"], scaled=scaled)
-        values.append(f"{symbol} = {label.interval(row['mean'], row['low'], row['high'])} {label.unit}")
+        if not math.isnan(row["mean"]):
+            values.append(f"{symbol} = {label.interval(row['mean'], row['low'], row['high'])} {label.unit}")
     alone = with_interval(*(100 * rows[0][f"uncorrected_{name}"] for name in ("mean", "low", "high")))
     text = f"Corrected: {', '.join(values)} (95 %, n = {fields} fields, {corrected} of them corrected at random)"
     return f"{text}; uncorrected A_A = {alone} %"

@@ -43,16 +43,7 @@ Rows = list[tuple[dict[str, str], str]]
 
 @dataclass(frozen=True)
 class _Content:
-    """What a folder holds.
-
-    Attributes:
-        folder: its path.
-        images: the micrographs, each with its name in the pipeline.
-        form: the file or folder of the annotations.
-        lines: the annotations.
-        columns: the columns of the metadata.
-        rows: the metadata.
-    """
+    """What a folder holds: its images by their names in the pipeline, annotations in some form, and metadata."""
 
     folder: Path
     images: list[tuple[str, Path]]

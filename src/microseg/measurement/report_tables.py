@@ -140,12 +140,13 @@ def corrected_table(results: Results) -> Table:
 
 
 def changes_tables(results: Results) -> list[Table]:
-    """Return what a correction changed: the quantities of each specimen, and the fields that it changed."""
+    """Return what a correction changed: the quantities of specimens, of many A_A alone, and the changed fields."""
     if results.earlier is None or results.changes is None:
         return []
     scaled, several, rows = results.intake.scaled, len(results.sensitivity) > 1, []
     earlier = results.earlier.fields.reset_index()
-    for quantity in results.shown_quantities:
+    shown = results.shown_quantities[: None if len(results.sensitivity) <= MOST_ROWS_A_QUANTITY else 1]
+    for quantity in shown:
         label = label_of(column_name(quantity, scaled=scaled), scaled=scaled)
         for specimen, group in results.counted.groupby("specimen", sort=False):
             before = earlier[earlier["image"].isin(group["image"])]

@@ -68,10 +68,8 @@ def mask_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the figures of the masks, each with its file name.
 
-    Args:
-        image_masks: one or more examples to show, each with one or more polygons; the first one is shown large.
-        fractions: the foreground fraction of every mask.
-        load: reads the micrograph of a given name.
+    `image_masks` are one or more examples, each with one or more polygons, of which the first is shown large;
+    `fractions` are the foreground fractions of all masks; `load` reads the micrograph of a name.
     """
     images = [load(mask.img_name) for mask in image_masks]
     sizes = [(image.shape[0], image.shape[1]) for image in images]

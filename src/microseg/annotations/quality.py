@@ -218,12 +218,7 @@ def _distribution(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, f
 def annotation_tables(
     checked: CheckedAnnotations, metadata: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]:
-    """Yield the tables behind the plots: file name, header and rows.
-
-    Args:
-        checked: the annotations.
-        metadata: the row of each image in metadata.csv, by name; empty if there is no such table.
-    """
+    """Yield the tables behind the plots: file name, header and rows; `metadata` is empty if there is none."""
     counts = Counter(len(mask) for mask in checked.masks)
     rows: list[tuple[object, ...]] = [(number, counts[number]) for number in range(max(counts) + 1)]
     yield "polygons_per_image.csv", ("islands", "micrographs"), rows
@@ -237,13 +232,9 @@ def annotation_tables(
 
 
 def group_sizes(names: Sequence[str], metadata: Mapping[str, Mapping[str, str]]) -> Groups:
-    """Count micrographs by the values of each grouping column, sorted by value.
+    """Count micrographs by the values of each grouping column, sorted by value, without those without metadata.
 
     If there are both, type and temperature are also counted together, as "type, temperature".
-
-    Args:
-        names: the micrographs to count; those without metadata are omitted.
-        metadata: the row of each image, by name.
     """
     rows = [metadata[name] for name in names if name in metadata]
     if not rows:

@@ -71,13 +71,7 @@ def write_published(
 
     Only the micrographs that the table of polygons names are unpacked. Downloads stay in the project's shared
     folder "downloads": they outlive the outputs of the stage, serve all experiments, and resume after a crash.
-
-    Args:
-        folder: the raw dataset to write.
-        mirrors: base addresses to try after the publisher's; the file name is appended.
-        manual_dir: a folder with files downloaded by hand, relative to the project; used if size and MD5 match.
-        dataset: what to download.
-        patience: how long to bear with a server.
+    `mirrors` and `manual_dir` are as in params.yaml.
 
     Raises:
         InputError: a parameter is unusable, a file cannot be downloaded (the message says how to do it by hand),

@@ -1,6 +1,8 @@
 """A dataset of several folders, each with its own form of annotations, is their union."""
 
 import csv
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from microseg.micrographs.line_map import read_line_map
 from microseg.sources.folder import annotated_folders, write_folder
 
 from dataset_forms import write_coco_form, write_csv_form, write_mask_form
+from pipeline_files import ROOT
 
 SIZE = (30, 40)
 SQUARE = AnnotatedPolygon((8, 8), [(5, 5), (12, 5), (12, 12), (5, 12)])
@@ -80,3 +83,21 @@ def test_the_same_picture_in_two_folders_is_refused(source, tmp_path):
         image.save(source / "third" / "images" / "c.bmp")
     with pytest.raises(InputError, match=r"second/images/b\.png and .*third/images/c\.bmp: the same picture"):
         write_folder(tmp_path / "raw", source, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ignored"),
+    [
+        ("corrected/images.dvc", False),
+        ("review.csv", False),
+        ("corrected/images/a.png", True),
+        ("images/a.png", True),
+    ],
+)
+def test_git_keeps_what_dvc_add_writes_in_folders_of_the_inbox(tmp_path, path, is_ignored):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    shutil.copy(ROOT / "data" / "inbox" / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    done = subprocess.run(["git", "-C", tmp_path, "check-ignore", "--quiet", path], check=False)
+    assert done.returncode == (0 if is_ignored else 1)

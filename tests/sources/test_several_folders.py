@@ -95,7 +95,7 @@ def test_the_same_picture_in_two_folders_is_refused(source, tmp_path):
     ],
 )
 def test_git_keeps_what_dvc_add_writes_in_folders_of_the_inbox(tmp_path, path, is_ignored):
-    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).touch()
     shutil.copy(ROOT / "data" / "inbox" / ".gitignore", tmp_path)
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)

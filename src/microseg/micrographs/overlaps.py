@@ -9,7 +9,7 @@ another magnification; copies of a whole micrograph in another size are found.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ AT_ONCE = 64
 ORIENTATIONS = 8
 FEWEST_FOR_COMMON, MOST_FOR_COMMON, COMMON = 10, 100, 0.25
 """Of so many micrographs of one shape, what varies by less than this fraction of the usual is the same in all."""
-LOWEST_FREQUENCY = 2
+LOWEST_FREQUENCY = 3
 """Waves that fit less often into a thumbnail are brightness, not structure."""
-FINE, COARSE = 1.0, 8.0
-"""Structure is what lies between these blurs, standard deviations in pixels of DETAIL."""
+FINE, COARSE = 1.0, 25
+"""Standard deviation of a blur, and side of the squares whose mean is brightness, in pixels of DETAIL."""
+FLAT = 128
 TILE, FEWEST_TILES = 16, 12
 """Side of the parts of an overlap, in pixels of DETAIL, and how many it has at least."""
 AGREEMENT = 0.5
@@ -81,17 +82,20 @@ def overlapping_images(looks: Mapping[str, Look], sides: Mapping[str, str]) -> l
     """
     images = sorted(sides)
     side = np.unique([sides[image] for image in images], return_inverse=True)[1]
-    details = _without_common([looks[image].thumbnail for image in images])
+    details = _structures([looks[image].thumbnail for image in images])
     scale = min(1.0, THUMBNAIL / max(max(detail.shape) for detail in details))
     forms = [[_resized(detail, scale) for detail in details]]
     if len({tuple(sorted(detail.shape)) for detail in details}) > 1:
         # In one size, whatever their own: the whole of one may be the whole of another.
         forms.append([_squared(detail, (THUMBNAIL, THUMBNAIL)) for detail in details])
     found = set()
+    is_periodic = cache(lambda number: _is_periodic(details[number]))
     for same_size, thumbnails in enumerate(forms):
         for first, second, orientation in _candidates(thumbnails, side):
+            if (first, second) in found or is_periodic(first):
+                continue
             one, other = _oriented(details[first], orientation), details[second]
-            if (first, second) not in found and _overlap(one, _squared(other, one.shape) if same_size else other):
+            if _overlap(one, _squared(other, one.shape) if same_size else other):
                 found.add((first, second))
     return [(images[first], images[second]) for first, second in sorted(found)]
 
@@ -134,21 +138,24 @@ def _candidates(thumbnails: Sequence[Grey], side: NDArray[np.intp]) -> Iterator[
                     yield first, int(others[number]), orientation
 
 
-def _without_common(pictures: Sequence[Grey]) -> list[Grey]:
-    """Return pictures that are blank where all of one shape are alike, such as in an information bar."""
+def _structures(pictures: Sequence[Grey]) -> list[Grey]:
+    """Return grey values less their local mean, FLAT for 0 and where all of a shape are alike, as in a bar."""
     alike: dict[tuple[int, ...], list[int]] = {}
     for number, picture in enumerate(pictures):
         alike.setdefault(picture.shape, []).append(number)
-    rest = list(pictures)
-    for numbers in alike.values():
+    structures = list(pictures)
+    for shape, numbers in alike.items():
+        used = np.ones(shape, np.bool_)
         if len(numbers) >= FEWEST_FOR_COMMON:
-            deviation = np.std(
-                [pictures[number] for number in numbers[:MOST_FOR_COMMON]], axis=0, dtype=np.float32
-            )
-            common = deviation < COMMON * np.median(deviation)
-            for number in numbers:
-                rest[number] = np.where(common, np.uint8(pictures[number].mean()), pictures[number])
-    return rest
+            deviation = np.std([pictures[one] for one in numbers[:MOST_FOR_COMMON]], axis=0, dtype=np.float32)
+            # Resizing has spread the outline of a bar by a few pixels.
+            used = ndimage.minimum_filter(deviation >= COMMON * np.median(deviation), 2 * NEAR + 1)
+        weight = np.maximum(ndimage.uniform_filter(used.astype(np.float32), COARSE), 1 / COARSE**2)
+        for one in numbers:
+            mean = ndimage.uniform_filter(np.where(used, pictures[one], 0).astype(np.float32), COARSE) / weight
+            rest = np.where(used, pictures[one] - mean + FLAT, FLAT)
+            structures[one] = np.clip(np.rint(rest), 0, 255).astype(np.uint8)
+    return structures
 
 
 def _only_peak(surface: NDArray[np.float32]) -> tuple[int, int] | None:
@@ -187,7 +194,7 @@ def _overlap(one: Grey, other: Grey) -> bool:
         int(axis - whole if axis >= own else axis)
         for axis, whole, own in zip(place, shape, one.shape, strict=True)
     )
-    here, there = (_structure(picture) for picture in (one, other))
+    here, there = (_blurred(picture) for picture in (one, other))
     tiles = [
         _tiles(here[max(down, 0) : down + other.shape[0], max(right, 0) : right + other.shape[1]]),
         _tiles(there[max(-down, 0) : one.shape[0] - down, max(-right, 0) : one.shape[1] - right]),
@@ -197,20 +204,20 @@ def _overlap(one: Grey, other: Grey) -> bool:
     first, second = (part - part.mean(axis=1, keepdims=True) for part in tiles)
     norms = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     agreement = np.divide((first * second).sum(axis=1), norms, out=np.zeros_like(norms), where=norms > 0)
-    return bool(np.median(agreement) >= AGREEMENT) and not _is_periodic(here)
+    return bool(np.median(agreement) >= AGREEMENT)
 
 
-def _is_periodic(structure: NDArray[np.float32]) -> bool:
+def _is_periodic(picture: Grey) -> bool:
     """Return whether a structure agrees with itself at some displacement nearly as it does at none."""
+    structure = _blurred(picture)
     shape = tuple(fft.next_fast_len(2 * length, real=True) for length in structure.shape)
     correlation = fft.irfft2(np.abs(fft.rfft2(structure, shape)) ** 2, shape)
     peaks = correlation[correlation == ndimage.maximum_filter(correlation, 2 * NEAR + 1, mode="wrap")]
     return bool(np.sort(peaks)[-2] > AGREEMENT * correlation[0, 0])
 
 
-def _structure(picture: Grey) -> NDArray[np.float32]:
-    values = picture.astype(np.float32)
-    return np.asarray(ndimage.gaussian_filter(values, FINE) - ndimage.gaussian_filter(values, COARSE))
+def _blurred(picture: Grey) -> NDArray[np.float32]:
+    return np.asarray(ndimage.gaussian_filter(picture.astype(np.float32) - FLAT, FINE))
 
 
 def _tiles(picture: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -34,17 +34,17 @@ SETTINGS = {
     "downsample": 2.0,
     "crop_size": 96,
     "batch_size": 4,
-    "epochs": 10,
+    "epochs": 30,
     "lr": 0.004,
-    "validate_every": 10,
+    "validate_every": 40,
     "checkpoint": "last",
     "num_workers": 0,
     "precision": "bf16",
     "accelerator": "cpu",
 }
 CROPS_IN_AN_EPOCH = 96
-FIRST_EPOCHS = 20
-"""The first network is trained for as long as two rounds of corrections."""
+FIRST_EPOCHS = 40
+"""Of the first network: with fewer, steps and not micrographs would limit it."""
 
 
 @dataclass(frozen=True)

@@ -122,14 +122,14 @@ def _oriented(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _candidates(thumbnails: Sequence[Grey], side: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:
     """Yield the pairs of thumbnails on different sides that correlate, with the orientation of the first one."""
     length = max(max(thumbnail.shape) for thumbnail in thumbnails)
-    shape = (length, length)
+    shape, workers = (length, length), usable_cores()
     spectra = np.stack([_spectrum(thumbnail, shape) for thumbnail in thumbnails])
     for first, thumbnail in enumerate(progress(thumbnails, "looking for overlaps", total=len(thumbnails))):
         own = np.stack([_spectrum(_oriented(thumbnail, one), shape) for one in range(ORIENTATIONS)])
         later = first + 1 + np.flatnonzero(side[first + 1 :] != side[first])
         for start in range(0, len(later), AT_ONCE):
             others = later[start : start + AT_ONCE]
-            surfaces = fft.irfft2(own[:, None] * np.conj(spectra[others]), shape, workers=usable_cores())
+            surfaces = fft.irfft2(own[:, None] * np.conj(spectra[others]), shape, workers=workers)
             peaks = surfaces.max(axis=(2, 3))
             # All amplitudes are 1, so that random phases have a standard deviation of 1 / length.
             for number in np.flatnonzero(peaks.max(axis=0) > CANDIDATE / length):

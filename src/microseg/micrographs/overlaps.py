@@ -148,12 +148,16 @@ def _structures(pictures: Sequence[Grey]) -> list[Grey]:
         used = np.ones(shape, np.bool_)
         if len(numbers) >= FEWEST_FOR_COMMON:
             deviation = np.std([pictures[one] for one in numbers[:MOST_FOR_COMMON]], axis=0, dtype=np.float32)
-            # Resizing has spread the outline of a bar by a few pixels.
-            used = ndimage.minimum_filter(deviation >= COMMON * np.median(deviation), 2 * NEAR + 1)
-        weight = np.maximum(ndimage.uniform_filter(used.astype(np.float32), COARSE), 1 / COARSE**2)
+            alone = deviation >= COMMON * np.median(deviation)
+            square = np.ones(
+                (2 * NEAR + 1, 2 * NEAR + 1), np.bool_
+            )  # closed: a bar is larger than what is alike by chance
+            used = np.asarray(ndimage.binary_closing(np.pad(alone, NEAR), square)[NEAR:-NEAR, NEAR:-NEAR])
+        # Nothing where the square reaches out of what is used: there it would follow every change of brightness.
+        whole = ndimage.uniform_filter(used.astype(np.float32), COARSE, mode="constant") > 0.999
         for one in numbers:
-            mean = ndimage.uniform_filter(np.where(used, pictures[one], 0).astype(np.float32), COARSE) / weight
-            rest = np.where(used, pictures[one] - mean + FLAT, FLAT)
+            values = pictures[one].astype(np.float32)
+            rest = np.where(whole, values - ndimage.uniform_filter(values, COARSE) + FLAT, FLAT)
             structures[one] = np.clip(np.rint(rest), 0, 255).astype(np.uint8)
     return structures
 
@@ -199,12 +203,12 @@ def _overlap(one: Grey, other: Grey) -> bool:
         _tiles(here[max(down, 0) : down + other.shape[0], max(right, 0) : right + other.shape[1]]),
         _tiles(there[max(-down, 0) : one.shape[0] - down, max(-right, 0) : one.shape[1] - right]),
     ]
-    if len(tiles[0]) < FEWEST_TILES:
-        return False
     first, second = (part - part.mean(axis=1, keepdims=True) for part in tiles)
     norms = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    agreement = np.divide((first * second).sum(axis=1), norms, out=np.zeros_like(norms), where=norms > 0)
-    return bool(np.median(agreement) >= AGREEMENT)
+    told = norms > 0
+    if np.count_nonzero(told) < FEWEST_TILES:
+        return False
+    return bool(np.median((first * second).sum(axis=1)[told] / norms[told]) >= AGREEMENT)
 
 
 def _is_periodic(picture: Grey) -> bool:

@@ -126,7 +126,7 @@ class Model:
         """Return the IoU of each of these micrographs, and how unsure the network is of it."""
         from microseg.evaluation.scores import calculate_iou
         from microseg.micrographs.images import read_mask
-        from microseg.prediction.logits import mean_entropy
+        from microseg.prediction.reliability import mean_entropy
 
         iou, uncertainty = [], []
         for name in names:

@@ -5,8 +5,9 @@ from scipy.ndimage import gaussian_filter
 from microseg.measurement.segmentation import segment
 from microseg.measurement.settings import Settings
 from microseg.network.image_statistics import entropy
-from microseg.prediction.logits import mean_entropy, probabilities, rescaled
+from microseg.prediction.logits import probabilities, rescaled
 from microseg.prediction.postprocessing import morphological_mask
+from microseg.prediction.reliability import mean_entropy
 
 
 def logits():

@@ -30,8 +30,9 @@ from microseg.micrographs.conversion import read_grey, to_8_bit
 from microseg.micrographs.images import pixel_digest, read_mask, write_mask
 from microseg.micrographs.valid_area import ValidArea, bounding_box, valid_area
 from microseg.network.image_statistics import ENTROPY, ImageStatistics, image_statistics
-from microseg.prediction.logits import LARGEST, Logits, mean_entropy, row_chunks
+from microseg.prediction.logits import LARGEST, Logits, row_chunks
 from microseg.prediction.postprocessing import morphological_mask, otsu_threshold, sigmoid_mask
+from microseg.prediction.reliability import mean_entropy
 
 THUMBNAIL_WIDTHS = ((50, 480), (200, 320))
 """The width of thumbnails in pixels, up to a number of fields: with 500 fields the report stays below 30 MB."""

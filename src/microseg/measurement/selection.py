@@ -17,7 +17,7 @@ from microseg.measurement.mask_sources import PredictedMasks
 from microseg.measurement.partial_output import PartialOutput
 from microseg.measurement.segmentation import RunContext
 from microseg.measurement.settings import Request
-from microseg.prediction.logits import mean_entropy
+from microseg.prediction.reliability import mean_entropy
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Logits, the raw output of the network for one micrograph: reading, writing, and their probabilities."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,6 @@ from scipy.special import expit
 
 from microseg.common.errors import InputError
 from microseg.common.files import output_file
-from microseg.network.image_statistics import entropy
 
 LARGEST = float(np.finfo(np.float16).max)
 ROWS_AT_A_TIME = 1024
@@ -86,9 +84,3 @@ def rescaled(logits: Logits, kind: type[WholeNumber]) -> NDArray[WholeNumber]:
     for rows in row_chunks(len(logits)):
         result[rows] = np.rint(probabilities(logits[rows]) * np.iinfo(kind).max)
     return result
-
-
-def mean_entropy(logits: Logits) -> float:
-    """Return how unsure a network is of a micrograph: the mean entropy of its pixels in bits, 0 to 1."""
-    chunks = [logits[rows] for rows in row_chunks(len(logits))]
-    return math.fsum(entropy(probabilities(chunk)) * (len(chunk) / len(logits)) for chunk in chunks)

@@ -1,5 +1,6 @@
-"""The reliability of predicted probabilities, measured against the annotated masks."""
+"""How far predicted probabilities can be trusted: their entropy, and their reliability against annotated masks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,8 @@ from microseg.common.parallel import map_in_processes
 from microseg.evaluation.calibration import CLASSES, expected_calibration_error, reliability
 from microseg.evaluation.scores import calculate_iou
 from microseg.micrographs.images import read_mask
-from microseg.prediction.logits import read_logits
+from microseg.network.image_statistics import entropy
+from microseg.prediction.logits import Logits, probabilities, read_logits, row_chunks
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,9 @@ def measure_probabilities(images: Sequence[str], logits: Path, masks: Path, thre
 def _measure(image: str, logits: Path, masks: Path, threshold: float) -> tuple[NDArray[np.float64], float]:
     values, ground_truth = read_logits(logits, image).astype(np.float32), read_mask(masks / image)
     return reliability(ground_truth, values), calculate_iou(ground_truth, values > threshold)
+
+
+def mean_entropy(logits: Logits) -> float:
+    """Return how unsure a network is of a micrograph: the mean entropy of its pixels in bits, 0 to 1."""
+    chunks = [logits[rows] for rows in row_chunks(len(logits))]
+    return math.fsum(entropy(probabilities(chunk)) * (len(chunk) / len(logits)) for chunk in chunks)

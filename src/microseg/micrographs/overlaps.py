@@ -3,8 +3,8 @@
 Overlaps are found by phase correlation (Kuglin and Hines, Proc. IEEE Int. Conf. on Cybernetics and Society, 1975)
 of thumbnails in all eight orientations, and verified at higher resolution: the overlap must agree in most of its
 parts, as brightness that falls off towards the corners, or an information bar, does not, and at one displacement
-only, as a periodic structure does not. What overlaps by less than about a quarter may stay unseen, as may crops at
-another magnification; copies of a whole micrograph in another size are found.
+only, as a periodic structure does not. What overlaps by less than a half may stay unseen, as may crops at another
+magnification; copies of a whole micrograph in another size are found.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -55,9 +55,10 @@ def test_help_comes_at_once_and_names_every_path(stage: str):
 def test_a_mistake_in_the_parameters(tmp_path: Path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("  epochs: ", "  epoch: "), encoding="utf-8")
-    done = call(
-        script_of("split"), "--polygons", "p", "--raw", "r", "--split", "s", "--metrics", "m", cwd=tmp_path
-    )
+    options = [
+        word for name in ("polygons", "raw", "split", "metrics", "findings") for word in (f"--{name}", name)
+    ]
+    done = call(script_of("split"), *options, cwd=tmp_path)
     assert done.returncode == 1
     assert "params.yaml: train.epochs: missing key" in done.stderr
     assert "params.yaml: train.epoch: unknown key; did you mean train.epochs?" in done.stderr

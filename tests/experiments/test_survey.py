@@ -5,21 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microseg.common.params import SplitParams
+from microseg.common.params_file import read_params
 from microseg.experiments.survey import best_grey_iou, lies_off_center, survey
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.splits import SplitRow, write_split
 
-PARAMS = SplitParams(
-    test_size=1,
-    sample_size=None,
-    validation_size=1,
-    validation_fold=0,
-    group_by=[],
-    folds=None,
-    fold=0,
-    from_column=None,
-)
+from pipeline_files import ROOT
+
+PARAMS = read_params(ROOT / "params.yaml").split
 
 
 def _write(folder: Path, masks: dict[str, np.ndarray], splits: dict[str, str]) -> tuple[Path, Path, Path]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from microseg.evaluation.intervals import FRACTION, NOT_NEGATIVE, mean_interval
+from microseg.evaluation.intervals import FRACTION, NOT_NEGATIVE, ratio_interval
 from microseg.measurement.difference_estimator import difference_estimate
 
 NONE = math.nan
@@ -33,7 +33,7 @@ def test_the_variance_is_that_of_double_sampling():
 def test_with_every_field_corrected_it_is_the_interval_of_the_corrected_masks():
     predicted, corrected = np.array([0.1, 0.2, 0.15, 0.3]), np.array([0.12, 0.18, 0.2, 0.25])
     found = difference_estimate(predicted, corrected - predicted)
-    expected = mean_interval(corrected, bounds=FRACTION)
+    expected = ratio_interval(corrected, np.ones(4), bounds=FRACTION)
     assert (found.value, found.low, found.high) == pytest.approx((corrected.mean(), expected.low, expected.high))
     assert found.corrections_to_halve is None
 
@@ -83,7 +83,7 @@ def test_it_covers_whatever_the_bias_of_the_model(fields: int, corrected: int, b
         predicted = true * (1 + bias + rng.normal(0, 0.2, fields))
         known = rng.permutation(fields) < corrected
         found = difference_estimate(predicted, np.where(known, true - predicted, NONE))
-        alone = mean_interval(predicted, bounds=FRACTION)
+        alone = ratio_interval(predicted, np.ones(fields), bounds=FRACTION)
         hits.append((found.low <= 0.1 <= found.high, alone.low <= 0.1 <= alone.high))
     covered, alone = (fmean(one) for one in zip(*hits, strict=True))
     assert 0.92 <= covered <= 0.98

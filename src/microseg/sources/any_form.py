@@ -87,7 +87,8 @@ def read_masks(
     lines = list(outline_lines({file: read_outlines(file) for file in files}, micrographs, foreground))
     with tempfile.TemporaryDirectory(prefix="microseg-") as folder:
         table = Path(folder, "annotations.csv")
-        table.write_text("\n".join([HEADER_LINE, *(line for line, _ in lines)]), encoding="utf-8")
+        text = "\n".join([HEADER_LINE, *(line for line, _ in lines)])
+        table.write_text(text, encoding="utf-8", newline="\n")
         line_map = LineMap(table, lines={number: place for number, (_, place) in enumerate(lines, start=2)})
         annotated, unusable = scan_annotations(table, line_map)
     for problem in unusable:

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from microseg.evaluation.intervals import FRACTION, mean_interval
+from microseg.evaluation.intervals import FRACTION, ratio_interval
 from microseg.measurement.difference_estimator import difference_estimate
 
 MEAN, VARIATION = 0.1, 0.4
@@ -40,7 +40,10 @@ def coverage(fields: int, corrected: int, bias: float, failures: float, specimen
         differences = np.full(fields, np.nan)
         chosen = rng.permutation(fields)[:corrected]
         differences[chosen] = (true - predicted)[chosen]
-        found, alone = difference_estimate(predicted, differences), mean_interval(predicted, bounds=FRACTION)
+        found, alone = (
+            difference_estimate(predicted, differences),
+            ratio_interval(predicted, np.ones_like(predicted), bounds=FRACTION),
+        )
         hits += [one is not None and one.low <= MEAN <= one.high for one in (found, alone)]
     covered, covered_alone = hits / specimens
     return float(covered), float(covered_alone)

@@ -36,8 +36,7 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         MaskedMicrographs(arguments.images, arguments.masks, tuple(sorted(images_of(rows, split))))
         for split in (TRAIN, VALIDATION)
     )
-    corrected = corrected_images(arguments.metadata, training.names) * (params.train.corrected_weight - 1)
-    drawn = replace(training, names=tuple(sorted([*training.names, *corrected])))
+    drawn = replace(training, names=weighted(training.names, arguments.metadata, params.train.corrected_weight))
     tested = evaluated_split(rows)
     seen = seen_micrographs(arguments.encoder_weights)
     seen.refuse(arguments.images, images_of(rows, tested), tested)
@@ -63,10 +62,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         with output_folder(arguments.model) as folder:
             origin = read_weights_origin(arguments.encoder_weights)
             common = (training, validation, params.train, params.train.seed, used, origin.card_entry)
-            described = describe(saved.epoch, measured.iou, *common)
             found = calibrate(fabric, weights, validation, params.train, tiling, origin.pretraining)
             card = replace(
-                described,
+                describe(saved.epoch, measured.iou, *common),
                 temperature=found.temperature,
                 best_logit=found.best_logit,
                 foreground=params.download.foreground,
@@ -77,6 +75,11 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         write_json(arguments.metrics, training_metrics(measured))
         write_json(arguments.report, training_report(state.records, saved, measured, used, fabric.device))
         outputs.write_curves(state.records)
+
+
+def weighted(training: Sequence[str], metadata: Path, weight: int) -> tuple[str, ...]:
+    """Return the training micrographs, each corrected one `weight` times, so that it gives more crops."""
+    return tuple(sorted([*training, *corrected_images(metadata, training) * (weight - 1)]))
 
 
 def pixel_size(given: float | str | None, metadata: Path, training: Sequence[str]) -> PixelSize | None:

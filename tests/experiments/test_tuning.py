@@ -45,11 +45,11 @@ class Runs:
         """Return the time, if an epoch takes a second."""
         return self.epochs
 
-    def metrics(self, experiment: Experiment, _: str) -> dict[str, float]:
-        candidate = experiment.name.split("-")[1]
-        return {
-            "validation_iou": self.scores[candidate] + int(str(experiment.values["split.validation_fold"])) / 100
-        }
+    def read(self, experiment: Experiment, file: str) -> dict[str, float]:
+        if file == tuning.TRAINING:
+            return {"seconds": float(str(experiment.values["train.epochs"]))}
+        fold = int(str(experiment.values["split.validation_fold"]))
+        return {"validation_iou": self.scores[experiment.name.split("-")[1]] + fold / 100}
 
 
 def _candidates(epochs: int, *names: str) -> list[Candidate]:
@@ -58,7 +58,7 @@ def _candidates(epochs: int, *names: str) -> list[Candidate]:
 
 def test_the_better_half_is_trained_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs({"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.6})
-    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
+    monkeypatch.setattr(tuning, "_read", runs.read)
     rounds = halve(_candidates(40, "a", "b", "c", "d"), 1, PARAMS, runs, 1000)
     assert runs.names == [
         *("tune-a-e10", "tune-b-e10", "tune-c-e10", "tune-d-e10"),
@@ -69,24 +69,52 @@ def test_the_better_half_is_trained_longer(monkeypatch: pytest.MonkeyPatch) -> N
     assert (rounds[-1][0].candidate.name, rounds[-1][0].epochs) == ("b", 40)
 
 
-def test_each_candidate_is_trained_on_every_validation_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = Runs({"a": 0.5})
-    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
-    rounds = halve(_candidates(4, "a"), 3, PARAMS, runs, 1000)
-    assert runs.names[:3] == ["tune-a-e1-v0", "tune-a-e1-v1", "tune-a-e1-v2"]
-    assert rounds[0][0].iou == pytest.approx(0.51)
-    overrides = [one.overrides for one in rounds[0][0].experiments]
-    assert overrides[1] == ("train.lr=0.002", "train.epochs=1", "split.validation_fold=1")
+def test_after_the_first_round_each_candidate_is_trained_on_every_validation_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = Runs({"a": 0.5, "b": 0.6, "c": 0.7})
+    monkeypatch.setattr(tuning, "_read", runs.read)
+    rounds = halve(_candidates(4, "a", "b", "c"), 3, PARAMS, runs, 1000)
+    assert runs.names[:6] == [
+        *("tune-a-e1-v0", "tune-b-e1-v0", "tune-c-e1-v0"),
+        *("tune-c-e2-v0", "tune-c-e2-v1", "tune-c-e2-v2"),
+    ]
+    assert [trials[0].iou for trials in rounds] == pytest.approx([0.7, 0.71, 0.71])
+    overrides = [one.overrides for one in rounds[1][0].experiments]
+    assert overrides[1] == ("train.lr=0.002", "train.epochs=2", "split.validation_fold=1")
 
 
 def test_a_round_beyond_the_budget_keeps_fewer_candidates_or_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs({"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.6, "e": 0.4, "f": 0.3})
+    monkeypatch.setattr(tuning, "_read", runs.read)
+    # The first round takes 6 x 5 s, the second 10 s for each of three candidates: of those, two fit into 55 s.
+    rounds = halve(_candidates(20, *runs.scores), 1, PARAMS, runs, 55, clock=runs.clock)
+    assert [[trial.candidate.name for trial in trials] for trials in rounds] == [
+        ["b", "c", "d", "a", "e", "f"],
+        ["b", "c"],
+    ]
+    # A second round of one candidate compares it with none: it is trained to its end, or not at all.
+    runs.epochs = 0
+    assert [len(trials) for trials in halve(_candidates(20, "a", "b"), 1, PARAMS, runs, 30, clock=runs.clock)] == [
+        2,
+        1,
+    ]
+    runs.epochs = 0
+    assert len(halve(_candidates(20, "a", "b"), 1, PARAMS, runs, 1, clock=runs.clock)) == 1
+
+
+def test_several_experiments_at_a_time_take_less_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs({"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.6})
-    monkeypatch.setattr(tuning, "_metrics", runs.metrics)
-    # The first round takes 4 x 5 s; of the second, 10 epochs each, one candidate fits into 35 s, not two.
-    rounds = halve(_candidates(20, "a", "b", "c", "d"), 1, PARAMS, runs, 35, runs.clock)
-    assert [[trial.candidate.name for trial in trials] for trials in rounds] == [["b", "c", "d", "a"], ["b"]]
-    runs.names.clear()
-    assert len(halve(_candidates(20, "a", "b"), 1, PARAMS, runs, 1, runs.clock)) == 1
+    monkeypatch.setattr(tuning, "_read", runs.read)
+    # Experiments that existed already took no time; two at a time take half of what their trainings took.
+    assert [len(trials) for trials in halve(_candidates(20, *runs.scores), 1, PARAMS, runs, 19, 2, lambda: 0)] == [
+        4,
+        2,
+        1,
+    ]
+    assert [len(trials) for trials in halve(_candidates(20, *runs.scores), 1, PARAMS, runs, 19, 1, lambda: 0)] == [
+        4
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,13 +146,23 @@ def test_where_up_and_down_differ_nothing_is_flipped_upside_down() -> None:
 
 
 def test_what_cannot_work_is_not_tried_and_says_why() -> None:
-    sixth, wide = (ROOT / "presets/candidates" / f"{name}.yaml" for name in ("lite0_sixth", "lite0_wide"))
+    sixth = ROOT / "presets/candidates/lite0_sixth.yaml"
     assert read_candidate(sixth, replace(SURVEY, island_diameter=12.0), PARAMS) == (
         "half of the islands are below 12 pixels across, specks at 1/6 of the resolution"
     )
-    assert read_candidate(wide, replace(SURVEY, shape=(400, 640)), PARAMS) == (
-        "its crops of 512 pixels are larger than the micrographs"
+    assert read_candidate(sixth, replace(SURVEY, shape=(300, 640), island_diameter=50.0), PARAMS) == (
+        "at 1/6 of the resolution the micrographs have 50 pixels"
     )
+
+
+def test_crops_larger_than_the_micrographs_are_reduced() -> None:
+    half, wide = (ROOT / "presets/candidates" / f"{name}.yaml" for name in ("lite0_half", "lite0_wide"))
+    sizes = []
+    for path in (half, wide):
+        candidate = read_candidate(path, replace(SURVEY, shape=(484, 645)), PARAMS)
+        assert isinstance(candidate, Candidate)
+        sizes.append(candidate.settings["train.crop_size"])
+    assert sizes == [224, 480]
 
 
 def test_a_candidate_with_a_wrong_value_is_named(tmp_path: Path) -> None:

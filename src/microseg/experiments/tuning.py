@@ -1,8 +1,8 @@
 """The settings that suit one's own micrographs, by successive halving of candidates.
 
-All are trained briefly, the better half of them longer, and the best of those to their end (Jamieson and
-Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016). Every training is
-an experiment, so that the same command continues after an interruption.
+All are trained briefly, the better half of them longer and on more validation sets, and the best of those to their
+end (Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016).
+Every training is an experiment, so that the same command continues after an interruption.
 """
 
 import json
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 CANDIDATES = Path("presets/candidates")
 IMAGES, MASKS, SPLIT = Path("data/raw/images"), Path("data/masks"), Path("data/split.csv")
 
-ROUNDS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
-"""The fraction of its epochs that each round trains a candidate for."""
+ROUNDS = ((Fraction(1, 4), False), (Fraction(1, 2), True), (Fraction(1), True))
+"""The fraction of its epochs that each round trains a candidate for, and whether it does so on every fold."""
 TRAINED_WITH = 10
 """Training micrographs that `train.crops_per_micrograph` of a candidate is meant for."""
 FEWEST_VALIDATION = 10
@@ -43,8 +43,11 @@ FEWEST_VALIDATION = 10
 MOST_FOLDS = 3
 SMALLEST_ISLAND = 3.0
 """The diameter, in pixels of the network's input, below which an island is a speck to it."""
+CROP_STEP, SMALLEST_CROP = 32, 64
+"""Crops too large for the micrographs are reduced to a multiple of the first, not below the second, in pixels of
+the network's input: the encoders halve it five times."""
 
-VALIDATION, EVALUATION = "metrics/train.json", "metrics/evaluation.json"
+VALIDATION, EVALUATION, TRAINING = "metrics/train.json", "metrics/evaluation.json", "reports/training.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, 
     folds = validation_folds(found)
     if dry_run:
         return _to_text(found, folds, [], [one.name for one in candidates], excluded)
-    rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds)
+    rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds, jobs)
     text = _to_text(found, folds, rounds, [], excluded)
     write_preset(output, rounds[-1][0].candidate.settings, text)
     return f"{text}\nWritten: {output}\n"
@@ -115,7 +118,7 @@ def _to_text(
     lines = ["# Settings for these micrographs", "", *(f"- {line}" for line in found.to_lines())]
     lines += [
         "",
-        f"Cross-validated: {folds} parts of the sample are the validation set in turn."
+        f"Cross-validated after the first round: {folds} parts of the sample are the validation set in turn."
         if folds > 1
         else "Chosen on the validation set.",
     ]
@@ -154,8 +157,8 @@ def write_preset(path: Path, settings: Mapping[str, object], comment: str) -> No
 def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate | str:
     """Return a candidate as it suits the micrographs, or why it cannot suit them.
 
-    The number of crops is adapted to the number of training micrographs; where up and down differ, nothing is
-    flipped upside down.
+    The number of crops is adapted to the number of training micrographs, and their size to that of the
+    micrographs; where up and down differ, nothing is flipped upside down.
 
     Raises:
         InputError: the file is not a preset, or params.yaml cannot take its values.
@@ -165,6 +168,11 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
     if params.train.crop_size is not None:
         crops = params.train.crops_per_micrograph * TRAINED_WITH / survey.train
         settings["train.crops_per_micrograph"] = max(1, round(crops))
+        largest = int(min(survey.shape) / params.train.downsample)
+        if largest < SMALLEST_CROP:
+            return f"at 1/{params.train.downsample:g} of the resolution the micrographs have {largest} pixels"
+        if params.train.crop_size > largest:
+            settings["train.crop_size"] = largest // CROP_STEP * CROP_STEP
     if survey.has_up_and_down:
         given = {"train.augment.flips": params.train.augment.flips, "predict.tta": params.predict.tta}
         settings |= {key: "hflip" for key, flips in given.items() if flips == "d4"}
@@ -174,9 +182,6 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
             f"half of the islands are below {survey.island_diameter:.0f} pixels across, specks at "
             f"1/{params.train.downsample:g} of the resolution"
         )
-    crop = (params.train.crop_size or 0) * params.train.downsample
-    if crop > min(survey.shape):
-        return f"its crops of {crop:.0f} pixels are larger than the micrographs"
     return Candidate(path.stem, settings, params.train.epochs)
 
 
@@ -202,6 +207,7 @@ def halve(
     params_path: Path,
     run: Callable[[Sequence[Experiment]], None],
     seconds: float,
+    jobs: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[list[Trial]]:
     """Train the candidates in rounds, each with the better half of the last one and more epochs.
@@ -212,34 +218,47 @@ def halve(
         params_path: the parameter file.
         run: runs experiments, unless they exist.
         seconds: the budget. A round that would exceed it keeps fewer candidates, or is left out.
+        jobs: number of experiments that `run` has at a time.
         clock: the time in seconds.
 
     Returns:
         The trials of each round, by decreasing validation IoU; at least those of the first.
     """
-    start, rates, rounds = clock(), dict.fromkeys(candidates, 0.0), list[list[Trial]]()
+    start, rounds, overhead = clock(), list[list[Trial]](), 0.0
+    rates = dict.fromkeys(candidates, 0.0)
     remaining = list(candidates)
-    for share in ROUNDS:
+    for number, (share, every_fold) in enumerate(ROUNDS, start=1):
+        used = folds if every_fold else 1
         left = seconds - (clock() - start)
-        while rounds and remaining and sum(rates[one] * _epochs(one, share) for one in remaining) > left:
+        while remaining and overhead * used * sum(rates[one] * _epochs(one, share) for one in remaining) > left:
             remaining.pop()
         if not remaining:
             log.warning("the budget ends before another round; the choice is that of the last one")
             break
-        trials = []
-        for number, candidate in enumerate(remaining, start=1):
-            epochs = _epochs(candidate, share)
-            log.info("%s: %d of %d candidates, %d epochs", candidate.name, number, len(remaining), epochs)
-            experiments = [_experiment(candidate, epochs, fold, folds, params_path) for fold in range(folds)]
-            begun = clock()
-            run(experiments)
-            rates[candidate] = (clock() - begun) / epochs
-            iou = fmean(float(_metrics(one, VALIDATION)["validation_iou"]) for one in experiments)
-            log.info("%s: validation IoU %.4f", candidate.name, iou)
-            trials.append(Trial(candidate, epochs, tuple(experiments), iou))
-        rounds.append(sorted(trials, key=lambda trial: -trial.iou))
-        remaining = [trial.candidate for trial in rounds[-1][: math.ceil(len(trials) / 2)]]
+        if rounds and len(remaining) == 1 and share < 1:
+            continue  # nothing is left to compare it with
+        planned = {
+            one: tuple(_experiment(one, _epochs(one, share), fold, folds, params_path) for fold in range(used))
+            for one in remaining
+        }
+        log.info("round %d of %d: %s", number, len(ROUNDS), ", ".join(one.name for one in remaining))
+        begun = clock()
+        run([experiment for experiments in planned.values() for experiment in experiments])
+        took = {one: sum(_read(each, TRAINING)["seconds"] for each in planned[one]) for one in remaining}
+        rates |= {one: took[one] / (used * _epochs(one, share)) for one in remaining}
+        # Experiments that existed took no time now.
+        overhead = max((clock() - begun) / sum(took.values()), 1 / jobs)
+        rounds.append(
+            sorted((_trial(one, share, planned[one]) for one in remaining), key=lambda trial: -trial.iou)
+        )
+        remaining = [trial.candidate for trial in rounds[-1][: math.ceil(len(remaining) / 2)]]
     return rounds
+
+
+def _trial(candidate: Candidate, share: Fraction, experiments: tuple[Experiment, ...]) -> Trial:
+    iou = fmean(float(_read(one, VALIDATION)["validation_iou"]) for one in experiments)
+    log.info("%s: validation IoU %.4f", candidate.name, iou)
+    return Trial(candidate, _epochs(candidate, share), experiments, iou)
 
 
 def _epochs(candidate: Candidate, share: Fraction) -> int:
@@ -253,7 +272,7 @@ def _experiment(candidate: Candidate, epochs: int, fold: int, folds: int, params
     return Experiment(name, overrides, flat_params(read_params(params_path, settings)))
 
 
-def _metrics(experiment: Experiment, file: str) -> dict[str, Any]:
+def _read(experiment: Experiment, file: str) -> dict[str, Any]:
     text = file_at(experiment_reference(head(), experiment.name), file)
     if text is None:
         raise InputError(
@@ -265,5 +284,5 @@ def _metrics(experiment: Experiment, file: str) -> dict[str, Any]:
 
 def test_scores(trial: Trial) -> dict[str, float]:
     """Return the mean IoU of a trial on the test set by method, over the validation folds."""
-    measured = [_metrics(one, EVALUATION) for one in trial.experiments]
+    measured = [_read(one, EVALUATION) for one in trial.experiments]
     return {method: fmean(one[method]["mean_iou"] for one in measured) for method in METHODS}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microseg.common.params_file import read_params
-from microseg.experiments.survey import best_grey_iou, lies_off_center, survey
+from microseg.experiments.survey import Survey, best_grey_iou, differs_from_zero, survey
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.splits import SplitRow, write_split
 
@@ -51,6 +51,32 @@ def test_the_best_threshold_of_grey_may_be_below_or_above() -> None:
     assert best_grey_iou(background, np.zeros(256, np.int64)) == 0
 
 
-@pytest.mark.parametrize(("heights", "expected"), [([0.3, 0.31, 0.29, 0.3], True), ([0.3, 0.7, 0.4, 0.6], False)])
-def test_a_layer_lies_off_center_and_islands_do_not(heights: list[float], expected: bool) -> None:
-    assert lies_off_center(heights) is expected
+def _survey_of(folder: Path, masks: dict[str, np.ndarray]) -> Survey:
+    return survey(*_write(folder, masks, dict.fromkeys(masks, "train") | {min(masks): "validation"}), PARAMS)
+
+
+def test_a_layer_lies_off_center_and_islands_do_not(tmp_path: Path) -> None:
+    for folder, tops, expected in (("layer", (40, 42, 39, 41), True), ("islands", (5, 50, 15, 40), False)):
+        (tmp_path / folder).mkdir()
+        masks = {f"{number}.png": _square(top, 12) for number, top in enumerate(tops)}
+        assert _survey_of(tmp_path / folder, masks).has_up_and_down is expected
+
+
+def test_a_bright_substrate_below_tells_up_from_down(tmp_path: Path) -> None:
+    masks = {f"{number}.png": _square(top, 12) for number, top in enumerate((16, 36, 26, 26))}
+    assert not _survey_of(tmp_path, masks).has_up_and_down
+    for number, name in enumerate(masks):
+        micrograph = np.full((64, 80), 60, np.uint8)
+        micrograph[30 + number :] = 180
+        write_micrograph(tmp_path / "images" / name, micrograph)
+    rows = [SplitRow(name, "validation" if name == "0.png" else "train", "") for name in masks]
+    write_split(tmp_path / "split.csv", rows)
+    found = survey(tmp_path / "images", tmp_path / "masks", tmp_path / "split.csv", PARAMS)
+    assert found.has_up_and_down
+
+
+def test_differs_from_zero_is_a_t_test() -> None:
+    # t = 0.1 / (0.1 / sqrt(3)) = 1.73, and 4.30 is the quantile of two degrees of freedom.
+    assert not differs_from_zero([0.0, 0.1, 0.2])
+    assert differs_from_zero([0.09, 0.1, 0.11])
+    assert not differs_from_zero([0.1, 0.1])

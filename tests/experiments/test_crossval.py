@@ -15,12 +15,14 @@ from microseg.evaluation.islands import unmatched_islands
 from microseg.experiments import crossval
 from microseg.experiments.crossval import (
     ISLANDS_HEADER,
+    OVER_FOLDS,
     IslandToCheck,
     fold_settings,
     island_row,
     look_here_first,
     out_of_fold,
     out_of_fold_scores,
+    scores_over_folds,
     write_crossval,
 )
 from microseg.experiments.settings import build_grid
@@ -87,6 +89,28 @@ def test_out_of_fold_scores_are_those_of_all_micrographs():
     assert low < 0.6 < high
 
 
+@pytest.mark.usefixtures("folds")
+def test_the_mean_over_folds_allows_for_shared_training_micrographs():
+    scores = scores_over_folds(out_of_fold(EXPERIMENTS))
+    # Pooled: 120 of 200 pixels in one fold, 60 of 100 in the other, so that nothing is left to estimate from.
+    assert scores["sigmoid", OVER_FOLDS].value == pytest.approx(0.6)
+    assert scores["sigmoid", OVER_FOLDS].interval is None
+
+
+def test_the_interval_of_the_mean_over_folds_is_that_of_nadeau_and_bengio():
+    ious = [0.6, 0.7, 0.8]
+    table = pd.concat([fold_table([f"{fold}.png"], [iou]).assign(fold=fold) for fold, iou in enumerate(ious)])
+    score = scores_over_folds(table)["sigmoid", OVER_FOLDS]
+    assert score.value == pytest.approx(0.7)
+    # Half of it without bounds: 4.303 standard errors of 0.1 x sqrt(1/3 + 1/2) = 0.0913, more than 0.3.
+    low, high = score.bounds
+    error = 0.1 * (1 / 3 + 1 / 2) ** 0.5
+    for bound in (low, high):  # where the error of a fraction puts 0.7 at the edge
+        assert abs(bound - 0.7) == pytest.approx(
+            4.3027 * error * (bound * (1 - bound) / (0.7 * 0.3)) ** 0.5, rel=1e-3
+        )
+
+
 def test_a_micrograph_in_two_folds_is_refused(folds):
     folds["1"] = fold_table(["a.png"], [0.6])
     with pytest.raises(InputError, match=r"a\.png was tested in two folds"):
@@ -119,6 +143,7 @@ def test_the_report_has_tables_and_figures(tmp_path, monkeypatch):
     report = write_crossval(out_of_fold(EXPERIMENTS), tmp_path / "crossval")
     assert "Each of 3 micrographs was predicted once" in report
     assert "| b.png | 0 | 0.300 | 1 | 0 |" in report
+    assert "| 1 | 1 | 0.6000 | 0.6000 |" in report
     assert "0 annotated islands have no predicted counterpart, 3 predicted ones" in report
     assert "| b.png | 0 | invented | 12 | 50 | 40 |" in report
     with (tmp_path / "crossval" / "islands_to_check.csv").open(newline="") as file:

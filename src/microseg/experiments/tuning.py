@@ -108,7 +108,10 @@ def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, 
 def _run_all(experiments: Sequence[Experiment], jobs: int) -> None:
     failed = run_sweep(experiments, jobs, dry_run=False)
     if failed:
-        raise InputError(f"{', '.join(failed)} failed; remove that candidate or correct it, then run tune again")
+        raise InputError(
+            f"{', '.join(failed)} failed, see above; correct the cause, or leave the candidate out of --candidates, "
+            "then run tune again"
+        )
 
 
 def _to_text(

@@ -109,8 +109,8 @@ def _run_all(experiments: Sequence[Experiment], jobs: int) -> None:
     failed = run_sweep(experiments, jobs, dry_run=False)
     if failed:
         raise InputError(
-            f"{', '.join(failed)} failed, see above; correct the cause, or leave the candidate out of --candidates, "
-            "then run tune again"
+            f"{', '.join(failed)} failed, see above; correct the cause, or leave the candidate out of "
+            "--candidates, then run tune again"
         )
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from microseg.common.params_file import read_params
-from microseg.experiments.survey import Survey, best_grey_iou, differs_from_zero, survey
+from microseg.experiments.survey import Survey, best_grey_iou, differs_from_zero, largest_radius, survey
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.splits import SplitRow, write_split
 
 from pipeline_files import ROOT
 
-PARAMS = read_params(ROOT / "params.yaml").split
+PARAMS = read_params(ROOT / "params.yaml")
 
 
 def _write(folder: Path, masks: dict[str, np.ndarray], splits: dict[str, str]) -> tuple[Path, Path, Path]:
@@ -80,3 +80,14 @@ def test_differs_from_zero_is_a_t_test() -> None:
     assert not differs_from_zero([0.0, 0.1, 0.2])
     assert differs_from_zero([0.09, 0.1, 0.11])
     assert not differs_from_zero([0.1, 0.1])
+
+
+def test_the_largest_radius_keeps_the_annotated_masks(tmp_path: Path) -> None:
+    # A square of 5 x 5 survives a disk of radius 1 less its corners (21 of 25), one of 40 x 40 any of them.
+    small, large = _square(10, 5), _square(10, 40)
+    for folder, mask, radius in (("small", small, 0), ("large", large, 3)):
+        (tmp_path / folder).mkdir()
+        assert _survey_of(tmp_path / folder, {"a.png": mask, "b.png": mask}).radius == radius
+    # An IoU of 0.98 is enough, and what comes after the first radius that is too large does not count.
+    assert largest_radius(np.array([[100, 100], [98, 100], [97, 100], [99, 100]])) == 1
+    assert largest_radius(np.array([[0, 0], [0, 0]])) == 1

@@ -27,6 +27,7 @@ SURVEY = Survey(
     island_diameter=20.0,
     grey_iou=0.5,
     has_up_and_down=False,
+    radius=3,
 )
 
 
@@ -143,6 +144,18 @@ def test_where_up_and_down_differ_nothing_is_flipped_upside_down() -> None:
     candidate = read_candidate(path, replace(SURVEY, has_up_and_down=True), PARAMS)
     assert isinstance(candidate, Candidate)
     assert candidate.settings["train.augment.flips"] == candidate.settings["predict.tta"] == "hflip"
+
+
+def test_opening_and_closing_leave_the_annotated_islands() -> None:
+    path = ROOT / "presets/candidates/unet_full.yaml"
+    kept, reduced = (read_candidate(path, replace(SURVEY, radius=radius), PARAMS) for radius in (3, 1))
+    assert isinstance(kept, Candidate)
+    assert isinstance(reduced, Candidate)
+    assert dict(reduced.settings) == {
+        **kept.settings,
+        "postprocess.opening_radius": 1,
+        "postprocess.closing_radius": 1,
+    }
 
 
 def test_what_cannot_work_is_not_tried_and_says_why() -> None:

@@ -15,13 +15,16 @@ from scipy.stats import ttest_1samp
 from skimage.measure import label, regionprops_table
 
 from microseg.common.parallel import map_in_processes
-from microseg.common.params import SplitParams
+from microseg.common.params import Params
 from microseg.micrographs.images import read_mask, read_micrograph
+from microseg.prediction.postprocessing import binary_closing, binary_opening
 from microseg.splits import TRAIN, VALIDATION, images_of, read_split, split_sizes
 
 SIGNIFICANT = 0.05
 """An error of the first kind costs a candidate half of its flips; one of the second shows it impossible layers."""
 GREY_LEVELS = 256
+KEPT = 0.98
+"""The IoU that annotated masks keep with themselves, at least, when they are opened and closed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Survey:
     """IoU of the pixels above, or below, the best grey value for all micrographs together."""
     has_up_and_down: bool
     """Whether foreground or brightness lies higher, or lower, in micrographs than chance explains."""
+    radius: int
+    """The largest radius, in pixels and up to that of params.yaml, of an opening and closing that keep the masks."""
 
     def to_lines(self) -> list[str]:
         """Return a line for each property, for people to read."""
@@ -54,17 +59,20 @@ class Survey:
             "up and down differ: nothing is flipped upside down"
             if self.has_up_and_down
             else "up and down do not differ",
+            f"opening and closing by up to {self.radius} pixels leaves the annotated masks as they are"
+            if self.radius
+            else "any opening and closing would change the annotated masks: there is none",
         ]
 
 
-def survey(images: Path, masks: Path, split: Path, params: SplitParams) -> Survey:
+def survey(images: Path, masks: Path, split: Path, params: Params) -> Survey:
     """Look at the micrographs for training and validation.
 
     Args:
         images: the folder of the micrographs, data/raw/images.
         masks: the folder of their masks, data/masks.
         split: data/split.csv.
-        params: the section split of the parameters.
+        params: those of the split and of the masks.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -72,19 +80,22 @@ def survey(images: Path, masks: Path, split: Path, params: SplitParams) -> Surve
     rows = read_split(split)
     sizes = split_sizes(rows)
     names = images_of(rows, TRAIN, VALIDATION)
-    looked_at = list(map_in_processes(partial(_look_at, images, masks), names, "looking at the micrographs"))
+    radius = max(params.postprocess.opening_radius, params.postprocess.closing_radius)
+    look = partial(_look_at, images, masks, radius)
+    looked_at = list(map_in_processes(look, names, "looking at the micrographs"))
     histograms = np.sum([one.histograms for one in looked_at], axis=0)
     diameters = np.concatenate([one.diameters for one in looked_at])
     return Survey(
         train=sizes[TRAIN],
         validation=sizes[VALIDATION],
-        can_rotate=params.from_column is None,
+        can_rotate=params.split.from_column is None,
         shape=min((one.shape for one in looked_at), key=min),
         foreground=float(histograms[1].sum() / histograms.sum()),
         island_diameter=float(np.median(diameters)) if len(diameters) else np.inf,
         grey_iou=best_grey_iou(*histograms),
         has_up_and_down=differs_from_zero([one.foreground_height for one in looked_at])
         or differs_from_zero([one.brightness_height for one in looked_at]),
+        radius=largest_radius(np.sum([one.opened for one in looked_at], axis=0)),
     )
 
 
@@ -96,10 +107,12 @@ class _Look:
     """Correlation of the foreground with the height in the micrograph, -1 to 1."""
     brightness_height: float
     """That of the grey value."""
+    opened: NDArray[np.int64]
+    """Pixels in both, and in either, of the mask and itself opened and closed, for each radius, (radii, 2)."""
     histograms: NDArray[np.int64]
 
 
-def _look_at(images: Path, masks: Path, name: str) -> _Look:
+def _look_at(images: Path, masks: Path, radius: int, name: str) -> _Look:
     micrograph, mask = read_micrograph(images / name), read_mask(masks / name)
     height, width = mask.shape
     return _Look(
@@ -107,6 +120,7 @@ def _look_at(images: Path, masks: Path, name: str) -> _Look:
         regionprops_table(label(mask), properties=["equivalent_diameter_area"])["equivalent_diameter_area"],
         _correlation_with_height(mask),
         _correlation_with_height(micrograph),
+        np.array([_intersection_and_union(mask, one) for one in range(radius + 1)]),
         np.stack([np.bincount(micrograph[part], minlength=GREY_LEVELS) for part in (~mask, mask)]),
     )
 
@@ -123,6 +137,21 @@ def best_grey_iou(background: NDArray[np.int64], foreground: NDArray[np.int64]) 
         found, wrong = np.cumsum(foreground[order]), np.cumsum(background[order])
         best = max(best, float((found / np.maximum(foreground.sum() + wrong, 1)).max()))
     return best
+
+
+def largest_radius(opened: NDArray[np.int64]) -> int:
+    """Return the largest radius up to which masks keep an IoU of KEPT with themselves.
+
+    Args:
+        opened: pixels in both, and in either, of the masks and of themselves opened and closed, (radii, 2).
+    """
+    kept = opened[:, 0] >= KEPT * opened[:, 1]  # radius 0 always is
+    return int(np.append(kept, False).argmin()) - 1
+
+
+def _intersection_and_union(mask: NDArray[np.bool_], radius: int) -> tuple[int, int]:
+    opened = binary_closing(binary_opening(mask, radius), radius)
+    return int(np.count_nonzero(mask & opened)), int(np.count_nonzero(mask | opened))
 
 
 def differs_from_zero(correlations: Sequence[float]) -> bool:

@@ -90,7 +90,7 @@ def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, 
     chosen = sorted(CANDIDATES.glob("*.yaml")) if paths is None else list(paths)
     dvc_output("repro", "rasterize_masks", "split")
     params = read_params(PARAMS)
-    found = survey(IMAGES, MASKS, SPLIT, params.split)
+    found = survey(IMAGES, MASKS, SPLIT, params)
     read = {path: read_candidate(path, found, PARAMS) for path in chosen}
     candidates = [one for one in read.values() if isinstance(one, Candidate)]
     excluded = [f"{path.stem}: {reason}" for path, reason in read.items() if isinstance(reason, str)]
@@ -161,7 +161,8 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
     """Return a candidate as it suits the micrographs, or why it cannot suit them.
 
     The number of crops is adapted to the number of training micrographs, and their size to that of the
-    micrographs; where up and down differ, nothing is flipped upside down.
+    micrographs; where up and down differ, nothing is flipped upside down; where opening and closing would change
+    the annotated masks, their radii are smaller.
 
     Raises:
         InputError: the file is not a preset, or params.yaml cannot take its values.
@@ -179,6 +180,9 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
     if survey.has_up_and_down:
         given = {"train.augment.flips": params.train.augment.flips, "predict.tta": params.predict.tta}
         settings |= {key: "hflip" for key, flips in given.items() if flips == "d4"}
+    for key in ("opening_radius", "closing_radius"):
+        if getattr(params.postprocess, key) > survey.radius:
+            settings[f"postprocess.{key}"] = survey.radius
     params = _with(settings, path, params_path)
     if survey.island_diameter / params.train.downsample < SMALLEST_ISLAND:
         return (

@@ -46,7 +46,7 @@ class Survey:
     has_up_and_down: bool
     """Whether foreground or brightness lies higher, or lower, in micrographs than chance explains."""
     radius: int
-    """The largest radius, in pixels and up to that of params.yaml, of an opening and closing that keep the masks."""
+    """The largest radius in pixels, up to that of params.yaml, whose opening and closing keep the masks."""
 
     def to_lines(self) -> list[str]:
         """Return a line for each property, for people to read."""

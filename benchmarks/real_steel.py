@@ -19,9 +19,9 @@ are trained in turn, on the training micrographs that the stage `split` draws, a
 
 The seconds are those of steps and validations, without the start of programs; smp does not validate. Each way has
 two threads, and the trained ones a process that reads ahead. There are up to three kinds of masks: `plain` ones
-(probability above one half, or the threshold), `morphology` (the same opened and closed with the radii of
-params.yaml, except that the stages choose their threshold on the validation micrographs) and, of smp, `d4` (plain,
-from the mean logits of all flips and quarter turns, which ours has where its preset sets predict.tta).
+(probability above one half, or the threshold), `morphology` (opened and closed with the radii of params.yaml, of
+ours with those that tune chooses; the stages choose their threshold on the validation micrographs) and, of smp,
+`d4` (plain, from the mean logits of all flips and quarter turns, as of ours where its preset sets predict.tta).
 """
 
 import argparse
@@ -142,7 +142,7 @@ def adapted(project: Project, preset: Path, epochs: int | None) -> dict[str, obj
     """Return the settings of a preset as `microseg tune` adapts them to the micrographs."""
     params = ROOT / "params.yaml"
     images, masks, split = (project.work / path for path in (IMAGES, MASKS, SPLIT))
-    found = survey(images, masks, split, read_params(params).split)
+    found = survey(images, masks, split, read_params(params))
     candidate = read_candidate(preset, found, params)
     if isinstance(candidate, str):
         raise InputError(f"{preset}: {candidate}")

@@ -4,15 +4,16 @@ import bootstrap  # noqa: F401 (first: it decides which package is imported belo
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from microseg.annotations.polygons import read_polygons
 from microseg.common.command import run_stage
 from microseg.common.files import output_folder, write_csv, write_json
 from microseg.common.parallel import map_in_processes
-from microseg.common.params import Params
+from microseg.common.params import Accelerator, Params, Precision, PredictParams
 from microseg.evaluation import tables
 from microseg.evaluation.calibration import RELIABILITY_HEADER, Values, reliability_table
 from microseg.evaluation.metrics import (
@@ -25,13 +26,14 @@ from microseg.evaluation.metrics import (
     score_table,
     summarize_method,
 )
+from microseg.evaluation.robustness import ROBUSTNESS_HEADER, Robustness
 from microseg.evaluation.scores import digest
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.network.model_card import model_identity, read_card
 from microseg.prediction.logits import read_settings
 from microseg.prediction.postprocessing import METHODS
 from microseg.prediction.reliability import measure_probabilities
-from microseg.splits import TEST, evaluated_split, read_split
+from microseg.splits import TEST, VALIDATION, SplitRow, evaluated_split, read_split
 
 
 def main(arguments: argparse.Namespace, params: Params) -> None:
@@ -60,6 +62,9 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         if split == TEST
         else None
     )
+    perturbed = {"test": split, "validation": VALIDATION, "none": None}[params.evaluate.robustness]
+    device = (params.train.accelerator, params.train.precision)
+    robustness = measure_perturbed(arguments, rows, perturbed, settings, *device) if perturbed else None
     write_json(arguments.metrics, headline_metrics(summaries))
     dataset = {
         "source": params.download.source,
@@ -71,6 +76,8 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
     report = report_of(measured, summaries)
     if probabilities:
         report["calibration"] = probabilities.metrics()
+    if robustness:
+        report["robustness"] = robustness.metrics()
     made_with = {"settings": settings, "model": model_identity(card)}
     with output_folder(arguments.report) as folder:
         write_json(folder / "evaluation.json", {"dataset": dataset, **report, **made_with})
@@ -78,7 +85,39 @@ def main(arguments: argparse.Namespace, params: Params) -> None:
         write_tables(folder, measured)
         if probabilities:
             write_csv(folder / "reliability.csv", RELIABILITY_HEADER, reliability_table(probabilities.counts))
-    write_figures(arguments, params.evaluate.examples, measured, probabilities.counts if probabilities else None)
+        if robustness:
+            write_csv(folder / "robustness.csv", ROBUSTNESS_HEADER, robustness.table())
+    counts = probabilities.counts if probabilities else None
+    write_figures(arguments, params.evaluate.examples, measured, counts, robustness)
+
+
+def measure_perturbed(
+    arguments: argparse.Namespace,
+    rows: Sequence[SplitRow],
+    split: str,
+    settings: Mapping[str, Any],
+    accelerator: Accelerator,
+    precision: Precision,
+) -> Robustness:
+    """Predict perturbed micrographs of a split with the `settings` of the predictions, and measure the masks."""
+    # Importing torch takes seconds, which only this measurement needs.
+    from microseg.network.devices import start
+    from microseg.network.inputs import MaskedMicrographs
+    from microseg.network.model_io import read_model
+    from microseg.prediction.perturbations import measure_robustness
+
+    chosen = [row for row in rows if row.split == split]
+    robustness = measure_robustness(
+        start(accelerator, precision),
+        *read_model(arguments.model),
+        MaskedMicrographs(arguments.images, arguments.masks, tuple(row.image for row in chosen)),
+        split,
+        [row.group for row in chosen],
+        PredictParams(**settings["predict"]),
+        settings["postprocess"]["sigmoid_threshold"],
+    )
+    logging.info("%s", robustness)
+    return robustness
 
 
 def write_tables(folder: Path, measured: Sequence[MeasuredMicrograph]) -> None:
@@ -97,10 +136,18 @@ def write_figures(
     examples: int,
     measured: Sequence[MeasuredMicrograph],
     probabilities: Values | None,
+    robustness: Robustness | None,
 ) -> None:
-    """Write the best and the worst masks, and the figures of IoU, islands and calibration."""
+    """Write the best and the worst masks, and the figures of IoU, islands, calibration and robustness."""
     # Not at the top: every process that measures reads this file, and none needs matplotlib.
-    from microseg.evaluation.figures import Example, example_figures, iou_figures, island_figures, plot_reliability
+    from microseg.evaluation.figures import (
+        Example,
+        example_figures,
+        iou_figures,
+        island_figures,
+        plot_reliability,
+        plot_robustness,
+    )
     from microseg.plotting import save_column_figure, save_figure
 
     def load(image: str) -> Example:
@@ -122,6 +169,8 @@ def write_figures(
             save_column_figure(figure, folder / name, vectors)
         if probabilities is not None:
             save_column_figure(plot_reliability(probabilities), folder / "reliability.png", vectors)
+        if robustness is not None:
+            save_column_figure(plot_robustness(robustness), folder / "robustness.png", vectors)
 
 
 if __name__ == "__main__":
@@ -135,7 +184,7 @@ if __name__ == "__main__":
             "masks": "the folder of annotated masks, data/masks",
             "logits": "the folder of logits, whose probabilities are measured, data/logits",
             "predictions": "the folder of predicted masks, data/predictions",
-            "model": "the folder of the trained network, whose card says where the predictions are from, models",
+            "model": "the folder of the trained network, which predicts perturbed micrographs, models",
             "metrics": "the scores to compare experiments by, the file to write, metrics/evaluation.json",
             "report": "all scores with their intervals, and tables, the folder to write, reports/evaluation",
             "examples": "the folder of best and worst masks to write, plots/examples",

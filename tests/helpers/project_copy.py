@@ -25,6 +25,7 @@ SMALL = {
     "train.batch_size": 4,
     "train.num_workers": 0,
     "evaluate.examples": 2,
+    "evaluate.robustness": "none",
 }
 
 

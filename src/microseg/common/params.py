@@ -16,6 +16,9 @@ Flips = Literal["none", "hflip", "d4"]
 FLIPS: tuple[Flips, ...] = get_args(Flips)
 """Each has all of those before it."""
 
+Precision = Literal["auto", "float32", "tf32", "bf16", "fp16"]
+Accelerator = Literal["auto", "cpu", "cuda"]
+
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -169,11 +172,11 @@ class TrainParams(Section):
     pixel_size_um: Annotated[float, Field(gt=0)] | Literal["auto"] | None
     input_normalization: Literal["zscore", "imagenet", "none"]
     augment: AugmentParams
-    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"]
+    precision: Precision
     activation_checkpointing: bool
     compile: bool
     num_workers: NonNegative | Literal["auto"]
-    accelerator: Literal["auto", "cpu", "cuda"]
+    accelerator: Accelerator
     devices: Count
     num_nodes: Count
 
@@ -254,6 +257,7 @@ class EvaluateParams(Section):
     """Parameters of the stage evaluate."""
 
     examples: int = Field(ge=1, le=20)
+    robustness: Literal["test", "validation", "none"]
 
 
 class Params(Section):

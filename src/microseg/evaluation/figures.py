@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from microseg.evaluation.calibration import Values, expected_calibration_error, reliability_table
+from microseg.evaluation.robustness import Robustness
 from microseg.evaluation.scores import MeasuredImage, calculate_iou
 from microseg.evaluation.tables import IslandClass
 from microseg.plotting import BLUE, COLUMN, SKY, ImageArray, column_style, plain, show_image
@@ -204,6 +205,21 @@ def plot_f1(f1: Sequence[tuple[float, ...]], methods: Sequence[str]) -> Figure:
             colour, marker = METHOD_COLOURS[method], MARKERS[method]
             axes.plot(thresholds, values, color=colour, marker=marker, label=method)
         axes.set(xlabel="an island is found above this IoU", ylabel="F1 of the islands", ylim=(-0.03, 1.03))
+    return figure
+
+
+def plot_robustness(robustness: Robustness) -> Figure:
+    """Show how far the mean IoU drops by each perturbation, with its interval."""
+    drops = robustness.drops
+    values = [drop.value for drop in drops.values()]
+    bounds = np.array([drop.bounds or (drop.value, drop.value) for drop in drops.values()]).T
+    with _column_figure() as (figure, axes):
+        axes.barh(list(drops), values, xerr=np.abs(bounds - values), color=SKY, capsize=2)
+        mean = robustness.drop.value
+        axes.axvline(mean, color=BLUE, linestyle=":", label=f"mean {mean:.3f}")
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(xlabel="drop of the mean IoU")
+        axes.invert_yaxis()
     return figure
 
 

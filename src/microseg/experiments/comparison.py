@@ -29,6 +29,7 @@ NO_EFFECT = {
         "split.allow_overlap",
         "predict.subset",
         "evaluate.examples",
+        "evaluate.robustness",
     ),
     *("train.checkpoint_epochs", "train.num_workers", "train.activation_checkpointing", "train.compile"),
     "train.accelerator",

@@ -19,9 +19,9 @@ from torch.distributed import DistError
 
 from microseg.common.errors import InputError
 from microseg.common.parallel import usable_cores
-from microseg.network.environment import FABRIC_PRECISION, Precision, allow_tf32, resolve_precision
+from microseg.common.params import Accelerator, Precision
+from microseg.network.environment import FABRIC_PRECISION, allow_tf32, resolve_precision
 
-Accelerator = Literal["auto", "cpu", "cuda"]
 Result = TypeVar("Result")
 
 # More workers than this read faster than one GPU trains, and take memory from the file cache of the system.

@@ -12,9 +12,8 @@ import torch
 from lightning_fabric import Fabric
 
 from microseg.common.errors import InputError
+from microseg.common.params import Precision
 from microseg.network.model_card import Environment
-
-Precision = Literal["auto", "float32", "tf32", "bf16", "fp16"]
 
 FABRIC_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "float32": "32-true",

@@ -6,8 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from microseg.common.files import output_folder, write_json
@@ -53,6 +55,25 @@ PREDICTIONS = {"d4": predict_d4, "hflip": predict_hflip, "none": predict}
 """The values of `predict.tta`."""
 
 
+def predict_micrograph(
+    fabric: Fabric, network: nn.Module, card: ModelCard, micrograph: NDArray[np.uint8], params: PredictParams
+) -> NDArray[np.float32]:
+    """Return the logits of a micrograph, both (height, width), divided by the temperature if `params` says so.
+
+    The network sees it normalized and downsampled as its `card` says.
+    """
+    inputs = fabric.to_device(network_input(micrograph, card.input_normalization, factor=card.downsample)[None])
+    with fabric.autocast():
+        logits = PREDICTIONS[params.tta](network, inputs, Tiling(params.tile_size, params.tile_overlap))
+    values: NDArray[np.float32] = upsample(logits, micrograph.shape)[0, 0].cpu().numpy()
+    return values / np.float32(temperature_of(card, params))
+
+
+def temperature_of(card: ModelCard, params: PredictParams) -> float:
+    """Return what the logits of a network are divided by."""
+    return card.temperature if params.temperature_scaling else 1.0
+
+
 def write_logits_folder(
     fabric: Fabric,
     network: Network,
@@ -65,14 +86,11 @@ def write_logits_folder(
     """Write the logits of the micrographs `names` in `images` into `folder`, distributed over the devices.
 
     The folder, which also gets SETTINGS_FILE, is replaced once all devices are done; several machines need it on a
-    shared disk. The network sees micrographs normalized and downsampled as its `card` says.
+    shared disk.
 
     Raises:
         InputError: a micrograph is missing or cannot be read, or there is not enough memory.
     """
-    predict_logits = PREDICTIONS[params.tta]
-    tiling = Tiling(params.tile_size, params.tile_overlap)
-    temperature = card.temperature if params.temperature_scaling else 1.0
     output = output_folder(folder) if fabric.is_global_zero else nullcontext(folder)
     with connected(fabric), out_of_memory_advice("prediction", PREDICTION_REMEDIES), output as own_partial:
         module = fabric.to_device(fuse_conv_bn(network))
@@ -81,15 +99,10 @@ def write_logits_folder(
         micrographs = prefetch(lambda name: read_micrograph(images / name), own_names)
         shown = progress(own_names, "logits from micrographs", shown=fabric.is_global_zero)
         for name, micrograph in zip(shown, micrographs, strict=True):
-            inputs = fabric.to_device(
-                network_input(micrograph, card.input_normalization, factor=card.downsample)[None]
-            )
-            with fabric.autocast():
-                logits = predict_logits(module, inputs, tiling)
-            logits = upsample(logits, micrograph.shape)
-            write_logits(partial, name, logits[0, 0].cpu().numpy() / temperature)
+            write_logits(partial, name, predict_micrograph(fabric, module, card, micrograph, params))
         if fabric.is_global_zero:
             # The best threshold is one of undivided logits, and is divided as they are.
+            temperature = temperature_of(card, params)
             scale = {"temperature": temperature, "best_logit": card.best_logit / temperature}
             write_json(partial / SETTINGS_FILE, {"predict": params.model_dump(), **scale})
         fabric.barrier()

@@ -1,6 +1,7 @@
 """Cross-validation: which experiments it runs, out-of-fold scores, and which annotations to check first."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_every_fold_is_an_experiment_with_its_groups_and_settings():
         assert one.values["split.group_by"] == ["type", "temperature"]
         assert one.values["train.epochs"] == 5
     assert len({one.name for one in experiments}) == 3
+
+
+@pytest.mark.parametrize("setting", ["split.folds=3", "split.fold=0", "split.group_by=[type]"])
+def test_a_setting_does_not_change_the_folds(setting):
+    with pytest.raises(
+        InputError, match=f"-S {re.escape(setting)}: is set by --folds, --fold-column or --group-by"
+    ):
+        fold_settings(5, ["temperature"], [setting])
+    assert fold_settings(5, [], ["split.group_by=[type]"])[-1] == "split.group_by=[type]"
 
 
 @pytest.mark.usefixtures("folds")

@@ -78,6 +78,14 @@ def test_equal_values_make_one_experiment() -> None:
     assert names("split.sample_size=9", "train.epochs=1", "train.lr=0.5,0.50") == ["n9-e1-lr0.5"]
 
 
+def test_what_follows_a_preset_changes_it() -> None:
+    preset = ["split.sample_size=9", "train.epochs=1", "train.lr=0.5"]
+    assert names(*preset, "train.epochs=2") == ["n9-e2-lr0.5"]
+    assert names(*preset, "train.epochs=2,3") == ["n9-e2-lr0.5", "n9-e3-lr0.5"]
+    (experiment,) = build_grid([*preset, "train.epochs=2"], PARAMS)
+    assert experiment.overrides == ("split.sample_size=9", "train.epochs=2", "train.lr=0.5")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -86,7 +94,7 @@ def test_equal_values_make_one_experiment() -> None:
         (["train.epochs=2.5"], "train.epochs: input should be a valid integer"),
         (["train.epochs"], "KEY=VALUE"),
         (["train.epochs=1,"], "KEY=VALUE"),
-        (["train.epochs=1", "train.epochs=2"], "given twice"),
+        (["train.epochs=1,2", "train.epochs=3"], "train.epochs is given twice"),
         (["split.group_by=[type"], "not a value"),
         (["download.path=a/b,a-b"], "would be called"),
     ],

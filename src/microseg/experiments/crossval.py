@@ -25,7 +25,7 @@ from microseg.evaluation.islands import UnmatchedIsland, unmatched_islands
 from microseg.experiments.comparison import IMAGE_TABLE, read_image_table
 from microseg.experiments.dvc_access import experiment_reference, fetch, head, run_git
 from microseg.experiments.paired import SCORES, sums_of
-from microseg.experiments.settings import Experiment
+from microseg.experiments.settings import Experiment, parse_setting
 from microseg.micrographs.images import read_mask, read_micrograph
 from microseg.micrographs.metadata import values_of
 from microseg.plotting import save_figure
@@ -75,9 +75,14 @@ class FoldMasks:
 
 
 def fold_settings(folds: int, group_by: Sequence[str], settings: Sequence[str]) -> list[str]:
-    """Return the settings of a sweep over all folds, followed by those of the user."""
+    """Return the settings of a sweep over all folds, followed by those of the user, which may not change them."""
     groups = [f"split.group_by=[{','.join(group_by)}]"] if group_by else []
-    return [f"split.folds={folds}", f"split.fold={','.join(map(str, range(folds)))}", *groups, *settings]
+    own = [f"split.folds={folds}", f"split.fold={','.join(map(str, range(folds)))}", *groups]
+    keys = {text.partition("=")[0] for text in own}
+    changed = next((text for text in settings if parse_setting(text)[0] in keys), None)
+    if changed:
+        raise InputError(f"-S {changed}: is set by --folds, --fold-column or --group-by; leave it out")
+    return [*own, *settings]
 
 
 def published_fold_settings(column: str, settings: Sequence[str]) -> list[str]:

@@ -38,24 +38,29 @@ class Experiment:
 def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
     """Return an experiment for each combination of the values in `settings`, such as ["train.epochs=5,10"].
 
+    Of several settings of one key, the last counts, as in `dvc exp run`: what follows a preset changes it. After
+    one with several values it is an error, since it may be meant as one more value of the sweep.
+
     The name has the sample size and the number of epochs ("n25-e20", "nall-e20"), then the other parameters that
     are swept or differ from the parameter file ("n25-e20-lr0.01").
     """
-    parsed = [parse_setting(text) for text in settings]
-    keys = [key for key, _ in parsed]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice:
-        raise InputError(f"{twice} is given twice; write all its values after one -S, as in {twice}=1,2")
+    options: dict[str, list[str]] = {}
+    for text in settings:
+        key, values_of_key = parse_setting(text)
+        if len(options.get(key, ())) > 1:
+            raise InputError(f"{key} is given twice; write all its values after one -S, as in {key}=1,2")
+        options[key] = values_of_key
     defaults = flat_params(read_params(params_path))
     experiments: dict[str, Experiment] = {}
-    for texts in itertools.product(*(values for _, values in parsed)):
-        changes = {key: parse_value(text) for key, text in zip(keys, texts, strict=True)}
+    for texts in itertools.product(*options.values()):
+        changes = {key: parse_value(text) for key, text in zip(options, texts, strict=True)}
         values = flat_params(read_params(params_path, changes))
-        named = [key for key, options in parsed if len(options) > 1 or values[key] != defaults[key]]
-        overrides = tuple(f"{key}={text}" for key, text in zip(keys, texts, strict=True))
+        named = [key for key, choices in options.items() if len(choices) > 1 or values[key] != defaults[key]]
+        overrides = tuple(f"{key}={text}" for key, text in zip(options, texts, strict=True))
         experiment = Experiment(experiment_name(values, named), overrides, values)
         known = experiments.setdefault(experiment.name, experiment)
         if known.values != values:
+            keys = list(options)
             raise InputError(f"two experiments would be called {known.name}; sweep over one of {keys} at a time")
     return list(experiments.values())
 

@@ -1,13 +1,19 @@
 """Which micrographs to correct next: the most uncertain ones, and a random sample of all."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from microseg.common.errors import InputError
+from microseg.common.files import write_json
 from microseg.console.program import main
+from microseg.measurement.predictor import Predictor
 from microseg.measurement.selection import Selected, select, write_next
+from microseg.network.image_statistics import ImageStatistics
 
 UNCERTAINTY = {f"{number}.png": number / 100 for number in range(20)}
 
@@ -80,3 +86,22 @@ def test_the_command_lists_them(request_for, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main([*given, "--random", "-1"])
     assert end.value.code == 2
+
+
+def test_the_network_sees_micrographs_as_segment_shows_them(request_for, tmp_path, monkeypatch):
+    request = request_for()
+    statistics = ImageStatistics({}, (), 0.1, "um_per_pixel")
+    write_json(Path(request.model) / "image_statistics.json", asdict(statistics))
+    monkeypatch.chdir(tmp_path)
+    given = ["next", str(request.folder), "--model", request.model, "--pixel-size", "0.2um"]
+    with pytest.raises(SystemExit) as end:
+        main([*given, "--random", "0"])
+    assert "a.png: its pixel size is 0.2 um, but the model was trained at 0.1 um" in str(end.value.code)
+    seen = []
+    monkeypatch.setattr(
+        Predictor, "logits", lambda _self, grey, factor, _valid: seen.append(factor) or grey - 128.0
+    )
+    with pytest.raises(SystemExit) as end:
+        main([*given, "--random", "0", "--resample"])
+    assert not end.value.code
+    assert seen == [2] * 5

@@ -3,6 +3,14 @@
 import argparse
 from pathlib import Path
 
+from microseg.console.segment import (
+    add_crop_option,
+    add_network_options,
+    add_scale_options,
+    network_settings,
+    pixel_sizes,
+)
+
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the description and the arguments of this command to its parser."""
@@ -25,12 +33,9 @@ def define(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: %(default)s)"
         )
-    parser.add_argument(
-        "--crop-bottom",
-        default="0",
-        metavar="auto|ROWS",
-        help="cut off the information bar: detect it, or cut this many rows (default: %(default)s)",
-    )
+    add_network_options(parser)
+    add_scale_options(parser)
+    add_crop_option(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -47,8 +52,8 @@ def _next(parsed: argparse.Namespace) -> int:
     from microseg.measurement.selection import write_next
     from microseg.measurement.settings import Request, Settings, parse_crop
 
-    settings = Settings(crop_bottom=parse_crop(parsed.crop_bottom))
-    request = Request(parsed.folder, parsed.model, parsed.output, settings)
+    settings = Settings(crop_bottom=parse_crop(parsed.crop_bottom), **network_settings(parsed))
+    request = Request(parsed.folder, parsed.model, parsed.output, settings, **pixel_sizes(parsed))
     for one in write_next(request, parsed.count, parsed.random, parsed.seed):
         print(f"{one.image}: {one.reason}, uncertainty {one.uncertainty:.3f} bit, rank {one.rank}")
     print("Written:", parsed.output)

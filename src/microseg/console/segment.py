@@ -35,18 +35,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--output", required=True, type=Path, metavar="OUT", help="folder for the results, new or empty"
     )
 
-    _add_scale_options(parser.add_argument_group("scale and specimens"))
+    scale = parser.add_argument_group("scale and specimens")
+    add_scale_options(scale)
+    scale.add_argument(
+        "--fields",
+        type=Path,
+        metavar="TABLE",
+        help="a table with the columns image, specimen and any others (default: all of one specimen)",
+    )
     _add_measurement_options(parser.add_argument_group("measurement"))
     _add_run_options(parser.add_argument_group("run"))
 
 
 def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--crop-bottom",
-        default="0",
-        metavar="auto|ROWS",
-        help="cut off the information bar: detect it, or cut this many rows (default: %(default)s)",
-    )
+    add_crop_option(group)
     group.add_argument(
         "--valid-area",
         default="auto",
@@ -68,18 +70,23 @@ def _add_measurement_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_scale_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def add_crop_option(parser: argparse._ActionsContainer) -> None:
+    """Add what cuts off the information bar."""
+    parser.add_argument(
+        "--crop-bottom",
+        default="0",
+        metavar="auto|ROWS",
+        help="cut off the information bar: detect it, or cut this many rows (default: %(default)s)",
+    )
+
+
+def add_scale_options(parser: argparse._ActionsContainer) -> None:
+    """Add where pixel sizes come from."""
+    parser.add_argument(
         "--pixel-size", metavar="LENGTH", help="side of a pixel for all micrographs, such as 0.05um"
     )
-    group.add_argument(
+    parser.add_argument(
         "--scales", type=Path, metavar="TABLE", help="a table with the columns image, pixel_size and unit"
-    )
-    group.add_argument(
-        "--fields",
-        type=Path,
-        metavar="TABLE",
-        help="a table with the columns image, specimen and any others (default: all of one specimen)",
     )
 
 
@@ -90,24 +97,29 @@ def _add_prediction_options(group: argparse._ArgumentGroup) -> None:
         default="sigmoid",
         help="masks from logits: a threshold, or one with opening and closing (default: %(default)s)",
     )
-    group.add_argument(
+    add_network_options(group)
+    group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
+
+
+def add_network_options(parser: argparse._ActionsContainer) -> None:
+    """Add how the network sees micrographs."""
+    parser.add_argument(
         "--tile-size",
         type=int,
         metavar="PIXELS",
         help="predict in tiles of this side, a multiple of 16, at least 64 (default: tiles for mosaics only)",
     )
-    group.add_argument(
+    parser.add_argument(
         "--tta",
         action="store_true",
         help="test-time augmentation: average over the eight flips and rotations, 8 times slower",
     )
-    group.add_argument("--symmetries", action=_RenamedOption, const="--tta")
-    group.add_argument(
+    parser.add_argument("--symmetries", action=_RenamedOption, const="--tta")
+    parser.add_argument(
         "--resample",
         action="store_true",
         help="resample micrographs to the pixel size the model was trained at",
     )
-    group.add_argument("--probability", action="store_true", help="also write probability maps, as 16-bit TIFF")
 
 
 class _RenamedOption(argparse.Action):
@@ -136,12 +148,24 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--restart", action="store_true", help="remove an interrupted run, even with --resume")
 
 
-def _segment(parsed: argparse.Namespace) -> int:
+def network_settings(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_network_options`, as `Settings` takes them."""
     from microseg.measurement.settings import check_tile_size
 
-    settings = {name: getattr(parsed, name) for name in ("method", "tta", "resample", "probability")}
-    if parsed.tile_size is not None:
-        settings["tile_size"] = check_tile_size(parsed.tile_size)
+    tile_size = None if parsed.tile_size is None else check_tile_size(parsed.tile_size)
+    return {"tile_size": tile_size, "tta": parsed.tta, "resample": parsed.resample}
+
+
+def pixel_sizes(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_scale_options`, as `Request` takes them."""
+    from microseg.micrographs.pixel_size import parse_pixel_size
+
+    size = None if parsed.pixel_size is None else parse_pixel_size(parsed.pixel_size)
+    return {"pixel_size": size, "scales": parsed.scales}
+
+
+def _segment(parsed: argparse.Namespace) -> int:
+    settings = {"method": parsed.method, "probability": parsed.probability, **network_settings(parsed)}
     return measure(parsed, settings, model=parsed.model)
 
 
@@ -158,7 +182,6 @@ def measure(parsed: argparse.Namespace, settings: Mapping[str, Any], **source: A
     from microseg.measurement.report import headlines
     from microseg.measurement.run import run
     from microseg.measurement.settings import Request, Settings, parse_area, parse_crop
-    from microseg.micrographs.pixel_size import parse_pixel_size
 
     request = Request(
         folder=parsed.folder,
@@ -170,13 +193,12 @@ def measure(parsed: argparse.Namespace, settings: Mapping[str, Any], **source: A
             valid_area=parsed.valid_area,
             **settings,
         ),
-        pixel_size=parse_pixel_size(parsed.pixel_size) if parsed.pixel_size is not None else None,
-        scales=parsed.scales,
         fields=parsed.fields,
         outlines=parse_formats(parsed.outlines) if parsed.outlines is not None else (),
         skip_unreadable=parsed.skip_unreadable,
         resume=parsed.resume and not parsed.restart,
         restart=parsed.restart,
+        **pixel_sizes(parsed),
         **source,
     )
     if parsed.metrics:

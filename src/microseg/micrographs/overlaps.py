@@ -9,7 +9,7 @@ magnification; copies of a whole micrograph in another size are found.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,18 @@ def _spectrum(picture: NDArray[Any], shape: tuple[int, int], blur: float = 0.0) 
     The lowest frequencies are 0, since they are brightness, and those along an axis, which borders and lines have.
     """
     spectrum = fft.rfft2(picture - picture.mean(dtype=np.float32), shape)
+    amplitudes = np.abs(spectrum)
+    spectrum *= _amplitudes(picture.shape, shape, blur)
+    return np.asarray(np.divide(spectrum, amplitudes, out=spectrum, where=amplitudes > 0))
+
+
+@lru_cache(maxsize=16)
+def _amplitudes(size: tuple[int, ...], shape: tuple[int, int], blur: float) -> NDArray[np.float32]:
+    """Return the amplitudes of a `_spectrum` of this shape for pictures of a size."""
     rows, columns = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])
     squares = rows**2 + columns**2
-    used = (rows * columns != 0) & (squares >= (LOWEST_FREQUENCY / max(picture.shape)) ** 2) & (spectrum != 0)
-    phases = np.divide(spectrum, np.abs(spectrum), out=np.zeros_like(spectrum), where=used)
-    return np.asarray(phases * np.exp(-2 * (np.pi * blur) ** 2 * squares), np.complex64)
+    used = (rows * columns != 0) & (squares >= (LOWEST_FREQUENCY / max(size)) ** 2)
+    return np.asarray(used * np.exp(-2 * (np.pi * blur) ** 2 * squares), np.float32)
 
 
 def _overlap(one: Grey, other: Grey) -> bool:
@@ -189,10 +196,8 @@ def _overlap(one: Grey, other: Grey) -> bool:
     height, width = (fft.next_fast_len(first + second, real=True) for first, second in lengths)
     shape = (height, width)  # with zeros around, so that an overlap has one displacement only
     surface = fft.irfft2(_spectrum(one, shape, FINE) * np.conj(_spectrum(other, shape)), shape)
-    place = np.unravel_index(surface.argmax(), shape)
-    around = np.roll(surface, [NEAR - axis for axis in place], axis=(0, 1))
-    peak, around[: 2 * NEAR + 1, : 2 * NEAR + 1] = around[NEAR, NEAR], 0
-    if around.max() > NEXT_PEAK * peak:
+    place = _only_peak(surface)
+    if place is None:
         return False
     down, right = (
         int(axis - whole if axis >= own else axis)

@@ -82,7 +82,35 @@ def test_after_the_first_round_each_candidate_is_trained_on_every_validation_fol
     ]
     assert [trials[0].iou for trials in rounds] == pytest.approx([0.7, 0.71, 0.71])
     overrides = [one.overrides for one in rounds[1][0].experiments]
-    assert overrides[1] == ("train.lr=0.002", "train.epochs=2", "split.validation_fold=1")
+    assert overrides[1] == (
+        *("train.lr=0.002", "train.epochs=2", "split.validation_fold=1"),
+        "evaluate.robustness=none",
+    )
+
+
+def test_robust_prefers_the_better_mean_of_plain_and_perturbed_micrographs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = Runs({})
+    scores = {"a": (0.95, 0.60), "b": (0.90, 0.85)}
+
+    def read(experiment: Experiment, file: str) -> dict[str, object]:
+        if file != tuning.REPORT:
+            return {"seconds": 1.0, "validation_iou": 0.5}
+        plain, perturbed = scores[experiment.name.split("-")[2]]
+        return {"robustness": {"mean_iou": plain, "perturbed_mean_iou": perturbed}}
+
+    monkeypatch.setattr(tuning, "_read", read)
+    rounds = halve(_candidates(4, "a", "b"), 1, PARAMS, runs, 1000, robust=True)
+    best = rounds[-1][0]
+    assert (best.candidate.name, best.iou, best.perturbed) == ("b", 0.90, 0.85)
+    assert best.score == pytest.approx(0.875)
+    assert runs.names == ["tune-robust-a-e1", "tune-robust-b-e1", "tune-robust-b-e4"]
+    assert "evaluate.robustness=validation" in best.experiments[0].overrides
+    monkeypatch.setattr(tuning, "test_scores", lambda _: {"sigmoid": 0.8})
+    text = tuning._to_text(SURVEY, 1, True, rounds, [], [])
+    assert "| b | 4 | 0.9000 | 0.8500 | 0.8750 |" in text
+    assert "Chosen: b, the highest mean of the last round." in text
 
 
 def test_a_round_beyond_the_budget_keeps_fewer_candidates_or_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

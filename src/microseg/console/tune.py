@@ -38,6 +38,11 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="preset to write (default: %(default)s)",
     )
+    parser.add_argument(
+        "--robust",
+        action="store_true",
+        help="choose by the mean IoU over plain and perturbed validation micrographs",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be tried, and why")
     parser.set_defaults(run=_tune, refuse=parser.error)
 
@@ -54,5 +59,6 @@ def _tune(parsed: argparse.Namespace) -> int:
         parsed.refuse("--jobs: give at least 1")
     from microseg.experiments.tuning import tune
 
-    print(tune(parsed.candidates, parsed.budget, parsed.jobs, parsed.output, dry_run=parsed.dry_run), end="")
+    options = {"robust": parsed.robust, "dry_run": parsed.dry_run}
+    print(tune(parsed.candidates, parsed.budget, parsed.jobs, parsed.output, **options), end="")
     return 0

@@ -23,6 +23,7 @@ from microseg.common.errors import InputError
 from microseg.common.files import output_file
 from microseg.common.params import Params
 from microseg.common.params_file import PARAMS, flat_params, read_params
+from microseg.common.tables import markdown_table
 from microseg.experiments.dvc_access import dvc_output, experiment_reference, file_at, head
 from microseg.experiments.settings import Experiment, as_text, read_preset
 from microseg.experiments.survey import Survey, survey
@@ -48,6 +49,7 @@ CROP_STEP, SMALLEST_CROP = 32, 64
 the network's input: the encoders halve it five times."""
 
 VALIDATION, EVALUATION, TRAINING = "metrics/train.json", "metrics/evaluation.json", "reports/training.json"
+REPORT = "reports/evaluation/evaluation.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,18 @@ class Trial:
     """One for each validation fold."""
     iou: float
     """Mean validation IoU over the folds."""
+    perturbed: float | None = None
+    """The same of perturbed micrographs; None where they have no part in the choice."""
+
+    @property
+    def score(self) -> float:
+        """What candidates are chosen by: another day at the microscope counts as much as this one."""
+        return self.iou if self.perturbed is None else fmean((self.iou, self.perturbed))
 
 
-def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, *, dry_run: bool) -> str:
+def tune(
+    paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, *, robust: bool, dry_run: bool
+) -> str:
     """Choose among candidates on the validation micrographs of params.yaml, and write the choice as a preset.
 
     Args:
@@ -79,6 +90,7 @@ def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, 
         seconds: the budget.
         jobs: number of experiments at a time.
         output: the preset to write.
+        robust: whether perturbed validation micrographs count as much as plain ones.
         dry_run: only say what would be tried.
 
     Returns:
@@ -98,9 +110,9 @@ def tune(paths: Sequence[Path] | None, seconds: float, jobs: int, output: Path, 
         raise InputError(f"no candidate is left to try: {'; '.join(excluded) or 'there is none'}")
     folds = validation_folds(found)
     if dry_run:
-        return _to_text(found, folds, [], [one.name for one in candidates], excluded)
-    rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds, jobs)
-    text = _to_text(found, folds, rounds, [], excluded)
+        return _to_text(found, folds, robust, [], [one.name for one in candidates], excluded)
+    rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds, jobs, robust=robust)
+    text = _to_text(found, folds, robust, rounds, [], excluded)
     write_preset(output, rounds[-1][0].candidate.settings, text)
     return f"{text}\nWritten: {output}\n"
 
@@ -115,7 +127,12 @@ def _run_all(experiments: Sequence[Experiment], jobs: int) -> None:
 
 
 def _to_text(
-    found: Survey, folds: int, rounds: Sequence[Sequence[Trial]], planned: Sequence[str], excluded: Sequence[str]
+    found: Survey,
+    folds: int,
+    robust: bool,
+    rounds: Sequence[Sequence[Trial]],
+    planned: Sequence[str],
+    excluded: Sequence[str],
 ) -> str:
     """Return what the micrographs say, what was tried and what was chosen, as Markdown."""
     lines = ["# Settings for these micrographs", "", *(f"- {line}" for line in found.to_lines())]
@@ -125,22 +142,28 @@ def _to_text(
         if folds > 1
         else "Chosen on the validation set.",
     ]
+    if robust:
+        lines += ["By the mean of the IoU on plain and on perturbed micrographs, as of another day."]
     lines += [f"To try: {', '.join(planned)}."] if planned else []
     lines += [f"Not tried: {reason}." for reason in excluded]
     if rounds:
         best = rounds[-1][0]
-        lines += ["", "| candidate | epochs | validation IoU |", "|---|---|---|"]
-        lines += [
-            f"| {one.candidate.name} | {one.epochs} | {one.iou:.4f} |" for trials in rounds for one in trials
-        ]
+        columns = ["candidate", "epochs", "validation IoU", *(["perturbed", "mean"] if robust else [])]
+        lines += ["", *markdown_table(columns, [_row(one) for trials in rounds for one in trials])[:-1]]
         scores = ", ".join(f"{method} {score:.4f}" for method, score in test_scores(best).items())
-        lines += ["", f"Chosen: {best.candidate.name}, the highest validation IoU of the last round."]
+        what = "mean" if robust else "validation IoU"
+        lines += ["", f"Chosen: {best.candidate.name}, the highest {what} of the last round."]
         if best.epochs < best.candidate.epochs:
             lines += [
                 f"The budget allowed {best.epochs} of its {best.candidate.epochs} epochs; the preset has all."
             ]
         lines += [f"Mean IoU of this choice alone on the test set: {scores}."]
     return "\n".join(lines) + "\n"
+
+
+def _row(trial: Trial) -> tuple[object, ...]:
+    robust = () if trial.perturbed is None else (f"{trial.perturbed:.4f}", f"{trial.score:.4f}")
+    return (trial.candidate.name, trial.epochs, f"{trial.iou:.4f}", *robust)
 
 
 def write_preset(path: Path, settings: Mapping[str, object], comment: str) -> None:
@@ -216,6 +239,8 @@ def halve(
     seconds: float,
     jobs: int = 1,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    robust: bool = False,
 ) -> list[list[Trial]]:
     """Train the candidates in rounds, each with the better half of the last one and more epochs.
 
@@ -227,9 +252,10 @@ def halve(
         seconds: the budget. A round that would exceed it keeps fewer candidates, or is left out.
         jobs: number of experiments that `run` has at a time.
         clock: the time in seconds.
+        robust: whether perturbed validation micrographs count too.
 
     Returns:
-        The trials of each round, by decreasing validation IoU; at least those of the first.
+        The trials of each round, by decreasing score; at least those of the first.
     """
     start, rounds, overhead = clock(), list[list[Trial]](), 0.0
     rates = dict.fromkeys(candidates, 0.0)
@@ -245,7 +271,9 @@ def halve(
         if rounds and len(remaining) == 1 and share < 1:
             continue  # nothing is left to compare it with
         planned = {
-            one: tuple(_experiment(one, _epochs(one, share), fold, folds, params_path) for fold in range(used))
+            one: tuple(
+                _experiment(one, _epochs(one, share), fold, folds, params_path, robust) for fold in range(used)
+            )
             for one in remaining
         }
         log.info("round %d of %d: %s", number, len(ROUNDS), ", ".join(one.name for one in remaining))
@@ -256,26 +284,32 @@ def halve(
         # Experiments that existed took no time now.
         overhead = max((clock() - begun) / sum(took.values()), 1 / jobs)
         rounds.append(
-            sorted((_trial(one, share, planned[one]) for one in remaining), key=lambda trial: -trial.iou)
+            sorted((_trial(one, share, planned[one], robust) for one in remaining), key=lambda one: -one.score)
         )
         remaining = [trial.candidate for trial in rounds[-1][: math.ceil(len(remaining) / 2)]]
     return rounds
 
 
-def _trial(candidate: Candidate, share: Fraction, experiments: tuple[Experiment, ...]) -> Trial:
-    iou = fmean(float(_read(one, VALIDATION)["validation_iou"]) for one in experiments)
-    log.info("%s: validation IoU %.4f", candidate.name, iou)
-    return Trial(candidate, _epochs(candidate, share), experiments, iou)
+def _trial(candidate: Candidate, share: Fraction, experiments: tuple[Experiment, ...], robust: bool) -> Trial:
+    iou, perturbed = fmean(float(_read(one, VALIDATION)["validation_iou"]) for one in experiments), None
+    if robust:
+        measured = [_read(one, REPORT)["robustness"] for one in experiments]
+        iou, perturbed = (fmean(one[key] for one in measured) for key in ("mean_iou", "perturbed_mean_iou"))
+    log.info("%s: validation IoU %.4f%s", candidate.name, iou, f", perturbed {perturbed:.4f}" if robust else "")
+    return Trial(candidate, _epochs(candidate, share), experiments, iou, perturbed)
 
 
 def _epochs(candidate: Candidate, share: Fraction) -> int:
     return max(1, math.ceil(candidate.epochs * share))
 
 
-def _experiment(candidate: Candidate, epochs: int, fold: int, folds: int, params_path: Path) -> Experiment:
+def _experiment(
+    candidate: Candidate, epochs: int, fold: int, folds: int, params_path: Path, robust: bool
+) -> Experiment:
     settings = {**candidate.settings, "train.epochs": epochs, "split.validation_fold": fold}
+    settings["evaluate.robustness"] = "validation" if robust else "none"
     overrides = tuple(f"{key}={as_text(value)}" for key, value in settings.items())
-    name = f"tune-{candidate.name}-e{epochs}" + (f"-v{fold}" if folds > 1 else "")
+    name = f"tune-{'robust-' if robust else ''}{candidate.name}-e{epochs}" + (f"-v{fold}" if folds > 1 else "")
     return Experiment(name, overrides, flat_params(read_params(params_path, settings)))
 
 

@@ -192,7 +192,7 @@ def test_what_cannot_work_is_not_tried_and_says_why() -> None:
         "half of the islands are below 12 pixels across, specks at 1/6 of the resolution"
     )
     assert read_candidate(sixth, replace(SURVEY, shape=(300, 640), island_diameter=50.0), PARAMS) == (
-        "at 1/6 of the resolution the micrographs have 50 pixels"
+        "at 1/6 of the resolution the micrographs are 50 pixels wide or high, and a crop needs 64"
     )
 
 

@@ -71,7 +71,7 @@ def test_changes_are_in_a_table_and_in_the_report(correct, tmp_path):
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "What the correction changed" in page
     assert "In 1 of 2 fields" in page
-    assert "2 islands were\n  added, 0 removed and 0 redrawn; 12 are the same to the pixel" in page
+    assert "Islands added:\n  2, removed: 0, redrawn: 0, the same to the pixel: 12." in page
     assert "Probability</label>" not in page
 
 

@@ -19,7 +19,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default="30min",
         metavar="TIME",
-        help="no round starts that would end later, such as 90s, 30min or 2h (default: %(default)s)",
+        help="no round after the first starts that would end later, such as 90s or 2h (default: %(default)s)",
     )
     parser.add_argument(
         "--candidates",
@@ -29,7 +29,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="presets to choose from (default: those in presets/candidates)",
     )
     parser.add_argument(
-        "-j", "--jobs", type=int, default=1, metavar="N", help="validation folds to run at a time (default: 1)"
+        "-j", "--jobs", type=int, default=1, metavar="N", help="trainings to run at a time (default: 1)"
     )
     parser.add_argument(
         "--output",

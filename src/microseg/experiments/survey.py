@@ -59,9 +59,9 @@ class Survey:
             "up and down differ: nothing is flipped upside down"
             if self.has_up_and_down
             else "up and down do not differ",
-            f"opening and closing by up to {self.radius} pixels leaves the annotated masks as they are"
+            f"opening and closing by up to {self.radius} pixels keeps {KEPT:.0%} of the annotated masks"
             if self.radius
-            else "any opening and closing would change the annotated masks: there is none",
+            else f"any opening and closing would keep less than {KEPT:.0%} of the annotated masks: there is none",
         ]
 
 

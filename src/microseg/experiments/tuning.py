@@ -87,7 +87,7 @@ def tune(
 
     Args:
         paths: the presets to choose from; None for those in CANDIDATES.
-        seconds: the budget.
+        seconds: the budget, which the first round may exceed.
         jobs: number of experiments at a time.
         output: the preset to write.
         robust: whether perturbed validation micrographs count as much as plain ones.
@@ -197,7 +197,10 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
         settings["train.crops_per_micrograph"] = max(1, round(crops))
         largest = int(min(survey.shape) / params.train.downsample)
         if largest < SMALLEST_CROP:
-            return f"at 1/{params.train.downsample:g} of the resolution the micrographs have {largest} pixels"
+            return (
+                f"at 1/{params.train.downsample:g} of the resolution the micrographs are {largest} pixels wide or "
+                f"high, and a crop needs {SMALLEST_CROP}"
+            )
         if params.train.crop_size > largest:
             settings["train.crop_size"] = largest // CROP_STEP * CROP_STEP
     if survey.has_up_and_down:

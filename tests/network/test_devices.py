@@ -1,10 +1,12 @@
 """The processes of a run: how they are started, how many workers they have, and what they do together."""
 
+import logging
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric.accelerators import cuda
 
 from microseg.common.errors import InputError
 from microseg.network import devices
@@ -25,6 +27,17 @@ def test_a_gpu_with_queued_work_is_not_idle(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(query=lambda: False))
     assert not is_idle(torch.device("cuda"))
     assert is_idle(torch.device("cpu"))
+
+
+def test_fabric_does_not_advise_another_precision_than_that_of_params(monkeypatch, caplog):
+    start("cpu", "float32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    monkeypatch.setattr(cuda, "_is_ampere_or_later", lambda _: True)
+    caplog.set_level(logging.INFO)
+    cuda._check_cuda_matmul_precision.__wrapped__(torch.device("cuda"))
+    cuda.rank_zero_info("Using bfloat16")
+    assert caplog.messages == ["Using bfloat16"]
 
 
 class TwoProcesses:

@@ -1,6 +1,7 @@
 """Devices and processes: starting a run on them, its number of workers, and what its processes do together."""
 
 import ctypes
+import logging
 import os
 import sys
 import threading
@@ -59,6 +60,7 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
         keep_freed_memory()
     numbers = resolve_precision(precision, accelerator)
     allow_tf32(numbers == "tf32")
+    logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(is_not_about_tf32)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -69,6 +71,11 @@ def start(accelerator: Accelerator, precision: Precision, devices: int = 1, node
     )
     fabric.launch()
     return fabric
+
+
+def is_not_about_tf32(record: logging.LogRecord) -> bool:
+    """Return False for Fabric's advice to allow TF32, which is for train.precision to say."""
+    return "set_float32_matmul_precision" not in record.getMessage()
 
 
 def launcher(devices: int, nodes: int) -> ClusterEnvironment:

@@ -3,11 +3,11 @@
 python benchmarks/training.py                      # everything, into benchmarks/results, as training_cpu_bf16.md
 python benchmarks/training.py --only 16 256 256 8  # one, only printed: base channels, height, width, batch size
 
-The plain loop is the usual one, with Adam as it comes and the network without normalisation: float32 and contiguous
-tensors on a CPU, autocast to bfloat16 and channels_last on a GPU. Ours is what `stages/train.py` does with a batch, on
-random numbers instead of micrographs: once with the same network, once with batch normalisation, as the default has
-it. Each measurement is a process of its own: none finds the memory of another one. The ways take turns, and the
-fastest step of each counts.
+The plain loop is the usual one, with Adam as it comes and the network without normalisation: float32 and
+contiguous tensors on a CPU, autocast to bfloat16 and channels_last on a GPU. Ours is what `stages/train.py` does
+with a batch, on random numbers instead of micrographs: once with the same network, once with batch normalisation,
+as the default has it. Each measurement is a process of its own: none finds the memory of another one. The ways
+take turns, and the fastest step of each counts.
 """
 
 import argparse

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from microseg.common.params_file import read_params
-from microseg.experiments.survey import Survey, best_grey_iou, differs_from_zero, largest_radius, survey
+from microseg.experiments.survey import (
+    Survey,
+    area_weighted_median,
+    best_grey_iou,
+    differs_from_zero,
+    largest_radius,
+    survey,
+)
 from microseg.micrographs.images import write_mask, write_micrograph
 from microseg.splits import SplitRow, write_split
 
@@ -39,6 +46,13 @@ def test_the_test_set_is_not_looked_at(tmp_path: Path) -> None:
     assert found.foreground == pytest.approx(2 * 16 / (2 * 64 * 80))
     assert found.island_diameter == pytest.approx((4 * 16 / np.pi) ** 0.5)
     assert found.grey_iou == 1
+
+
+def test_specks_do_not_count_by_their_number() -> None:
+    # Areas in proportion: 100 of 1, one of 100, two of 400. Half of 1,000 is reached within those of 400.
+    assert area_weighted_median(np.array([1.0] * 100 + [20.0, 10.0, 20.0]) * 1.5) == 30
+    assert area_weighted_median(np.array([2.0, 1.0, 1.0])) == 2
+    assert area_weighted_median(np.array([])) == np.inf
 
 
 def test_the_best_threshold_of_grey_may_be_below_or_above() -> None:

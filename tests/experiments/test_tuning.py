@@ -189,8 +189,11 @@ def test_opening_and_closing_leave_the_annotated_islands() -> None:
 def test_what_cannot_work_is_not_tried_and_says_why() -> None:
     sixth = ROOT / "presets/candidates/lite0_sixth.yaml"
     assert read_candidate(sixth, replace(SURVEY, island_diameter=12.0), PARAMS) == (
-        "half of the islands are below 12 pixels across, specks at 1/6 of the resolution"
+        "half of the foreground is in islands below 12 pixels across, specks at 1/6 of the resolution"
     )
+    # Nothing is finer than the full resolution, so it is tried whatever there is to find.
+    full = ROOT / "presets/candidates/unet_full.yaml"
+    assert isinstance(read_candidate(full, replace(SURVEY, island_diameter=1.0), PARAMS), Candidate)
     assert read_candidate(sixth, replace(SURVEY, shape=(300, 640), island_diameter=50.0), PARAMS) == (
         "at 1/6 of the resolution the micrographs are 50 pixels wide or high, and a crop needs 64"
     )

@@ -40,7 +40,7 @@ class Survey:
     foreground: float
     """Area fraction of the foreground, 0 to 1."""
     island_diameter: float
-    """Median equivalent diameter of the islands in pixels; infinite without islands."""
+    """Equivalent diameter in pixels below which islands have half of the foreground; infinite without islands."""
     grey_iou: float
     """IoU of the pixels above, or below, the best grey value for all micrographs together."""
     has_up_and_down: bool
@@ -53,7 +53,7 @@ class Survey:
         return [
             f"{self.train} micrographs to train with and {self.validation} to validate, "
             f"the smallest of {self.shape[1]} x {self.shape[0]} pixels",
-            f"foreground {100 * self.foreground:.1f} % of the area, half of its islands below "
+            f"foreground {100 * self.foreground:.1f} % of the area, half of it in islands below "
             f"{self.island_diameter:.0f} pixels across",
             f"the best threshold of grey alone gives an IoU of {self.grey_iou:.2f}",
             "up and down differ: nothing is flipped upside down"
@@ -91,7 +91,7 @@ def survey(images: Path, masks: Path, split: Path, params: Params) -> Survey:
         can_rotate=params.split.from_column is None,
         shape=min((one.shape for one in looked_at), key=min),
         foreground=float(histograms[1].sum() / histograms.sum()),
-        island_diameter=float(np.median(diameters)) if len(diameters) else np.inf,
+        island_diameter=area_weighted_median(diameters),
         grey_iou=best_grey_iou(*histograms),
         has_up_and_down=differs_from_zero([one.foreground_height for one in looked_at])
         or differs_from_zero([one.brightness_height for one in looked_at]),
@@ -137,6 +137,16 @@ def best_grey_iou(background: NDArray[np.int64], foreground: NDArray[np.int64]) 
         found, wrong = np.cumsum(foreground[order]), np.cumsum(background[order])
         best = max(best, float((found / np.maximum(foreground.sum() + wrong, 1)).max()))
     return best
+
+
+def area_weighted_median(diameters: NDArray[np.float64]) -> float:
+    """Return the diameter up to which islands have half of the area, infinite without islands.
+
+    Specks of one or two pixels may be most of the islands by number, and no candidate has to find those.
+    """
+    if not len(diameters):
+        return np.inf
+    return float(np.quantile(diameters, 0.5, weights=diameters**2, method="inverted_cdf"))
 
 
 def largest_radius(opened: NDArray[np.int64]) -> int:

@@ -210,10 +210,11 @@ def read_candidate(path: Path, survey: Survey, params_path: Path) -> Candidate |
         if getattr(params.postprocess, key) > survey.radius:
             settings[f"postprocess.{key}"] = survey.radius
     params = _with(settings, path, params_path)
-    if survey.island_diameter / params.train.downsample < SMALLEST_ISLAND:
+    reduction = params.train.downsample
+    if reduction > 1 and survey.island_diameter / reduction < SMALLEST_ISLAND:
         return (
-            f"half of the islands are below {survey.island_diameter:.0f} pixels across, specks at "
-            f"1/{params.train.downsample:g} of the resolution"
+            f"half of the foreground is in islands below {survey.island_diameter:.0f} pixels across, specks at "
+            f"1/{reduction:g} of the resolution"
         )
     return Candidate(path.stem, settings, params.train.epochs)
 

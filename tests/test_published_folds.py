@@ -1,5 +1,6 @@
 """Folds that others published: each of them is the test set once, and nothing else is."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from microseg.annotations.polygons import AnnotatedPolygon, ImageMask, write_pol
 from microseg.common.errors import InputError
 from microseg.common.params_file import read_params
 from microseg.console.program import main
+from microseg.experiments import dvc_access, sweep
 from microseg.experiments.crossval import published_fold_settings
 from microseg.splits import (
     TEST,
@@ -101,3 +103,22 @@ def test_drawn_folds_are_refused_beside_them(option, capsys):
         main(["crossval", "--fold-column", "fold", *option])
     assert end.value.code == 2
     assert "--fold-column: its folds are given; omit --folds and --group-by" in capsys.readouterr().err
+
+
+def test_a_fresh_clone_gets_the_table_of_its_folds_first(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    swept = []
+
+    def repro(*arguments: str) -> str:
+        assert arguments == ("repro", "parse_csv")
+        Path("data/raw").mkdir(parents=True)
+        write_polygons(Path("data/polygons.jsonl"), [ImageMask(name, []) for name in ("a.png", "b.png")])
+        Path("data/raw/metadata.csv").write_text("image_url,fold\na.png,0\nb.png,1\n", encoding="utf-8")
+        return ""
+
+    monkeypatch.setattr(dvc_access, "dvc_output", repro)
+    monkeypatch.setattr(sweep, "run_sweep", lambda experiments, *_, **__: swept.extend(experiments) or ["one"])
+    with pytest.raises(SystemExit):
+        main(["crossval", "--fold-column", "fold"])
+    assert [one.values["split.fold"] for one in swept] == [0, 1]

@@ -57,6 +57,27 @@ def test_a_shell_passes_each_setting_to_dvc_unchanged(tmp_path):
     assert {key: seen[key.split(".")[0]][key.split(".")[1]] for key in values} == values
 
 
+def test_values_that_an_earlier_experiment_left_are_named_beside_the_preset(tmp_path):
+    committed = PARAMS.read_text()
+    (tmp_path / "params.yaml").write_text(committed)
+    (tmp_path / "own.yaml").write_text("train: {lr: 1e-5}\n")
+    command = [sys.executable, "-m", "microseg.console.program", "preset", "own.yaml"]
+
+    def preset() -> subprocess.CompletedProcess[str]:
+        here = environment(PYTHONPATH=str(ROOT / "src"))
+        done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, check=True)
+        assert done.stdout == "-S train.lr=1e-05\n"
+        return done
+
+    assert not preset().stderr, "there is no commit to compare with"
+    for git in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "x")):
+        subprocess.run(("git", *git), cwd=tmp_path, env=environment(), check=True)
+    assert not preset().stderr
+    left = committed.replace("encoder: plain", "encoder: resnet34").replace("lr: 0.004", "lr: 0.001")
+    (tmp_path / "params.yaml").write_text(left)
+    assert "params.yaml has uncommitted values of train.encoder, as `dvc exp run" in preset().stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

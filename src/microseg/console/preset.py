@@ -1,8 +1,12 @@
 """`microseg preset`: the settings of a file as options of `dvc exp run`."""
 
 import argparse
+import logging
 import sys
+from collections.abc import Collection
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +23,31 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def _print_options(parsed: argparse.Namespace) -> int:
     from microseg.common.params_file import PARAMS
-    from microseg.experiments.settings import preset_options
+    from microseg.experiments.settings import preset_options, read_preset
 
     sys.stdout.write(" ".join(preset_options(parsed.file, PARAMS)) + "\n")
+    others = _uncommitted_keys(PARAMS, but=read_preset(parsed.file))
+    if others:
+        log.warning(
+            "%s has uncommitted values of %s, as `dvc exp run -S` leaves them there: an experiment takes them, "
+            "too; for the preset alone, run `git restore %s` first",
+            *(PARAMS, ", ".join(others), PARAMS),
+        )
     return 0
+
+
+def _uncommitted_keys(params: Path, but: Collection[str]) -> list[str]:
+    """Return the keys whose values differ from those of the last commit; none where there is no commit."""
+    from ruamel.yaml import YAML
+
+    from microseg.common.params_file import flatten, read_yaml
+    from microseg.experiments.dvc_access import try_git
+
+    committed = try_git("show", f"HEAD:./{params}")
+    if committed.returncode:
+        return []
+    before, now = YAML(typ="safe", pure=True).load(committed.stdout), read_yaml(params, "not there")
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return []
+    before, now = flatten(before), flatten(now)
+    return [key for key in now if key not in but and now[key] != before.get(key)]

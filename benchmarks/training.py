@@ -4,10 +4,10 @@ python benchmarks/training.py                      # everything, into benchmarks
 python benchmarks/training.py --only 16 256 256 8  # one, only printed: base channels, height, width, batch size
 
 The plain loop is the usual one, with Adam as it comes and the network without normalisation: float32 and
-contiguous tensors on a CPU, autocast to bfloat16 and channels_last on a GPU. Ours is what `stages/train.py` does
-with a batch, on random numbers instead of micrographs: once with the same network, once with batch normalisation,
-as the default has it. Each measurement is a process of its own: none finds the memory of another one. The ways
-take turns, and the fastest step of each counts.
+contiguous tensors on a CPU; channels_last on a GPU, with autocast to bfloat16 where the GPU has it. Ours is what
+`stages/train.py` does with a batch, on random numbers instead of micrographs: once with the same network, once
+with batch normalisation, as the default has it. Each measurement is a process of its own: none finds the memory
+of another one. The ways take turns, and the fastest step of each counts.
 """
 
 import argparse
@@ -62,7 +62,8 @@ def measure(
         gpu = device.type == "cuda"
         module = network.to(memory_format=torch.channels_last if gpu else torch.contiguous_format)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        backward, numbers = torch.Tensor.backward, torch.bfloat16 if gpu else torch.float32
+        has_bf16 = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        backward, numbers = torch.Tensor.backward, torch.bfloat16 if has_bf16 else torch.float32
     micrographs = torch.randn(batch_size, 1, height, width, device=device)
     masks = torch.rand(batch_size, 1, height, width, device=device) > 0.9
 

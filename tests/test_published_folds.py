@@ -110,14 +110,13 @@ def test_a_fresh_clone_gets_the_table_of_its_folds_first(tmp_path: Path, monkeyp
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     swept = []
 
-    def repro(*arguments: str) -> str:
-        assert arguments == ("repro", "parse_csv")
+    def reproduce(*stages: str) -> None:
+        assert stages == ("parse_csv",)
         Path("data/raw").mkdir(parents=True)
         write_polygons(Path("data/polygons.jsonl"), [ImageMask(name, []) for name in ("a.png", "b.png")])
         Path("data/raw/metadata.csv").write_text("image_url,fold\na.png,0\nb.png,1\n", encoding="utf-8")
-        return ""
 
-    monkeypatch.setattr(dvc_access, "dvc_output", repro)
+    monkeypatch.setattr(dvc_access, "reproduce", reproduce)
     monkeypatch.setattr(sweep, "run_sweep", lambda experiments, *_, **__: swept.extend(experiments) or ["one"])
     with pytest.raises(SystemExit):
         main(["crossval", "--fold-column", "fold"])

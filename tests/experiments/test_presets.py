@@ -76,6 +76,10 @@ def test_values_that_an_earlier_experiment_left_are_named_beside_the_preset(tmp_
     left = committed.replace("encoder: plain", "encoder: resnet34").replace("lr: 0.004", "lr: 0.001")
     (tmp_path / "params.yaml").write_text(left)
     assert "params.yaml has uncommitted values of train.encoder, as `dvc exp run" in preset().stderr
+    (tmp_path / "params.yaml").write_text("train: [")
+    subprocess.run(("git", "commit", "-qam", "not valid YAML"), cwd=tmp_path, env=environment(), check=True)
+    (tmp_path / "params.yaml").write_text(left)
+    assert not preset().stderr, "there is nothing to compare with"
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,24 @@ def test_a_parameter_in_a_command_is_quoted_so_that_its_folder_may_have_any_name
     assert [word for word in words if not re.fullmatch(r'".*"', word)] in ([], ["${item.options}"])
 
 
+def outputs_of(stage):
+    names = [name for kind in ("outs", "metrics", "plots") for name in STAGES[stage].get(kind, [])]
+    return [next(iter(name)) if isinstance(name, dict) else name for name in names]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_of_what_an_experiment_makes_anew_a_stage_takes_whole_folders(stage):
+    """Where the stage before comes from the run cache, DVC looks for a part in the folder of the last commit.
+
+    It fails if that folder is in no cache, as after a clone without `dvc pull`. The first stage is looked up
+    before that.
+    """
+    made = [name for other in STAGES if other != "download" for name in outputs_of(other)]
+    assert not [path for path in STAGES[stage]["deps"] for name in made if path.startswith(f"{name}/")]
+
+
 def test_no_two_stages_write_into_one_place():
-    places = []
-    for definition in STAGES.values():
-        for kind in ("outs", "metrics", "plots"):
-            places += [next(iter(n)) if isinstance(n, dict) else n for n in definition.get(kind, [])]
+    places = [name for stage in STAGES for name in outputs_of(stage)]
     assert len(places) == len(set(places))
     for place in places:
         assert not any(Path(place) in Path(other).parents for other in places)

@@ -53,12 +53,12 @@ def _crossval(parsed: argparse.Namespace) -> int:
         published_fold_settings,
         write_crossval,
     )
-    from microseg.experiments.dvc_access import dvc_output
+    from microseg.experiments.dvc_access import reproduce
     from microseg.experiments.settings import build_grid
     from microseg.experiments.sweep import run_sweep
 
     if parsed.fold_column is not None:
-        dvc_output("repro", "parse_csv")  # a fresh clone has no table of the folds
+        reproduce("parse_csv")  # a fresh clone has no table of the folds
         settings = published_fold_settings(parsed.fold_column, parsed.settings)
     else:
         settings = fold_settings(parsed.folds or DEFAULT_FOLDS, parsed.group_by, parsed.settings)

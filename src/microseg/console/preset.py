@@ -37,8 +37,9 @@ def _print_options(parsed: argparse.Namespace) -> int:
 
 
 def _uncommitted_keys(params: Path, but: Collection[str]) -> list[str]:
-    """Return the keys whose values differ from those of the last commit; none where there is no commit."""
+    """Return the keys whose values differ from those of the last commit; none where it has no valid file."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     from microseg.common.params_file import flatten, read_yaml
     from microseg.experiments.dvc_access import try_git
@@ -46,7 +47,11 @@ def _uncommitted_keys(params: Path, but: Collection[str]) -> list[str]:
     committed = try_git("show", f"HEAD:./{params}")
     if committed.returncode:
         return []
-    before, now = YAML(typ="safe", pure=True).load(committed.stdout), read_yaml(params, "not there")
+    try:
+        before = YAML(typ="safe", pure=True).load(committed.stdout)
+    except YAMLError:
+        return []
+    now = read_yaml(params, "not there")
     if not isinstance(before, dict) or not isinstance(now, dict):
         return []
     before, now = flatten(before), flatten(now)

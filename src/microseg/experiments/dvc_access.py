@@ -30,6 +30,9 @@ WORKSPACE = "workspace"
 
 ATTEMPTS = 3
 
+STANDARD_ERROR = 2
+"""Its file descriptor."""
+
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|index\.lock")
 """DVC prints this while another command, of DVC or git, is running in the project."""
 PAUSES = (1, 2, 4, 8, 15, 30)
@@ -160,6 +163,14 @@ def dvc_output(*arguments: str) -> str:
             break
         time.sleep(pause)
     raise InputError(f"`dvc {' '.join(arguments)}` failed: {last_error(done.stderr)}")
+
+
+def reproduce(*stages: str) -> None:
+    """Run `dvc repro` for some stages, which show their progress; InputError where one fails."""
+    # Both go to standard error: standard output is for what the command finds.
+    done = subprocess.run(dvc_command("repro", *stages), env=environment(), stdout=STANDARD_ERROR, check=False)
+    if done.returncode:
+        raise InputError(f"`dvc repro {' '.join(stages)}` failed, see above")
 
 
 def is_locked(output: str) -> bool:

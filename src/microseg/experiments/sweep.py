@@ -37,6 +37,9 @@ from microseg.experiments.stale_locks import clear_stale_locks
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+WRITTEN_BY_STAGES = ("dvc.lock", "metrics/", "plots/", "reports/")
+"""Files that git tracks and every experiment writes anew: uncommitted changes to them change no result."""
 WAIT_POLICY, SPIN_COUNT = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 """Whether a waiting thread keeps its core; the second is specific to GNU's OpenMP."""
 
@@ -80,7 +83,8 @@ def sweep_lock() -> Iterator[None]:
 def base_commit() -> str:
     """Return the current commit, which the experiments start from.
 
-    Warns of uncommitted changes: DVC takes them into every experiment that it starts.
+    Warns of uncommitted changes, which DVC takes into every experiment that it starts, except those of files that
+    the stages write anew.
 
     Raises:
         InputError: dvc.lock is not part of that commit.
@@ -90,7 +94,7 @@ def base_commit() -> str:
         raise InputError(
             "dvc.lock is not committed; run `dvc repro`, then `git add` and `git commit` what it wrote"
         )
-    changed = changed_files()
+    changed = [path for path in changed_files() if not path.startswith(WRITTEN_BY_STAGES)]
     if changed:
         log.warning("uncommitted changes go into every new experiment: %s", ", ".join(changed))
     return commit

@@ -24,7 +24,7 @@ from microseg.common.files import output_file
 from microseg.common.params import Params
 from microseg.common.params_file import PARAMS, flat_params, read_params
 from microseg.common.tables import markdown_table
-from microseg.experiments.dvc_access import dvc_output, experiment_reference, file_at, head
+from microseg.experiments.dvc_access import experiment_reference, file_at, head, reproduce
 from microseg.experiments.settings import Experiment, as_text, read_preset
 from microseg.experiments.survey import Survey, survey
 from microseg.experiments.sweep import run_sweep
@@ -100,7 +100,7 @@ def tune(
         InputError: there is no candidate that could work, a preset is invalid, or an experiment failed.
     """
     chosen = sorted(CANDIDATES.glob("*.yaml")) if paths is None else list(paths)
-    dvc_output("repro", "rasterize_masks", "split")
+    reproduce("rasterize_masks", "split")
     params = read_params(PARAMS)
     found = survey(IMAGES, MASKS, SPLIT, params)
     read = {path: read_candidate(path, found, PARAMS) for path in chosen}

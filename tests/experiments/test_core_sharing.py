@@ -1,58 +1,73 @@
-"""Experiments that run at the same time yield the cores they do not use to each other."""
+"""Experiments run at the same time on a processor only where each has cores of its own."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from microseg.experiments.sweep import thread_variables
+from microseg.experiments import sweep
+from microseg.experiments.sweep import jobs_at_a_time
 
 from project_copy import commit, run
 from toy_project import make_toy, microseg, toy_environment
 
-REPORT = """
-print("wait policy:", os.environ.get("OMP_WAIT_POLICY"), flush=True)
+AT_A_TIME = (
+    "one experiment at a time: each trains on all 8 cores; with OMP_NUM_THREADS={} they share them, {} at a time"
+)
+
+SECONDS = 5
+"""Longer than DVC takes to start the next experiment."""
+
+REPORT = f"""
+begin = time.monotonic()
+time.sleep({SECONDS})
+print("ran from", begin, "to", time.monotonic(), flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy whose stage prints the wait policy of its threads."""
-    folder = make_toy(tmp_path_factory.mktemp("sweep") / "project")
-    with (folder / "stage.py").open("a") as stage:
-        stage.write(REPORT)
-    run("dvc", "repro", "--quiet", cwd=folder, **toy_environment(folder))
-    commit(folder, "the stage prints the wait policy")
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.delenv(name, raising=False)
+def eight_cores_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "usable_cores", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def test_one_job_changes_nothing() -> None:
-    assert thread_variables(1) == {}
-
-
-def test_threads_of_several_jobs_yield() -> None:
-    assert thread_variables(2) == {"OMP_WAIT_POLICY": "PASSIVE"}
-
-
-@pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "1000")])
-def test_variables_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setenv(name, value)
-    assert thread_variables(2) == {}
-
-
-@pytest.mark.parametrize(
-    ("jobs", "chosen", "epochs", "expected"),
-    [("1", {}, "1", "None"), ("2", {}, "2", "PASSIVE"), ("2", {"OMP_WAIT_POLICY": "ACTIVE"}, "3", "ACTIVE")],
-)
-def test_the_stages_of_a_sweep_have_the_variable(
-    project: Path, jobs: str, chosen: dict[str, str], epochs: str, expected: str
+@pytest.mark.parametrize(("jobs", "threads"), [(2, 4), (3, 2), (8, 1), (20, 1)])
+def test_trainings_that_each_take_all_cores_run_one_after_the_other(
+    caplog: pytest.LogCaptureFixture, jobs: int, threads: int
 ) -> None:
-    variables = toy_environment(project) | chosen
-    run(*microseg("sweep", "-S", f"train.epochs={epochs}", "--jobs", jobs), cwd=project, **variables)
-    log = project / ".microseg" / "sweeps" / f"nall-e{epochs}.log"
-    assert f"wait policy: {expected}" in log.read_text()
+    assert jobs_at_a_time(jobs) == 1
+    assert AT_A_TIME.format(threads, jobs) in caplog.text
+
+
+def test_with_threads_of_their_own_they_run_together(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert jobs_at_a_time(2) == 2
+    assert not caplog.text
+
+
+def test_on_gpus_they_run_together(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert jobs_at_a_time(2) == 2
+    assert not caplog.text
+
+
+def test_one_job_needs_no_word(caplog: pytest.LogCaptureFixture) -> None:
+    assert jobs_at_a_time(1) == 1
+    assert not caplog.text
+
+
+def test_a_sweep_of_two_jobs_runs_one_after_the_other(tmp_path: Path) -> None:
+    project = make_toy(tmp_path / "project")
+    with (project / "stage.py").open("a") as stage:
+        stage.write(REPORT)
+    commit(project, "the stage says when it ran")
+    command = microseg("sweep", "-S", "train.epochs=2,3", "--jobs", "2")
+    said = run(*command, cwd=project, **toy_environment(project)).stdout
+    assert "one experiment at a time: each trains on all" in said
+    lines = [log.read_text() for log in (project / ".microseg" / "sweeps").glob("*.log")]
+    times = [re.search(r"ran from (\S+) to (\S+)", line) for line in lines]
+    first, second = sorted((float(one[1]), float(one[2])) for one in times if one)
+    assert first[1] <= second[0]

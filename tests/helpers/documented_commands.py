@@ -43,7 +43,7 @@ _BATCHES = (
     "::test_batches_are_segmented_with_the_model_of_a_revision_and_nothing_is_trained"
 )
 RUN_ELSEWHERE = {
-    r"make sweep-.*|microseg experiments --x .*": _SWEEPS,
+    r"(OMP_NUM_THREADS=1 )?make sweep-.*|microseg experiments --x .*": _SWEEPS,
     r"microseg sweep (?!.*--scheduler).*": _SWEEPS,
     r"microseg sweep .*--scheduler .*|dask (scheduler|worker) .*": _CLUSTER,
     r"microseg experiments --best": f"{_PARTS}::test_an_experiment_is_chosen_on_the_validation_micrographs",

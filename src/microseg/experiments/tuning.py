@@ -27,7 +27,7 @@ from microseg.common.tables import markdown_table
 from microseg.experiments.dvc_access import experiment_reference, file_at, head, reproduce
 from microseg.experiments.settings import Experiment, as_text, read_preset
 from microseg.experiments.survey import Survey, survey
-from microseg.experiments.sweep import run_sweep
+from microseg.experiments.sweep import jobs_at_a_time, run_sweep
 from microseg.prediction.postprocessing import METHODS
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ def tune(
         InputError: there is no candidate that could work, a preset is invalid, or an experiment failed.
     """
     chosen = sorted(CANDIDATES.glob("*.yaml")) if paths is None else list(paths)
+    jobs = jobs_at_a_time(jobs)
     reproduce("rasterize_masks", "split")
     params = read_params(PARAMS)
     found = survey(IMAGES, MASKS, SPLIT, params)

@@ -3,13 +3,13 @@
 import pytest
 
 from microseg.common.errors import InputError
-from microseg.common.params_file import flat_params, read_params
+from microseg.common.params_file import flat_params
 from microseg.experiments.best import choose, to_text
 from microseg.experiments.dvc_access import FINISHED, Row, cell
 
 from pipeline_files import ROOT
 
-PARAMETERS = {key: cell(value) for key, value in flat_params(read_params(ROOT / "params.yaml")).items()}
+PARAMETERS = {key: cell(value) for key, value in flat_params(ROOT / "params.yaml").items()}
 
 
 def row(name, validation=0.5, test=0.5, state=FINISHED, part="test", **changes):

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 
 from microseg.common.errors import InputError
-from microseg.common.params_file import flat_params, read_params
+from microseg.common.params_file import flat_params
 from microseg.evaluation.intervals import holm
 from microseg.experiments import comparison as comparison_module
 from microseg.experiments.comparison import Comparison, Dataset, compare, read_dataset, read_image_table
@@ -19,7 +19,7 @@ from microseg.experiments.sweep_report import write_report
 
 from pipeline_files import ROOT
 
-PARAMETERS = {key: cell(value) for key, value in flat_params(read_params(ROOT / "params.yaml")).items()}
+PARAMETERS = {key: cell(value) for key, value in flat_params(ROOT / "params.yaml").items()}
 
 
 def row(

@@ -6,7 +6,9 @@ import pytest
 
 from microseg.common.errors import InputError
 from microseg.common.params_file import flat_params, read_params
+from microseg.experiments.dvc_access import FINISHED, Cell, Row, cell
 from microseg.experiments.settings import build_grid, parse_setting
+from microseg.experiments.sweep import check_names
 
 from pipeline_files import ROOT
 
@@ -21,8 +23,24 @@ def test_the_grid_holds_every_combination_with_its_parameters() -> None:
     grid = build_grid(["split.sample_size=25,50", "train.epochs=3,4"], PARAMS)
     assert [one.name for one in grid] == ["n25-e3", "n25-e4", "n50-e3", "n50-e4"]
     assert grid[1].overrides == ("split.sample_size=25", "train.epochs=4")
-    unchanged = flat_params(read_params(PARAMS))
+    unchanged = flat_params(PARAMS)
     assert grid[1].values == {**unchanged, "split.sample_size": 25, "train.epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("foreground", "in_the_table"),
+    [("1", 1.0), ("cementite", "cementite"), ("[1, 3]", "[1, 3]"), ("[a, b]", "['a', 'b']")],
+)
+def test_an_experiment_that_exists_is_known_again_by_the_values_of_dvcs_table(
+    foreground: str, in_the_table: Cell
+) -> None:
+    """Checked parameters are the names of classes, whichever of these forms the file has."""
+    (one,) = build_grid(["download.source=folder", f"download.foreground={foreground}"], PARAMS)
+    cells = {key: cell(value) for key, value in one.values.items()} | {"download.foreground": in_the_table}
+    check_names([one], [Row(one.name, "0123456", FINISHED, cells)])
+    other = Row(one.name, "0123456", FINISHED, cells | {"download.foreground": 2.0})
+    with pytest.raises(InputError, match=r"already exists in which download\.foreground is 2\.0, not"):
+        check_names([one], [other])
 
 
 def test_names_have_sample_size_and_epochs_even_if_not_swept() -> None:

@@ -1,9 +1,8 @@
 """Reading params.yaml: what is wrong in it is reported by key, and old names with the new ones."""
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -61,10 +60,30 @@ def read_params(path: Path, changes: Mapping[str, object] | None = None) -> Para
     Raises:
         InputError: there is no such file, or it is not valid; one line per problem.
     """
+    return _check(_read_content(path, changes or {}), path)
+
+
+def flat_params(path: Path, changes: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS.
+
+    Values are those of the file and of `changes`, checked but not converted, as in DVC's table of experiments.
+    Raises what `read_params` raises.
+    """
+    content = _read_content(path, changes or {})
+    _check(content, path)
+    flat = flatten(cast("dict[str, Any]", content))
+    return {key: flat[key] for key in PARAMETER_KEYS}
+
+
+def _read_content(path: Path, changes: Mapping[str, object]) -> object:
     content = read_yaml(path, "no such parameter file; run from the top folder of the project")
-    for key, value in (changes or {}).items():
+    for key, value in changes.items():
         check_key(key)
         _set(content, key.split("."), value)
+    return content
+
+
+def _check(content: object, path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -99,11 +118,6 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def flat_params(params: Params) -> dict[str, Any]:
-    """Return the value of every parameter, such as {"train.epochs": 20}, in the order of PARAMETER_KEYS."""
-    return {key: functools.reduce(getattr, key.split("."), params) for key in PARAMETER_KEYS}
 
 
 def check_key(key: str) -> None:

@@ -41,7 +41,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--robust",
         action="store_true",
-        help="choose by the mean IoU over plain and perturbed validation micrographs",
+        help="choose by the mean of the validation IoU and that under the perturbation that costs most",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be tried, and why")
     parser.set_defaults(run=_tune, refuse=parser.error)

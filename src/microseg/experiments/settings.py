@@ -50,11 +50,11 @@ def build_grid(settings: Sequence[str], params_path: Path) -> list[Experiment]:
         if len(options.get(key, ())) > 1:
             raise InputError(f"{key} is given twice; write all its values after one -S, as in {key}=1,2")
         options[key] = values_of_key
-    defaults = flat_params(read_params(params_path))
+    defaults = flat_params(params_path)
     experiments: dict[str, Experiment] = {}
     for texts in itertools.product(*options.values()):
         changes = {key: parse_value(text) for key, text in zip(options, texts, strict=True)}
-        values = flat_params(read_params(params_path, changes))
+        values = flat_params(params_path, changes)
         named = [key for key, choices in options.items() if len(choices) > 1 or values[key] != defaults[key]]
         overrides = tuple(f"{key}={text}" for key, text in zip(options, texts, strict=True))
         experiment = Experiment(experiment_name(values, named), overrides, values)

@@ -71,13 +71,16 @@ class Trial:
     """One for each validation fold."""
     iou: float
     """Mean validation IoU over the folds."""
-    perturbed: float | None = None
-    """The same of perturbed micrographs; None where they have no part in the choice."""
+    worst: float | None = None
+    """The same under the perturbation that costs most; None where perturbations have no part in the choice."""
 
     @property
     def score(self) -> float:
-        """What candidates are chosen by: another day at the microscope counts as much as this one."""
-        return self.iou if self.perturbed is None else fmean((self.iou, self.perturbed))
+        """What candidates are chosen by: the worst day at the microscope counts as much as this one.
+
+        The mean over all perturbations would hide one that a network cannot bear at all, such as blur.
+        """
+        return self.iou if self.worst is None else fmean((self.iou, self.worst))
 
 
 def tune(
@@ -90,7 +93,7 @@ def tune(
         seconds: the budget, which the first round may exceed.
         jobs: number of experiments at a time.
         output: the preset to write.
-        robust: whether perturbed validation micrographs count as much as plain ones.
+        robust: whether the worst of perturbations of the validation micrographs counts as much as none.
         dry_run: only say what would be tried.
 
     Returns:
@@ -144,12 +147,12 @@ def _to_text(
         else "Chosen on the validation set.",
     ]
     if robust:
-        lines += ["By the mean of the IoU on plain and on perturbed micrographs, as of another day."]
+        lines += ["By the mean of the IoU on plain micrographs and under the perturbation that costs most."]
     lines += [f"To try: {', '.join(planned)}."] if planned else []
     lines += [f"Not tried: {reason}." for reason in excluded]
     if rounds:
         best = rounds[-1][0]
-        columns = ["candidate", "epochs", "validation IoU", *(["perturbed", "mean"] if robust else [])]
+        columns = ["candidate", "epochs", "validation IoU", *(["worst perturbation", "mean"] if robust else [])]
         lines += ["", *markdown_table(columns, [_row(one) for trials in rounds for one in trials])[:-1]]
         scores = ", ".join(f"{method} {score:.4f}" for method, score in test_scores(best).items())
         what = "mean" if robust else "validation IoU"
@@ -163,7 +166,7 @@ def _to_text(
 
 
 def _row(trial: Trial) -> tuple[object, ...]:
-    robust = () if trial.perturbed is None else (f"{trial.perturbed:.4f}", f"{trial.score:.4f}")
+    robust = () if trial.worst is None else (f"{trial.worst:.4f}", f"{trial.score:.4f}")
     return (trial.candidate.name, trial.epochs, f"{trial.iou:.4f}", *robust)
 
 
@@ -257,7 +260,7 @@ def halve(
         seconds: the budget. A round that would exceed it keeps fewer candidates, or is left out.
         jobs: number of experiments that `run` has at a time.
         clock: the time in seconds.
-        robust: whether perturbed validation micrographs count too.
+        robust: whether the worst of perturbations counts too.
 
     Returns:
         The trials of each round, by decreasing score; at least those of the first.
@@ -296,12 +299,14 @@ def halve(
 
 
 def _trial(candidate: Candidate, share: Fraction, experiments: tuple[Experiment, ...], robust: bool) -> Trial:
-    iou, perturbed = fmean(float(_read(one, VALIDATION)["validation_iou"]) for one in experiments), None
+    iou, worst = fmean(float(_read(one, VALIDATION)["validation_iou"]) for one in experiments), None
     if robust:
         measured = [_read(one, REPORT)["robustness"] for one in experiments]
-        iou, perturbed = (fmean(one[key] for one in measured) for key in ("mean_iou", "perturbed_mean_iou"))
-    log.info("%s: validation IoU %.4f%s", candidate.name, iou, f", perturbed {perturbed:.4f}" if robust else "")
-    return Trial(candidate, _epochs(candidate, share), experiments, iou, perturbed)
+        iou = fmean(one["mean_iou"] for one in measured)
+        worst = iou - fmean(one["worst_iou_drop"] for one in measured)
+    text = "" if worst is None else f", {worst:.4f} under the worst perturbation"
+    log.info("%s: validation IoU %.4f%s", candidate.name, iou, text)
+    return Trial(candidate, _epochs(candidate, share), experiments, iou, worst)
 
 
 def _epochs(candidate: Candidate, share: Fraction) -> int:
@@ -315,7 +320,7 @@ def _experiment(
     settings["evaluate.robustness"] = "validation" if robust else "none"
     overrides = tuple(f"{key}={as_text(value)}" for key, value in settings.items())
     name = f"tune-{'robust-' if robust else ''}{candidate.name}-e{epochs}" + (f"-v{fold}" if folds > 1 else "")
-    return Experiment(name, overrides, flat_params(read_params(params_path, settings)))
+    return Experiment(name, overrides, flat_params(params_path, settings))
 
 
 def _read(experiment: Experiment, file: str) -> dict[str, Any]:

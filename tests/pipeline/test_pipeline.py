@@ -74,7 +74,7 @@ def test_a_second_run_does_nothing(project: Path):
     ("parameter", "value", "expected"),
     [
         ("evaluate.examples", 1, ["evaluate"]),
-        ("train.pixel_size_um", 0.05, ["train"]),
+        ("train.pixel_size_um", 0.05, ["train", "predict", "evaluate"]),
         ("postprocess.opening_radius", 1, ["postprocess", "evaluate"]),
         ("split.sample_size", 4, ["split", "train", "predict", "postprocess", "evaluate"]),
     ],

@@ -36,7 +36,7 @@ def eight_cores_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_trainings_that_each_take_all_cores_run_one_after_the_other(
     caplog: pytest.LogCaptureFixture, jobs: int, threads: int
 ) -> None:
-    assert jobs_at_a_time(jobs) == 1
+    assert jobs_at_a_time(jobs, 20) == 1
     assert AT_A_TIME.format(threads, jobs) in caplog.text
 
 
@@ -44,18 +44,19 @@ def test_with_threads_of_their_own_they_run_together(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert jobs_at_a_time(2) == 2
+    assert jobs_at_a_time(2, 20) == 2
     assert not caplog.text
 
 
 def test_on_gpus_they_run_together(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert jobs_at_a_time(2) == 2
+    assert jobs_at_a_time(2, 20) == 2
     assert not caplog.text
 
 
-def test_one_job_needs_no_word(caplog: pytest.LogCaptureFixture) -> None:
-    assert jobs_at_a_time(1) == 1
+@pytest.mark.parametrize(("jobs", "experiments"), [(1, 20), (2, 1), (2, 0)])
+def test_a_single_experiment_needs_no_word(caplog: pytest.LogCaptureFixture, jobs: int, experiments: int) -> None:
+    assert jobs_at_a_time(jobs, experiments) == 1
     assert not caplog.text
 
 
@@ -71,3 +72,5 @@ def test_a_sweep_of_two_jobs_runs_one_after_the_other(tmp_path: Path) -> None:
     times = [re.search(r"ran from (\S+) to (\S+)", line) for line in lines]
     first, second = sorted((float(one[1]), float(one[2])) for one in times if one)
     assert first[1] <= second[0]
+    # Nothing is left to run, so there is nothing to say.
+    assert "at a time" not in run(*command, cwd=project, **toy_environment(project)).stdout

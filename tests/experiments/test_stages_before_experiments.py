@@ -1,12 +1,19 @@
 """What `crossval` and `tune` need of the first stages is made in sight, and is then no reason to warn."""
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from dvc.lock import DEFAULT_TIMEOUT
+from zc.lockfile import LockFile
 
 from microseg.common.errors import InputError
 from microseg.experiments import sweep
 from microseg.experiments.dvc_access import reproduce
+
+from toy_project import make_toy, toy_environment
 
 
 def test_stages_show_what_they_do_on_standard_error(tmp_path, monkeypatch, capfd):
@@ -16,6 +23,24 @@ def test_stages_show_what_they_do_on_standard_error(tmp_path, monkeypatch, capfd
     shown = capfd.readouterr()
     assert "you are not inside of a DVC repository" in shown.err
     assert not shown.out
+
+
+def test_while_another_command_locks_the_project_they_wait(tmp_path, monkeypatch):
+    project = make_toy(tmp_path / "project")
+    for name, value in toy_environment(project).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project)
+    Path("scores.txt").unlink()
+    with ThreadPoolExecutor() as pool:
+        lock = LockFile(".dvc/tmp/lock")
+        try:
+            stages = pool.submit(reproduce, "evaluate")
+            time.sleep(2 * DEFAULT_TIMEOUT)  # DVC's start, and then its patience without being asked to wait
+            assert not stages.done()
+        finally:
+            lock.close()
+        stages.result()
+    assert Path("scores.txt").is_file()
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,13 @@ def dvc_output(*arguments: str) -> str:
 
 
 def reproduce(*stages: str) -> None:
-    """Run `dvc repro` for some stages, which show their progress; InputError where one fails."""
+    """Run `dvc repro` for some stages, which show their progress; InputError where one fails.
+
+    While another command locks the project, DVC says so and waits.
+    """
+    command = dvc_command("--wait-for-lock", "repro", *stages)
     # Both go to standard error: standard output is for what the command finds.
-    done = subprocess.run(dvc_command("repro", *stages), env=environment(), stdout=STANDARD_ERROR, check=False)
+    done = subprocess.run(command, env=environment(), stdout=STANDARD_ERROR, check=False)
     if done.returncode:
         raise InputError(f"`dvc repro {' '.join(stages)}` failed, see above")
 

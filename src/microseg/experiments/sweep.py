@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 WRITTEN_BY_STAGES = ("dvc.lock", "metrics/", "plots/", "reports/")
-"""Files that git tracks and every experiment writes anew: uncommitted changes to them change no result."""
+"""Where stages, tables and plots of experiments are written: uncommitted changes there change no result."""
 
 THREADS = "OMP_NUM_THREADS"
 
@@ -63,7 +63,7 @@ def run_sweep(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) ->
             return []
         try:
             with SweepProgress(missing) as sweep_progress:
-                _run_locally(missing, commit, jobs_at_a_time(jobs), sweep_progress.report)
+                _run_locally(missing, commit, jobs_at_a_time(jobs, len(missing)), sweep_progress.report)
         finally:
             clear_stale_locks()
         return sweep_progress.failed
@@ -186,14 +186,15 @@ def _run_locally(
             pool.shutdown(cancel_futures=True)
 
 
-def jobs_at_a_time(jobs: int) -> int:
-    """Return how many of `jobs` experiments run at a time: one where all would train on the same cores.
+def jobs_at_a_time(jobs: int, experiments: int) -> int:
+    """Return how many of `experiments` run at a time, at most `jobs`: one where all would train on the same cores.
 
     Unless OMP_NUM_THREADS says otherwise, a training has a thread for each core, so that its result is the same to
     the last bit however many run. Two at a time are then slower than one after the other, because a thread with a
     core spins until the other threads of its training have one. On two Xeon cores with AMX a step of the default
     takes 0.05 s alone and 0.17 s beside another training; with one thread each it takes 0.09 s.
     """
+    jobs = max(1, min(jobs, experiments))
     if jobs == 1 or os.environ.get(THREADS) or visible_gpus():
         return jobs
     cores = usable_cores()

@@ -103,7 +103,6 @@ def tune(
         InputError: there is no candidate that could work, a preset is invalid, or an experiment failed.
     """
     chosen = sorted(CANDIDATES.glob("*.yaml")) if paths is None else list(paths)
-    jobs = jobs_at_a_time(jobs)
     reproduce("rasterize_masks", "split")
     params = read_params(PARAMS)
     found = survey(IMAGES, MASKS, SPLIT, params)
@@ -115,6 +114,7 @@ def tune(
     folds = validation_folds(found)
     if dry_run:
         return _to_text(found, folds, robust, [], [one.name for one in candidates], excluded)
+    jobs = jobs_at_a_time(jobs, len(candidates))
     rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds, jobs, robust=robust)
     text = _to_text(found, folds, robust, rounds, [], excluded)
     write_preset(output, rounds[-1][0].candidate.settings, text)

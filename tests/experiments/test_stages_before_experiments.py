@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from dvc.lock import DEFAULT_TIMEOUT
-from zc.lockfile import LockFile
+from dvc.lock import DEFAULT_TIMEOUT, Lock
 
 from microseg.common.errors import InputError
 from microseg.experiments import sweep
@@ -32,13 +31,10 @@ def test_while_another_command_locks_the_project_they_wait(tmp_path, monkeypatch
     monkeypatch.chdir(project)
     Path("scores.txt").unlink()
     with ThreadPoolExecutor() as pool:
-        lock = LockFile(".dvc/tmp/lock")
-        try:
+        with Lock(".dvc/tmp/lock"):
             stages = pool.submit(reproduce, "evaluate")
             time.sleep(2 * DEFAULT_TIMEOUT)  # DVC's start, and then its patience without being asked to wait
             assert not stages.done()
-        finally:
-            lock.close()
         stages.result()
     assert Path("scores.txt").is_file()
 

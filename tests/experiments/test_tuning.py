@@ -12,7 +12,7 @@ from microseg.common.params_file import read_params
 from microseg.experiments import tuning
 from microseg.experiments.settings import Experiment, read_preset
 from microseg.experiments.survey import Survey
-from microseg.experiments.tuning import Candidate, halve, read_candidate, validation_folds, write_preset
+from microseg.experiments.tuning import Candidate, halve, read_candidate, tune, validation_folds, write_preset
 
 from pipeline_files import ROOT
 
@@ -144,6 +144,28 @@ def test_several_experiments_at_a_time_take_less_of_the_budget(monkeypatch: pyte
     assert [len(trials) for trials in halve(_candidates(20, *runs.scores), 1, PARAMS, runs, 19, 1, lambda: 0)] == [
         4
     ]
+
+
+def test_the_folds_of_a_single_candidate_are_trained_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = list[tuple[int, int]]()
+
+    def run(experiments: Sequence[Experiment], jobs: int, *, dry_run: bool) -> list[str]:
+        assert not dry_run
+        ran.append((len(experiments), jobs))
+        return []
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(tuning, "reproduce", lambda *_: None)
+    monkeypatch.setattr(tuning, "survey", lambda *_: SURVEY)
+    monkeypatch.setattr(tuning, "run_sweep", run)
+    monkeypatch.setattr(tuning, "_read", Runs({"lite0_full": 0.8}).read)
+    monkeypatch.setattr(tuning, "test_scores", lambda _: {"sigmoid": 0.8})
+    only = [Path("presets/candidates/lite0_full.yaml")]
+    tune(only, 1000, 3, tmp_path / "tuned.yaml", robust=False, dry_run=False)
+    assert ran == [(1, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def dvc_output(*arguments: str) -> str:
 def reproduce(*stages: str) -> None:
     """Run `dvc repro` for some stages, which show their progress; InputError where one fails.
 
-    While another command locks the project, DVC says so and waits.
+    While another command locks the project, DVC waits, and says so in a terminal.
     """
     command = dvc_command("--wait-for-lock", "repro", *stages)
     # Both go to standard error: standard output is for what the command finds.

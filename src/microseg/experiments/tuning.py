@@ -114,7 +114,7 @@ def tune(
     folds = validation_folds(found)
     if dry_run:
         return _to_text(found, folds, robust, [], [one.name for one in candidates], excluded)
-    jobs = jobs_at_a_time(jobs, len(candidates))
+    jobs = jobs_at_a_time(jobs, len(candidates) * folds)
     rounds = halve(candidates, folds, PARAMS, partial(_run_all, jobs=jobs), seconds, jobs, robust=robust)
     text = _to_text(found, folds, robust, rounds, [], excluded)
     write_preset(output, rounds[-1][0].candidate.settings, text)
